@@ -1,0 +1,152 @@
+"""Activations: g and its derivative g', side by side.
+
+An activation gives the forward line A = g(Z) and the backward line dZ = dA * g'(Z). Each g' is written in Z or in
+A = g(Z), whichever is exact and cheap. Where g has a corner the convention is that of `jax.nn`: relu'(0) = 0,
+leaky_relu'(0) = elu'(0) = 1.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """An activation function and its derivative.
+
+    Pass module-level functions, so that equal activations compare equal, hash and pickle.
+
+    Args:
+        g: A = g(Z), element by element, any shape.
+        g_prime: g'(Z) as a function of (Z, A) with A = g(Z); None for the softmax alone, whose outputs depend on one
+            another.
+        init: the variance of the weights that feed it, "he" (2/n_in) or "glorot" (2/(n_in + n_out)).
+    """
+
+    g: Callable[[Array], Array]
+    g_prime: Callable[[Array, Array], Array] | None
+    init: Literal["he", "glorot"] = "glorot"
+
+    def __repr__(self) -> str:
+        return getattr(self.g, "__name__", repr(self.g))
+
+
+def activation_backward(
+    activation: Activation, dA: Float[Array, "n m"], Z: Float[Array, "n m"], A: Float[Array, "n m"]
+) -> Float[Array, "n m"]:
+    """dZ = dA * g'(Z); for the softmax dZ = A * (dA - sum over outputs of A * dA)."""
+    if activation.g_prime is None:
+        # dA_j/dZ_i = A_j (delta_ij - A_i), summed over j
+        return A * (dA - jnp.sum(A * dA, axis=0, keepdims=True))
+    return dA * activation.g_prime(Z, A)
+
+
+def identity(Z: Array) -> Array:
+    return Z
+
+
+def identity_prime(Z: Array, A: Array) -> Array:
+    return jnp.ones_like(Z)
+
+
+def sigmoid(Z: Array) -> Array:
+    return jax.nn.sigmoid(Z)
+
+
+def sigmoid_prime(Z: Array, A: Array) -> Array:
+    return A * (1 - A)
+
+
+def tanh(Z: Array) -> Array:
+    return jnp.tanh(Z)
+
+
+def tanh_prime(Z: Array, A: Array) -> Array:
+    # 1 - A^2, factored: 1 - A is exact where A is near 1
+    return (1 - A) * (1 + A)
+
+
+def relu(Z: Array) -> Array:
+    return jnp.maximum(Z, 0)
+
+
+def relu_prime(Z: Array, A: Array) -> Array:
+    return (Z > 0).astype(Z.dtype)
+
+
+def leaky_relu(Z: Array) -> Array:
+    return jnp.where(Z >= 0, Z, 0.01 * Z)
+
+
+def leaky_relu_prime(Z: Array, A: Array) -> Array:
+    return jnp.where(Z >= 0, 1, 0.01).astype(Z.dtype)
+
+
+def elu(Z: Array) -> Array:
+    # expm1 of the negative part alone: the branch not taken must not overflow
+    return jnp.where(Z > 0, Z, jnp.expm1(jnp.minimum(Z, 0)))
+
+
+def elu_prime(Z: Array, A: Array) -> Array:
+    return jnp.exp(jnp.minimum(Z, 0))
+
+
+def softplus(Z: Array) -> Array:
+    return jnp.logaddexp(Z, 0)
+
+
+def softplus_prime(Z: Array, A: Array) -> Array:
+    return jax.nn.sigmoid(Z)
+
+
+def silu(Z: Array) -> Array:
+    return Z * jax.nn.sigmoid(Z)
+
+
+def silu_prime(Z: Array, A: Array) -> Array:
+    # (Z s)' = s + Z s(1 - s), with A = Z s
+    s = jax.nn.sigmoid(Z)
+    return s + A * (1 - s)
+
+
+def gelu(Z: Array) -> Array:
+    """The tanh form, Z/2 (1 + tanh u) with u = sqrt(2/pi) (Z + 0.044715 Z^3)."""
+    return 0.5 * Z * (1 + jnp.tanh(_gelu_u(Z)))
+
+
+def gelu_prime(Z: Array, A: Array) -> Array:
+    # (1 + t)/2 + Z/2 (1 - t^2) u', with t = tanh u
+    t = jnp.tanh(_gelu_u(Z))
+    u_prime = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * Z**2)
+    return 0.5 * (1 + t) + 0.5 * Z * (1 - t) * (1 + t) * u_prime
+
+
+def _gelu_u(Z: Array) -> Array:
+    return math.sqrt(2 / math.pi) * (Z + 0.044715 * Z**3)
+
+
+def softmax(Z: Array) -> Array:
+    """Columns that sum to 1: exp(Z) over its sum over the outputs."""
+    return jax.nn.softmax(Z, axis=0)
+
+
+SOFTMAX = Activation(softmax, None)
+SIGMOID = Activation(sigmoid, sigmoid_prime)
+
+ACTIVATIONS = {
+    "identity": Activation(identity, identity_prime),
+    "sigmoid": SIGMOID,
+    "tanh": Activation(tanh, tanh_prime),
+    "relu": Activation(relu, relu_prime, init="he"),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_prime, init="he"),
+    "elu": Activation(elu, elu_prime, init="he"),
+    "softplus": Activation(softplus, softplus_prime, init="he"),
+    "silu": Activation(silu, silu_prime, init="he"),
+    "gelu": Activation(gelu, gelu_prime, init="he"),
+    "softmax": SOFTMAX,
+}

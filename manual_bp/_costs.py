@@ -1,0 +1,196 @@
+"""Costs: each example's loss beside its derivatives.
+
+C is the (weighted) mean over examples of the losses; a loss is a sum over outputs. Every derivative here is that of
+one example's own loss, with no 1/m in it. Cross-entropy is written twice: as the textbook has it, in A, and collapsed
+with the output activation it belongs to, in Z, which stays finite where A rounds to 0 or 1.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from manual_bp._activations import SIGMOID, SOFTMAX, Activation
+
+
+@dataclasses.dataclass(frozen=True)
+class Collapsed:
+    """A cost and the output activation it matches, as one function of Z[L].
+
+    Args:
+        output: the activation.
+        loss: (Z, Y) -> each example's loss, shape (m,).
+        dZ: (Z, A, Y) -> its derivative with respect to Z, shape (n_L, m).
+        dY: (Z, Y) -> its derivative with respect to Y, shape (n_L, m).
+    """
+
+    output: Activation
+    loss: Callable[[Array, Array], Array]
+    dZ: Callable[[Array, Array, Array], Array]
+    dY: Callable[[Array, Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """A loss and its derivative.
+
+    Pass module-level functions, so that equal costs compare equal, hash and pickle.
+
+    Args:
+        loss: (A, Y) -> each example's loss, shape (m,), from outputs A and targets Y of shape (n_L, m).
+        dA: (A, Y) -> its derivative with respect to A, shape (n_L, m); no 1/m in it.
+        dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it the cost can't be differentiated
+            with respect to Y, and says so.
+        collapsed: the same loss together with its matching output activation, in closed form.
+    """
+
+    loss: Callable[[Array, Array], Array]
+    dA: Callable[[Array, Array], Array]
+    dY: Callable[[Array, Array], Array] | None = None
+    collapsed: Collapsed | None = None
+
+    def __repr__(self) -> str:
+        return getattr(self.loss, "__name__", repr(self.loss))
+
+
+def squared_error(A: Array, Y: Array) -> Array:
+    """Sum over outputs of (a - y)^2."""
+    return jnp.sum((A - Y) ** 2, axis=0)
+
+
+def squared_error_dA(A: Array, Y: Array) -> Array:
+    return 2 * (A - Y)
+
+
+def squared_error_dY(A: Array, Y: Array) -> Array:
+    return -2 * (A - Y)
+
+
+def absolute_error(A: Array, Y: Array) -> Array:
+    """Sum over outputs of |a - y|, whose derivative is taken as 0 at a tie."""
+    return jnp.sum(jnp.abs(A - Y), axis=0)
+
+
+def absolute_error_dA(A: Array, Y: Array) -> Array:
+    return jnp.sign(A - Y)
+
+
+def absolute_error_dY(A: Array, Y: Array) -> Array:
+    return -jnp.sign(A - Y)
+
+
+def binary_cross_entropy(A: Array, Y: Array) -> Array:
+    """Sum over outputs of -(y log a + (1 - y) log(1 - a))."""
+    return -jnp.sum(jax.scipy.special.xlogy(Y, A) + jax.scipy.special.xlog1py(1 - Y, -A), axis=0)
+
+
+def binary_cross_entropy_dA(A: Array, Y: Array) -> Array:
+    # -Y/A + (1-Y)/(1-A)
+    return -_ratio(Y, A) + _ratio(1 - Y, 1 - A)
+
+
+def binary_cross_entropy_dY(A: Array, Y: Array) -> Array:
+    return jnp.log1p(-A) - jnp.log(A)
+
+
+def sigmoid_cross_entropy(Z: Array, Y: Array) -> Array:
+    # -log sigmoid(Z) = softplus(-Z) and -log(1 - sigmoid(Z)) = softplus(Z)
+    return jnp.sum(Y * jax.nn.softplus(-Z) + (1 - Y) * jax.nn.softplus(Z), axis=0)
+
+
+def sigmoid_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
+    # A - Y = (1-Y) A - Y (1-A), with 1 - A = sigmoid(-Z): no cancellation where A rounds to Y
+    return (1 - Y) * A - Y * jax.nn.sigmoid(-Z)
+
+
+def sigmoid_cross_entropy_dY(Z: Array, Y: Array) -> Array:
+    return -Z
+
+
+def categorical_cross_entropy(A: Array, Y: Array) -> Array:
+    """Sum over outputs of -y log a."""
+    return -jnp.sum(jax.scipy.special.xlogy(Y, A), axis=0)
+
+
+def categorical_cross_entropy_dA(A: Array, Y: Array) -> Array:
+    return -_ratio(Y, A)
+
+
+def categorical_cross_entropy_dY(A: Array, Y: Array) -> Array:
+    return -jnp.log(A)
+
+
+def softmax_cross_entropy(Z: Array, Y: Array) -> Array:
+    """Sum over outputs of -y log softmax(Z); Y may be class indices, of shape (m,)."""
+    # -log A = log sum exp(Z - z) - (Z - z), for any z; their largest keeps exp in range
+    z = jnp.max(Z, axis=0, keepdims=True)
+    log_sum = jnp.log(jnp.sum(jnp.exp(Z - z), axis=0))
+    if is_index(Y):
+        return _one_if_class(Y, len(Z)) * (log_sum - (_of_class(Z, Y) - z[0]))
+    return jnp.sum(Y * (log_sum[None, :] - (Z - z)), axis=0)
+
+
+def softmax_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
+    # A sum(Y) - Y: A - Y for targets that sum to 1
+    if is_index(Y):
+        return A * _one_if_class(Y, len(A))[None, :] - _is_class(Y, len(A))
+    return A * jnp.sum(Y, axis=0, keepdims=True) - Y
+
+
+def softmax_cross_entropy_dY(Z: Array, Y: Array) -> Array:
+    return -jax.nn.log_softmax(Z, axis=0)
+
+
+def _ratio(Y: Array, A: Array) -> Array:
+    """Y / A, and 0 where Y is 0: a term that the loss does not have."""
+    return jnp.where(Y == 0, 0, Y / A)
+
+
+def is_index(Y: Array) -> bool:
+    """Whether Y holds class indices, not targets."""
+    return jnp.issubdtype(Y.dtype, jnp.integer)
+
+
+def one_hot(Y: Integer[Array, " m"], n: int, dtype: jax.typing.DTypeLike) -> Float[Array, "{n} m"]:
+    """Class indices as columns of targets; an index outside 0..n-1 gives a column of NaN."""
+    return _is_class(Y, n).astype(dtype) * _one_if_class(Y, n).astype(dtype)[None, :]
+
+
+def _is_class(Y: Array, n: int) -> Array:
+    return jnp.arange(n)[:, None] == Y[None, :]
+
+
+def _one_if_class(Y: Array, n: int) -> Array:
+    """1, or NaN for an index outside 0..n-1: it can't go unnoticed."""
+    return jnp.where((Y >= 0) & (Y < n), 1.0, jnp.nan)
+
+
+def _of_class(Z: Array, Y: Array) -> Array:
+    """Each column's entry at its class, shape (m,)."""
+    if any(jax.typeof(Z).sharding.spec):
+        # On a mesh with explicit axes a gather along a sharded array is refused
+        return jnp.sum(jnp.where(_is_class(Y, len(Z)), Z, 0), axis=0)
+    return jnp.take_along_axis(Z, Y[None, :], axis=0, mode="clip")[0]
+
+
+CROSS_ENTROPIES = {
+    SIGMOID: Cost(
+        binary_cross_entropy,
+        binary_cross_entropy_dA,
+        binary_cross_entropy_dY,
+        Collapsed(SIGMOID, sigmoid_cross_entropy, sigmoid_cross_entropy_dZ, sigmoid_cross_entropy_dY),
+    ),
+    SOFTMAX: Cost(
+        categorical_cross_entropy,
+        categorical_cross_entropy_dA,
+        categorical_cross_entropy_dY,
+        Collapsed(SOFTMAX, softmax_cross_entropy, softmax_cross_entropy_dZ, softmax_cross_entropy_dY),
+    ),
+}
+
+COSTS = {
+    "squared_error": Cost(squared_error, squared_error_dA, squared_error_dY),
+    "absolute_error": Cost(absolute_error, absolute_error_dA, absolute_error_dY),
+}

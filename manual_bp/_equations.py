@@ -1,0 +1,103 @@
+"""The equations of backpropagation, as the textbook has them.
+
+Columns are examples: m of them, layers l = 1..L, A[0] = X. Lists run from 0 to L, so that indices read as on paper;
+dA[l] and dZ[l] are derivatives of each example's own loss.
+
+    forward    Z[l] = W[l] A[l-1] + b[l]          A[l] = g[l](Z[l])
+    backward   dZ[L] = dA[L] * g[L]'(Z[L])        collapsed to A - Y where cost and output activation match
+               dZ[l] = dA[l] * g[l]'(Z[l])        dA[l-1] = W[l]^T dZ[l]
+               dW[l] = (dZ[l] * w) A[l-1]^T       db[l] = sum over examples of dZ[l] * w
+
+The example weights w, of shape (1, m), sum to 1. The backward lines are linear in the derivative they start from, so w
+may enter at the end, as written, or at the start: `backward` takes it as `w`, the derivative of the cost with respect
+to each example's loss. With w = 1 it gives the equations above, with w the same quantities times w, and then
+dW[l] = dZ[l] A[l-1]^T. Nielsen, Neural Networks and Deep Learning (2015), ch. 2; Goodfellow et al., Deep Learning
+(2016), sec. 6.5.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+from manual_bp._activations import activation_backward
+from manual_bp._costs import is_index, one_hot
+from manual_bp._network import Layer, Network, Params
+from manual_bp._products import accumulator, back_through_weights, weight_gradient, weighted_input
+
+Targets = Float[Array, "n m"] | Integer[Array, " m"]
+Weights = Float[Array, "1 m"] | Float[Array, ""] | float
+
+
+def forward(
+    network: Network, params: Params, X: Float[Array, "n0 m"]
+) -> tuple[list[Float[Array, "_ m"]], list[Float[Array, "_ m"] | None]]:
+    """A[0..L] and Z[0..L]; Z[0] is None."""
+    L, g = len(params), (None, *network.activations)
+    W, b = _by_layer(params)
+    A, Z = [X], [None]
+    for l in range(1, L + 1):
+        Z.append(weighted_input(W[l], A[l - 1]) + b[l])
+        A.append(g[l].g(Z[l]))
+    return A, Z
+
+
+def example_losses(network: Network, A: list, Z: list, Y: Targets) -> Float[Array, " m"]:
+    """Each example's own loss, from Z[L] where the cost is collapsed with the output activation."""
+    cost = network.cost
+    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    return cost.collapsed.loss(Z_L, Y) if cost.collapsed else cost.loss(A_L, Y)
+
+
+def backward(
+    network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights
+) -> tuple[list[Float[Array, "_ m"]], list[Float[Array, "_ m"] | None]]:
+    """dA[0..L] and dZ[0..L] times w; dZ[0] is None."""
+    L, g, cost = len(params), (None, *network.activations), network.cost
+    W, _ = _by_layer(params)
+    dA, dZ = [None] * (L + 1), [None] * (L + 1)
+    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    columns = one_hot(Y, len(A_L), A_L.dtype) if is_index(Y) else Y
+    dA[L] = weigh(cost.dA(A_L, columns), w).astype(A[L].dtype)
+    if cost.collapsed:
+        dZ[L] = weigh(cost.collapsed.dZ(Z_L, A_L, Y), w).astype(Z[L].dtype)
+    else:
+        dZ[L] = activation_backward(g[L], dA[L], Z[L], A[L])
+    for l in range(L, 0, -1):
+        dA[l - 1] = back_through_weights(W[l], dZ[l], A[l - 1])
+        if l > 1:
+            dZ[l - 1] = activation_backward(g[l - 1], dA[l - 1], Z[l - 1], A[l - 1])
+    return dA, dZ
+
+
+def gradient_sums(params: Params, A: list, dZ: list) -> Params:
+    """dW[l] = dZ[l] A[l-1]^T and db[l] = sum of the columns of dZ[l]: sums over examples, in float32 at least."""
+    W, _ = _by_layer(params)
+    return tuple(
+        Layer(
+            W=weight_gradient(dZ[l], A[l - 1], W[l]),
+            b=jnp.sum(dZ[l], axis=1, keepdims=True, dtype=accumulator(dZ[l].dtype)),
+        )
+        for l in range(1, len(params) + 1)
+    )
+
+
+def target_derivative(network: Network, A: list, Z: list, Y: Float[Array, "n m"], w: Weights) -> Float[Array, "n m"]:
+    """The derivative of each example's loss with respect to its targets, times w."""
+    cost = network.cost
+    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    return weigh(cost.collapsed.dY(Z_L, Y) if cost.collapsed else cost.dY(A_L, Y), w)
+
+
+def weigh(d: Array, w: Weights) -> Array:
+    """d * w, where an example of weight zero is absent: selected, not multiplied, so that its NaN stays its own."""
+    return d * w if jnp.ndim(w) == 0 else jnp.where(w == 0, 0, d * w)
+
+
+def _by_layer(params: Params) -> tuple[tuple, tuple]:
+    """W and b by their textbook index, 1 to L."""
+    return (None, *(W for W, _ in params)), (None, *(b for _, b in params))
+
+
+def _output_stage(A: list, Z: list, Y: Targets) -> tuple[Array, Array, Array]:
+    """Z[L], A[L] and a float Y in float32 at least: a loss rounded to bfloat16 says little."""
+    dtype = accumulator(A[-1].dtype)
+    return Z[-1].astype(dtype), A[-1].astype(dtype), Y if is_index(Y) else Y.astype(dtype)

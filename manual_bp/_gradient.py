@@ -1,0 +1,168 @@
+"""The entry points: the cost, its gradient, and the rule by which `jax.grad` runs the hand-written equations."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from manual_bp import _equations as equations
+from manual_bp import _validate as validate
+from manual_bp._network import Network, Params
+from manual_bp._products import accumulator, as_cotangent
+
+
+@jax.jit
+def forward(network: Network, params: Params, X: Array) -> tuple[list, list]:
+    """Every layer's activations and weighted inputs: Z[l] = W[l] A[l-1] + b[l], A[l] = g[l](Z[l]).
+
+    Args:
+        network: the description.
+        params: a tuple of L layers, as `bp.init` gives.
+        X: inputs, shape (n_0, m): columns are examples.
+
+    Returns:
+        (A, Z), lists indexed 0 to L of arrays of shape (n_l, m); A[0] is X and Z[0] is None.
+    """
+    params, X, _, _ = validate.arguments(network, params, X)
+    return equations.forward(network, params, X)
+
+
+@jax.jit
+def predict(network: Network, params: Params, X: Array) -> Array:
+    """The output A[L], shape (n_L, m), for inputs X of shape (n_0, m)."""
+    return forward(network, params, X)[0][-1]
+
+
+@jax.jit
+def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
+    """C = sum_i w_i loss_i, the weighted mean of the examples' losses.
+
+    Differentiable by `jax.grad` with respect to `params`, `X`, a float `Y` and `weights`: it then runs the
+    hand-written equations. Reverse mode only; a second derivative is `jax.jacrev` of the gradient.
+
+    Args:
+        network: the description.
+        params: a tuple of L layers, as `bp.init` gives. Their dtype is the dtype of the computation: X and a float Y
+            are cast to it.
+        X: inputs, shape (n_0, m): columns are examples.
+        Y: targets, shape (n_L, m); for a categorical cross-entropy also class indices, integers of shape (m,). An
+            index outside 0..n_L-1 makes the cost NaN.
+        weights: example weights, shape (m,) or (1, m); w_i is a weight over their sum, 1/m unless given. An example
+            of weight zero is absent, NaN included; where all are zero the cost is 0.
+
+    Returns:
+        A scalar in the dtype of the parameters.
+
+    Raises:
+        ValueError, TypeError: a shape or dtype that does not fit, saying which and what was expected.
+    """
+    params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+    if network.cost.dY is None:
+        Y = _refuse_derivative(network, Y)
+    return _cost(network, params, X, Y, weights)
+
+
+@functools.lru_cache(maxsize=1024)
+def value_and_grad(network: Network) -> Callable[..., tuple[Array, Params]]:
+    """The function (params, X, Y, weights=None) -> (cost, gradient), compiled; its arguments are those of `bp.cost`.
+
+    The gradient has the structure, shapes and dtype of the parameters: dW[l] = (dZ[l] * w) A[l-1]^T and
+    db[l] = sum over examples of dZ[l] * w. The same network gives the same function, so nothing is compiled twice.
+    """
+
+    @jax.jit
+    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        c, residuals = _cost_forward(network, *validate.arguments(network, params, X, Y, weights))
+        dparams, _, _, _ = _cost_backward(network, residuals, 1.0)
+        return c, dparams
+
+    return value_and_grad
+
+
+@functools.lru_cache(maxsize=1024)
+def grad(network: Network) -> Callable[..., Params]:
+    """The function (params, X, Y, weights=None) -> gradient, compiled; as `bp.value_and_grad` without the cost."""
+
+    @jax.jit
+    def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
+        return value_and_grad(network)(params, X, Y, weights)[1]
+
+    return grad
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> Array:
+    return _cost_forward(network, params, X, Y, weights)[0]
+
+
+def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
+    present = functools.partial(_present, weights=weights)
+    A, Z = equations.forward(network, params, present(X))
+    losses = equations.example_losses(network, A, Z, present(Y))
+    c = mean_loss(losses, weights)
+    return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
+
+
+def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tuple:
+    """The derivatives of dC * C with respect to params, X, Y and weights."""
+    params, X, Y, weights, A, Z, c = residuals
+    Y_present = _present(Y, weights)
+    w, scale = 1.0 if weights is None else weights, dC * normalizer(weights, X.shape[1])
+    # Scaled at the start the average costs nothing; a narrow dtype would round it, and scales the float32 sums instead
+    narrow = accumulator(X.dtype) != X.dtype
+    if not narrow:
+        w = w * scale
+
+    def cotangent(d: Array, primal: Array) -> Array:
+        return as_cotangent((d * scale if narrow else d).astype(primal.dtype), primal)
+
+    dA, dZ = equations.backward(network, params, A, Z, Y_present, w)
+    dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params)
+    dX = cotangent(dA[0], X)
+    dY = dweights = None
+    if network.cost.dY and jnp.issubdtype(Y.dtype, jnp.floating):
+        dY = cotangent(equations.target_derivative(network, A, Z, Y_present, w), Y)
+    if weights is not None:
+        # C = sum(w loss) / sum(w); an absent example's loss counts here, so it is computed from what it held
+        losses = equations.example_losses(network, *equations.forward(network, params, X), Y)
+        dweights = dC / jnp.sum(weights) * (losses[None, :] - c)
+        dweights = as_cotangent(dweights.astype(weights.dtype), weights)
+    return dparams, dX, dY, dweights
+
+
+_cost.defvjp(_cost_forward, _cost_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _refuse_derivative(network: Network, Y: Array) -> Array:
+    """Y, of which no derivative can be taken."""
+    return Y
+
+
+def _refuse_derivative_backward(network: Network, _: None, dY: Array) -> tuple[Array]:
+    raise TypeError(
+        f"the derivative with respect to Y was asked for, and cost {network.cost} has no dY; pass one to bp.Cost"
+    )
+
+
+_refuse_derivative.defvjp(lambda network, Y: (Y, None), _refuse_derivative_backward)
+
+
+def normalizer(weights: Array | None, m: int) -> Array | float:
+    """One over the sum of the weights, 1/m unless given; 0 where every weight is zero."""
+    return 1 / m if weights is None else jnp.where(jnp.any(weights != 0), 1 / jnp.sum(weights), 0)
+
+
+def mean_loss(losses: Array, weights: Array | None) -> Array:
+    """C = sum_i w_i loss_i."""
+    w = 1.0 if weights is None else weights[0]
+    return normalizer(weights, len(losses)) * jnp.sum(equations.weigh(losses, w))
+
+
+def _present(D: Array, weights: Array | None) -> Array:
+    """Zeros for an absent example, one of weight zero: whatever it held then meets no other example."""
+    if weights is None:
+        return D
+    return jnp.where((weights if D.ndim == 2 else weights[0]) == 0, 0, D)

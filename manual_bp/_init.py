@@ -1,0 +1,33 @@
+"""Random initialisation: it breaks the symmetry between the units of a layer, which zeros would keep for ever."""
+
+import jax
+import jax.numpy as jnp
+
+from manual_bp._network import Layer, Network, Params
+
+
+def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) -> Params:
+    """Random weights and zero biases.
+
+    W[l] is normal, cut off at two standard deviations, with variance 2/n_{l-1} (He et al. 2015) where activation l
+    asks for it, as the ReLU family does, and 2/(n_{l-1} + n_l) otherwise (Glorot and Bengio 2010); b[l] = 0.
+
+    Args:
+        network: the description.
+        key: from `jax.random.key`.
+        dtype: float32, float64 or bfloat16; JAX's default float unless given (float64 where x64 is on).
+
+    Returns:
+        A tuple of L layers, W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
+    """
+    keys = jax.random.split(key, len(network.activations))
+    layers = zip(network.sizes[:-1], network.sizes[1:], network.activations, keys, strict=True)
+    return tuple(
+        Layer(W=_INITIALIZERS[g.init](key, (n, k), dtype), b=jnp.zeros((n, 1), dtype)) for k, n, g, key in layers
+    )
+
+
+_INITIALIZERS = {
+    "he": jax.nn.initializers.he_normal(in_axis=1, out_axis=0),
+    "glorot": jax.nn.initializers.glorot_normal(in_axis=1, out_axis=0),
+}

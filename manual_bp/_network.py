@@ -1,0 +1,126 @@
+"""What a network is: sizes, activations and a cost. No arrays: those are the parameters, a tuple of layers."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from manual_bp._activations import ACTIVATIONS, SOFTMAX, Activation
+from manual_bp._costs import COSTS, CROSS_ENTROPIES, Cost
+
+
+class Layer(NamedTuple):
+    """The parameters of layer l, W of shape (n_l, n_{l-1}) and b of shape (n_l, 1), or their gradient."""
+
+    W: Float[Array, "n k"]
+    b: Float[Array, "n 1"]
+
+
+Params = tuple[Layer, ...]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, init=False)
+class Network:
+    """A fully connected network and its cost: a hashable description, without arrays.
+
+    Args:
+        sizes: (n_0, n_1, ..., n_L): the number of inputs, then of units in each layer.
+        hidden: activation of the hidden layers: a name, a `bp.Activation`, or a sequence with one for each. Names:
+            identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, silu, gelu.
+        output: activation of layer L: one of these, or softmax.
+        cost: "squared_error", "absolute_error", "cross_entropy" (binary on a sigmoid output, categorical on a
+            softmax output), or a `bp.Cost`.
+
+    Attributes:
+        activations: g[1] to g[L], in order.
+
+    Names are resolved on construction, so that equal networks compare equal however they were written.
+
+    Raises:
+        ValueError: fewer than two sizes, a size below 1, an unknown name, a wrong number of hidden activations, a
+            softmax in a hidden layer, or a cross-entropy on an output that is not a probability.
+        TypeError: a size that is not an integer; an activation or a cost of another type.
+    """
+
+    sizes: tuple[int, ...]
+    hidden: tuple[Activation, ...]
+    output: Activation
+    cost: Cost
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        hidden: str | Activation | Sequence[str | Activation] = "relu",
+        output: str | Activation = "softmax",
+        cost: str | Cost = "cross_entropy",
+    ) -> None:
+        sizes = _resolve_sizes(sizes)
+        L = len(sizes) - 1
+        if isinstance(hidden, str | Activation):
+            hidden = (hidden,) * (L - 1)
+        if len(hidden) != L - 1:
+            raise ValueError(
+                f"hidden has {len(hidden)} activations; expected {L - 1}, one for each hidden layer of {sizes}"
+            )
+        resolved = tuple(_resolve_activation(g, f"hidden[{i}]") for i, g in enumerate(hidden))
+        if SOFTMAX in resolved:
+            raise ValueError(
+                f"hidden[{resolved.index(SOFTMAX)}] is softmax; expected an element-wise activation: softmax stands at the output only"
+            )
+        output = _resolve_activation(output, "output")
+        for name, value in (
+            ("sizes", sizes),
+            ("hidden", resolved),
+            ("output", output),
+            ("cost", _resolve_cost(cost, output)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        return (*self.hidden, self.output)
+
+
+def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        resolved = tuple(operator.index(n) for n in sizes)
+    except TypeError:
+        raise TypeError(f"sizes is {sizes!r}; expected a sequence of integers, such as (784, 256, 10)") from None
+    if len(resolved) < 2 or min(resolved) < 1:
+        raise ValueError(
+            f"sizes is {resolved}; expected at least two sizes, each 1 or more: the inputs, then the units of each layer"
+        )
+    return resolved
+
+
+def _resolve_activation(activation: str | Activation, where: str) -> Activation:
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str):
+        raise TypeError(f"{where} is {activation!r}; expected the name of an activation or a bp.Activation")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{where} is {activation!r}; expected one of {', '.join(ACTIVATIONS)}, or a bp.Activation")
+    return ACTIVATIONS[activation]
+
+
+def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
+    if isinstance(cost, Cost):
+        needed = cost.collapsed.output if cost.collapsed else output
+        if output != needed:
+            raise ValueError(f"cost {cost} has output {output}; expected {needed}, the activation it is collapsed with")
+        return cost
+    if not isinstance(cost, str):
+        raise TypeError(f"cost is {cost!r}; expected the name of a cost or a bp.Cost")
+    if cost == "cross_entropy":
+        if output not in CROSS_ENTROPIES:
+            raise ValueError(
+                f"cross_entropy has output {output}; expected sigmoid or softmax: it is the cost of a probability"
+            )
+        return CROSS_ENTROPIES[output]
+    if cost not in COSTS:
+        raise ValueError(f"cost is {cost!r}; expected one of {', '.join(COSTS)}, cross_entropy, or a bp.Cost")
+    return COSTS[cost]

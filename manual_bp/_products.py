@@ -1,0 +1,76 @@
+"""The three matrix products of a layer, as the machine wants them.
+
+Each states the sharding of its result, because on a mesh with explicit axes a product that contracts a sharded axis
+is refused without it: Z[l] lies like the rows of W[l] and the columns of A[l-1], dA[l-1] like A[l-1], dW[l] like W[l].
+Without a mesh that says nothing.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+
+def weighted_input(W: Float[Array, "n k"], A: Float[Array, "k m"]) -> Float[Array, "n m"]:
+    """W A."""
+    return _dot(W, 1, A, 0, (_spec(W)[0], _spec(A)[1]))
+
+
+def back_through_weights(
+    W: Float[Array, "n k"], dZ: Float[Array, "n m"], A: Float[Array, "k m"]
+) -> Float[Array, "k m"]:
+    """W^T dZ, placed like A."""
+    k, m = A.shape
+    rows, columns = _spec(A)
+    # A product that contracts rows with rows is slow on CPU, so the smaller factor is transposed first: written out by
+    # the barrier, which keeps XLA from folding it back. Measured at widths 10 to 1024: few examples gain up to 2.8
+    # times, many up to 1.4; one example, and many on a narrow layer, gain nothing.
+    if jax.default_backend() == "cpu" and 1 < m <= 32:
+        dZ_T = lax.optimization_barrier(dZ.T)
+        return lax.optimization_barrier(_dot(dZ_T, 1, W, 0, (columns, rows))).T
+    if jax.default_backend() == "cpu" and m > 32 and k >= 128:
+        W_T = lax.optimization_barrier(W.T)
+        return _dot(W_T, 1, dZ, 0, (rows, columns))
+    return _dot(W, 0, dZ, 0, (rows, columns))
+
+
+def weight_gradient(dZ: Float[Array, "n m"], A: Float[Array, "k m"], W: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """dZ A^T, summed in float32 at least and placed like W."""
+    return _dot(dZ, 1, A, 1, _spec(W), accumulator(dZ.dtype))
+
+
+def accumulator(dtype: jax.typing.DTypeLike) -> jnp.dtype:
+    """The dtype in which sums over examples are held: float32 for a narrower one."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def as_cotangent(d: Array, primal: Array) -> Array:
+    """`d` as the derivative with respect to `primal` inside `shard_map`.
+
+    The transpose of using a replicated value on every shard is the sum over the shards. Where `primal` itself differs
+    between shards, and outside `shard_map`, there is nothing to add up.
+    """
+    have, want = jax.typeof(d).manual_axis_type.varying, jax.typeof(primal).manual_axis_type.varying
+    if have - want:
+        d = lax.psum(d, tuple(sorted(have - want)))
+    if want - have:
+        d = lax.pcast(d, tuple(sorted(want - have)), to="varying")
+    return d
+
+
+def _dot(a: Array, a_axis: int, b: Array, b_axis: int, spec: tuple, dtype: jnp.dtype | None = None) -> Array:
+    """The product that contracts one axis of each, its result placed as `spec` says."""
+    meshes = [jax.typeof(x).sharding.mesh for x in (a, b)]
+    mesh = meshes[1] if meshes[0].empty else meshes[0]
+    return lax.dot_general(
+        a,
+        b,
+        (((a_axis,), (b_axis,)), ((), ())),
+        preferred_element_type=dtype,
+        out_sharding=NamedSharding(mesh, PartitionSpec(*spec)),
+    )
+
+
+def _spec(x: Array) -> PartitionSpec:
+    return jax.typeof(x).sharding.spec

@@ -1,0 +1,138 @@
+"""Checks of arguments: static, on types, shapes and dtypes alone, so that compiled code pays nothing for them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from manual_bp._activations import SOFTMAX
+from manual_bp._costs import CROSS_ENTROPIES
+from manual_bp._network import Layer, Network, Params
+from manual_bp._products import accumulator
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+
+def arguments(
+    network: Network, params: Params, X: Array, Y: Array | None = None, weights: Array | None = None
+) -> tuple[Params, Array, Array | None, Array | None]:
+    """The arguments as the equations take them.
+
+    X and a float Y in the dtype of the parameters, weights as a row of shape (1, m) in the dtype of sums.
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
+    dtype = _params(network, params)
+    _inputs(network, X)
+    m = X.shape[1]
+    _functions(network, m, dtype)
+    if Y is not None:
+        Y = _targets(network, Y, m, dtype)
+    if weights is not None:
+        weights = _weights(weights, m, dtype)
+    return params, X.astype(dtype), Y, weights
+
+
+def _params(network: Network, params: Params) -> jnp.dtype:
+    """The one dtype of all parameters."""
+    L = len(network.activations)
+    if not isinstance(params, tuple) or isinstance(params, Layer):
+        raise TypeError(f"params is a {_kind(params)}; expected a tuple of {L} bp.Layer(W, b)")
+    if len(params) != L:
+        raise ValueError(f"params has {len(params)} layers; expected {L}, as network.sizes is {network.sizes}")
+    dtype = None
+    for l, layer in enumerate(params, start=1):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer {l} of params is a {_kind(layer)}; expected a bp.Layer(W, b)")
+        n, k = network.sizes[l], network.sizes[l - 1]
+        for name, value, expected in (("W", layer.W, (n, k)), ("b", layer.b, (n, 1))):
+            name = f"{name}[{l}]"
+            _array(name, value, f"shape {expected}")
+            if value.shape != expected:
+                hint = f": transpose it, a row for each of the {n} units of layer {l}" if value.shape == (k, n) else ""
+                raise ValueError(f"{name} has shape {value.shape}; expected {expected}{hint}")
+            if value.dtype.name not in DTYPES:
+                raise TypeError(f"{name} has dtype {value.dtype}; expected {' or '.join(DTYPES)}")
+            dtype = dtype or value.dtype
+            if value.dtype != dtype:
+                raise TypeError(f"{name} has dtype {value.dtype}; expected {dtype}, the dtype of W[1]")
+    assert dtype is not None
+    return dtype
+
+
+def _inputs(network: Network, X: Array) -> None:
+    n = network.sizes[0]
+    expected = f"({n}, m): columns are examples"
+    _array("X", X, f"shape {expected}")
+    if X.ndim != 2 or X.shape[0] != n:
+        hint = ", so pass X.T" if X.ndim == 2 and X.shape[1] == n else ""
+        hint = ", so pass X[:, None] for one example" if X.shape == (n,) else hint
+        raise ValueError(f"X has shape {X.shape}; expected {expected}{hint}")
+    if X.shape[1] == 0:
+        raise ValueError(f"X has shape {X.shape}; expected at least one example (column)")
+    _float("X", X)
+
+
+def _targets(network: Network, Y: Array, m: int, dtype: jnp.dtype) -> Array:
+    n = network.sizes[-1]
+    categorical = network.cost == CROSS_ENTROPIES[SOFTMAX]
+    expected = f"({n}, {m})" + (f", or ({m},) for integer class indices" if categorical else "")
+    _array("Y", Y, f"shape {expected}")
+    if jnp.issubdtype(Y.dtype, jnp.integer) and categorical:
+        if Y.shape != (m,):
+            raise ValueError(
+                f"Y has shape {Y.shape} and dtype {Y.dtype}; expected ({m},), the class index of each example"
+            )
+        return Y
+    if Y.shape != (n, m):
+        hint = ": columns are examples, so pass Y.T" if Y.shape == (m, n) else ""
+        hint = f": pass Y[None, :], one row for the one output" if Y.shape == (m,) and n == 1 else hint
+        raise ValueError(f"Y has shape {Y.shape}; expected {expected}{hint}")
+    _float("Y", Y)
+    return Y.astype(dtype)
+
+
+def _weights(weights: Array, m: int, dtype: jnp.dtype) -> Array:
+    _array("weights", weights, f"shape ({m},), one weight for each example")
+    if weights.shape not in ((m,), (1, m)):
+        raise ValueError(f"weights has shape {weights.shape}; expected ({m},), one weight for each example")
+    _float("weights", weights)
+    weights = weights.astype(accumulator(dtype))
+    return weights if weights.ndim == 2 else weights[None, :]
+
+
+def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
+    """Shapes and dtypes of what the activations and the cost return: they can be a user's own."""
+    for l, g in enumerate(network.activations, start=1):
+        Z = jax.ShapeDtypeStruct((network.sizes[l], m), dtype)
+        _returns(f"activation {g} of layer {l}: g(Z)", g.g, (Z,), Z.shape, dtype)
+        if g.g_prime is not None:
+            _returns(f"activation {g} of layer {l}: g_prime(Z, A)", g.g_prime, (Z, Z), Z.shape, dtype)
+    # The output stage computes in float32 at least
+    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
+    _returns(f"cost {network.cost}: loss(A, Y)", network.cost.loss, (A, A), (m,), A.dtype)
+    _returns(f"cost {network.cost}: dA(A, Y)", network.cost.dA, (A, A), A.shape, A.dtype)
+
+
+def _returns(what: str, function: Callable, args: tuple, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
+    out = jax.eval_shape(function, *args)
+    if getattr(out, "shape", None) != shape or out.dtype != dtype:
+        came = f"shape {out.shape} and dtype {out.dtype}" if hasattr(out, "shape") else f"a {_kind(out)}"
+        raise ValueError(
+            f"{what} returns {came}; expected shape {shape} and dtype {dtype} for arguments of shape {args[0].shape}"
+        )
+
+
+def _array(name: str, value: object, expected: str) -> None:
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"{name} is a {_kind(value)}; expected an array of {expected}")
+
+
+def _float(name: str, value: Array) -> None:
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"{name} has dtype {value.dtype}; expected a float array: pass {name}.astype(float)")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
