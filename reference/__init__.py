@@ -1,0 +1,1 @@
+"""Oracles that share no code with manual_bp: autodiff, scalar loops, central differences, the published equations."""
