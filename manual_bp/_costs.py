@@ -128,14 +128,14 @@ def softmax_cross_entropy(Z: Array, Y: Array) -> Array:
     z = jnp.max(Z, axis=0, keepdims=True)
     log_sum = jnp.log(jnp.sum(jnp.exp(Z - z), axis=0))
     if is_index(Y):
-        return _one_if_class(Y, len(Z)) * (log_sum - (_of_class(Z, Y) - z[0]))
+        return _one_if_class(Y, Z) * (log_sum - (_of_class(Z, Y) - z[0]))
     return jnp.sum(Y * (log_sum[None, :] - (Z - z)), axis=0)
 
 
 def softmax_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
     # A sum(Y) - Y: A - Y for targets that sum to 1
     if is_index(Y):
-        return A * _one_if_class(Y, len(A))[None, :] - _is_class(Y, len(A))
+        return A * _one_if_class(Y, A)[None, :] - _is_class(Y, A).astype(A.dtype)
     return A * jnp.sum(Y, axis=0, keepdims=True) - Y
 
 
@@ -153,25 +153,26 @@ def is_index(Y: Array) -> bool:
     return jnp.issubdtype(Y.dtype, jnp.integer)
 
 
-def one_hot(Y: Integer[Array, " m"], n: int, dtype: jax.typing.DTypeLike) -> Float[Array, "{n} m"]:
-    """Class indices as columns of targets; an index outside 0..n-1 gives a column of NaN."""
-    return _is_class(Y, n).astype(dtype) * _one_if_class(Y, n).astype(dtype)[None, :]
+def one_hot(Y: Integer[Array, " m"], A: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """Class indices as columns of targets for outputs A; an index outside 0..n-1 gives a column of NaN."""
+    return _is_class(Y, A).astype(A.dtype) * _one_if_class(Y, A)[None, :]
 
 
-def _is_class(Y: Array, n: int) -> Array:
-    return jnp.arange(n)[:, None] == Y[None, :]
+def _is_class(Y: Array, A: Array) -> Array:
+    """Whether the row is the column's class."""
+    return jnp.arange(len(A))[:, None] == Y[None, :]
 
 
-def _one_if_class(Y: Array, n: int) -> Array:
+def _one_if_class(Y: Array, A: Array) -> Array:
     """1, or NaN for an index outside 0..n-1: it can't go unnoticed."""
-    return jnp.where((Y >= 0) & (Y < n), 1.0, jnp.nan)
+    return jnp.where((Y >= 0) & (Y < len(A)), 1, jnp.nan).astype(A.dtype)
 
 
 def _of_class(Z: Array, Y: Array) -> Array:
     """Each column's entry at its class, shape (m,)."""
     if any(jax.typeof(Z).sharding.spec):
         # On a mesh with explicit axes a gather along a sharded array is refused
-        return jnp.sum(jnp.where(_is_class(Y, len(Z)), Z, 0), axis=0)
+        return jnp.sum(jnp.where(_is_class(Y, Z), Z, 0), axis=0)
     return jnp.take_along_axis(Z, Y[None, :], axis=0, mode="clip")[0]
 
 

@@ -47,6 +47,16 @@ def example_losses(network: Network, A: list, Z: list, Y: Targets) -> Float[Arra
     return cost.collapsed.loss(Z_L, Y) if cost.collapsed else cost.loss(A_L, Y)
 
 
+def mean_loss(losses: Float[Array, " m"], weights: Float[Array, "1 m"] | None) -> Float[Array, ""]:
+    """C = sum_i w_i loss_i, from weights of any sum; their mean unless given."""
+    return normalizer(weights, len(losses)) * jnp.sum(weigh(losses[None, :], 1.0 if weights is None else weights))
+
+
+def normalizer(weights: Float[Array, "1 m"] | None, m: int) -> Float[Array, ""] | float:
+    """One over the sum of the weights: 1/m unless given, 0 where every weight is zero."""
+    return 1 / m if weights is None else jnp.where(jnp.any(weights != 0), 1 / jnp.sum(weights), 0)
+
+
 def backward(
     network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights
 ) -> tuple[list[Float[Array, "_ m"]], list[Float[Array, "_ m"] | None]]:
@@ -55,7 +65,7 @@ def backward(
     W, _ = _by_layer(params)
     dA, dZ = [None] * (L + 1), [None] * (L + 1)
     Z_L, A_L, Y = _output_stage(A, Z, Y)
-    columns = one_hot(Y, len(A_L), A_L.dtype) if is_index(Y) else Y
+    columns = one_hot(Y, A_L) if is_index(Y) else Y
     dA[L] = weigh(cost.dA(A_L, columns), w).astype(A[L].dtype)
     if cost.collapsed:
         dZ[L] = weigh(cost.collapsed.dZ(Z_L, A_L, Y), w).astype(Z[L].dtype)

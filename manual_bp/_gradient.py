@@ -101,7 +101,7 @@ def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights:
     present = functools.partial(_present, weights=weights)
     A, Z = equations.forward(network, params, present(X))
     losses = equations.example_losses(network, A, Z, present(Y))
-    c = mean_loss(losses, weights)
+    c = equations.mean_loss(losses, weights)
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
 
 
@@ -109,7 +109,7 @@ def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tup
     """The derivatives of dC * C with respect to params, X, Y and weights."""
     params, X, Y, weights, A, Z, c = residuals
     Y_present = _present(Y, weights)
-    w, scale = 1.0 if weights is None else weights, dC * normalizer(weights, X.shape[1])
+    w, scale = 1.0 if weights is None else weights, dC * equations.normalizer(weights, X.shape[1])
     # Scaled at the start the average costs nothing; a narrow dtype would round it, and scales the float32 sums instead
     narrow = accumulator(X.dtype) != X.dtype
     if not narrow:
@@ -148,17 +148,6 @@ def _refuse_derivative_backward(network: Network, _: None, dY: Array) -> tuple[A
 
 
 _refuse_derivative.defvjp(lambda network, Y: (Y, None), _refuse_derivative_backward)
-
-
-def normalizer(weights: Array | None, m: int) -> Array | float:
-    """One over the sum of the weights, 1/m unless given; 0 where every weight is zero."""
-    return 1 / m if weights is None else jnp.where(jnp.any(weights != 0), 1 / jnp.sum(weights), 0)
-
-
-def mean_loss(losses: Array, weights: Array | None) -> Array:
-    """C = sum_i w_i loss_i."""
-    w = 1.0 if weights is None else weights[0]
-    return normalizer(weights, len(losses)) * jnp.sum(equations.weigh(losses, w))
 
 
 def _present(D: Array, weights: Array | None) -> Array:

@@ -69,7 +69,8 @@ class Network:
         resolved = tuple(_resolve_activation(g, f"hidden[{i}]") for i, g in enumerate(hidden))
         if SOFTMAX in resolved:
             raise ValueError(
-                f"hidden[{resolved.index(SOFTMAX)}] is softmax; expected an element-wise activation: softmax stands at the output only"
+                f"hidden[{resolved.index(SOFTMAX)}] is softmax; expected an element-wise activation: "
+                "the softmax stands at the output only"
             )
         output = _resolve_activation(output, "output")
         for name, value in (
@@ -92,7 +93,8 @@ def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"sizes is {sizes!r}; expected a sequence of integers, such as (784, 256, 10)") from None
     if len(resolved) < 2 or min(resolved) < 1:
         raise ValueError(
-            f"sizes is {resolved}; expected at least two sizes, each 1 or more: the inputs, then the units of each layer"
+            f"sizes is {resolved}; expected at least two sizes, each 1 or more: "
+            "the inputs, then the units of each layer"
         )
     return resolved
 

@@ -42,7 +42,7 @@ def weight_gradient(dZ: Float[Array, "n m"], A: Float[Array, "k m"], W: Float[Ar
 
 def accumulator(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     """The dtype in which sums over examples are held: float32 for a narrower one."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
 
 def as_cotangent(d: Array, primal: Array) -> Array:
@@ -72,5 +72,5 @@ def _dot(a: Array, a_axis: int, b: Array, b_axis: int, spec: tuple, dtype: jnp.d
     )
 
 
-def _spec(x: Array) -> PartitionSpec:
-    return jax.typeof(x).sharding.spec
+def _spec(x: Array) -> tuple:
+    return tuple(jax.typeof(x).sharding.spec)

@@ -1,7 +1,6 @@
 """The record of one backward pass, and what follows from it."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,11 @@ from jaxtyping import Array, Float
 
 from manual_bp import _equations as equations
 from manual_bp import _validate as validate
-from manual_bp._gradient import mean_loss, normalizer
 from manual_bp._network import Network, Params
 from manual_bp._products import accumulator, as_cotangent
 
 
-@functools.partial(jax.tree_util.register_dataclass)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Record:
     """Everything one forward and backward pass computes.
@@ -63,8 +61,8 @@ def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights:
         dA=dA,
         dZ=dZ,
         losses=losses,
-        weights=w * normalizer(weights, X.shape[1]),
-        cost=mean_loss(losses, weights).astype(X.dtype),
+        weights=w * equations.normalizer(weights, X.shape[1]),
+        cost=equations.mean_loss(losses, weights).astype(X.dtype),
         params=params,
         network=network,
     )

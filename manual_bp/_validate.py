@@ -84,10 +84,10 @@ def _targets(network: Network, Y: Array, m: int, dtype: jnp.dtype) -> Array:
             raise ValueError(
                 f"Y has shape {Y.shape} and dtype {Y.dtype}; expected ({m},), the class index of each example"
             )
-        return Y
+        return Y.astype(int)
     if Y.shape != (n, m):
         hint = ": columns are examples, so pass Y.T" if Y.shape == (m, n) else ""
-        hint = f": pass Y[None, :], one row for the one output" if Y.shape == (m,) and n == 1 else hint
+        hint = ": pass Y[None, :], one row for the one output" if Y.shape == (m,) and n == 1 else hint
         raise ValueError(f"Y has shape {Y.shape}; expected {expected}{hint}")
     _float("Y", Y)
     return Y.astype(dtype)

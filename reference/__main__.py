@@ -138,8 +138,9 @@ def main(argv: list[str] | None = None) -> int:
                 print(case, flush=True)
                 cases.append(case)
     failed = sum(not case.passed for case in cases)
+    seconds, device = time.perf_counter() - start, jax.devices()[0].device_kind
     print(
-        f"\n{len(cases)} cases, {failed} failed, in {time.perf_counter() - start:.0f} s on {jax.devices()[0].device_kind}: "
+        f"\n{len(cases)} cases, {failed} failed, in {seconds:.0f} s on {device}: "
         f"largest error {max(c.float64 for c in cases):.1e} in float64 (bound {FLOAT64_BOUND:.0e}), "
         f"{max(c.float32 for c in cases):.1e} in float32 (autodiff's own {max(c.autodiff32 for c in cases):.1e})"
     )

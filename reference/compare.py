@@ -38,5 +38,5 @@ def _error(found: np.ndarray, true: np.ndarray, whole: float) -> float:
     if not (np.isfinite(found).all() and np.isfinite(true).all()):
         return 0.0 if np.array_equal(found, true, equal_nan=True) else float("inf")
     norm = float(np.linalg.norm(true))
-    scale = norm if norm > np.finfo(np.float64).eps * whole else whole
+    scale = norm if norm > 16 * np.finfo(np.float64).eps * whole else whole
     return float(np.linalg.norm(found - true) / (scale or 1.0))

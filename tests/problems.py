@@ -1,0 +1,57 @@
+"""Networks and data that many tests share."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import manual_bp as bp
+from reference import autodiff
+from reference.autodiff import Model
+from reference.grid import PROBLEMS, Data, Problem, draw
+
+FLOAT64 = 1e-12
+
+BY_NAME = {problem.name: problem for problem in PROBLEMS}
+DEEP = BY_NAME["an activation for each layer"]
+REGRESSION = BY_NAME["many neurons, squared error"]
+
+
+def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):
+    """(network, params, X, Y, weights) of a problem of the grid."""
+    data = draw(problem, seed)
+    Y = jnp.asarray(data.Y) if problem.targets == "indices" else jnp.asarray(data.Y, dtype)
+    return (
+        bp.Network(*problem.model),
+        layers(data.params, dtype),
+        jnp.asarray(data.X, dtype),
+        Y,
+        jnp.asarray(data.weights, dtype),
+    )
+
+
+def by_autodiff(model: Model, *args, argnums=0):
+    """(cost, derivatives) of the reference; argnums counts params, X, Y, weights."""
+    return _value_and_grad(model, argnums)(*args)
+
+
+@functools.cache
+def _value_and_grad(model, argnums):
+    return jax.jit(jax.value_and_grad(functools.partial(autodiff.cost, model), argnums=argnums))
+
+
+def layers(params, dtype=jnp.float64):
+    return tuple(bp.Layer(jnp.asarray(W, dtype), jnp.asarray(b, dtype)) for W, b in params)
+
+
+def columns(problem: Problem, data: Data) -> np.ndarray:
+    """The targets of a draw as columns, class indices made one-hot."""
+    return np.eye(problem.model.sizes[-1])[:, data.Y] if problem.targets == "indices" else data.Y
+
+
+def random_network(model: Model, m: int, seed: int = 0, dtype=jnp.float64):
+    """(network, params, X) for a model."""
+    network = bp.Network(*model)
+    params = bp.init(network, jax.random.key(seed), dtype)
+    return network, params, jax.random.normal(jax.random.key(seed + 1), (model.sizes[0], m), dtype)

@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from manual_bp._activations import ACTIVATIONS, activation_backward
+from reference import autodiff
+
+ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
+# Negatives, an exact zero, the neighbourhood of zero, and values where exponentials saturate
+Z = np.array([[-1e4, -50.0, -3.0, -0.7, -1e-8, 0.0, 1e-8, 0.3, 2.0, 40.0, 1e4]])
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_forward_and_derivative(name):
+    g, oracle = ACTIVATIONS[name], autodiff.ACTIVATIONS[name]
+    A = g.g(jnp.asarray(Z))
+    np.testing.assert_allclose(A, oracle(Z), rtol=1e-13, atol=1e-300)
+    expected = jax.vmap(jax.vmap(jax.grad(oracle)))(jnp.asarray(Z))
+    np.testing.assert_allclose(g.g_prime(jnp.asarray(Z), A), expected, rtol=1e-13, atol=1e-15)
+    np.testing.assert_array_equal(jnp.isfinite(A), True)
+
+
+@pytest.mark.parametrize(
+    ("name", "slope"), [("relu", 0.0), ("leaky_relu", 1.0), ("elu", 1.0), ("sigmoid", 0.25), ("gelu", 0.5)]
+)
+def test_derivative_at_zero(name, slope):
+    zero = jnp.zeros((1, 1))
+    g = ACTIVATIONS[name]
+    assert g.g_prime(zero, g.g(zero)).item() == slope
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_backward_is_the_transposed_jacobian(name):
+    Z = jax.random.normal(jax.random.key(0), (4, 7))
+    dA = jax.random.normal(jax.random.key(1), (4, 7))
+    _, vjp = jax.vjp(autodiff.ACTIVATIONS[name], Z)
+    dZ = activation_backward(ACTIVATIONS[name], dA, Z, ACTIVATIONS[name].g(Z))
+    np.testing.assert_allclose(dZ, vjp(dA)[0], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_nan_stays_nan(name):
+    A = ACTIVATIONS[name].g(jnp.array([[jnp.nan], [1.0]]))
+    assert jnp.isnan(A[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_dtype_is_kept(name, dtype):
+    Z = jnp.ones((2, 3), dtype)
+    with jax.numpy_dtype_promotion("strict"):
+        A = ACTIVATIONS[name].g(Z)
+        assert A.dtype == dtype
+        assert ACTIVATIONS[name].g_prime(Z, A).dtype == dtype

@@ -1,0 +1,358 @@
+import functools
+import itertools
+import json
+import math
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import cases, environment, gradients, records, table, timing
+from benchmarks.__main__ import main
+
+CACHED = functools.cache(cases.programs)
+PROGRAMS = {"manual", "autodiff", "autodiff_rows", "control"}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The file and exit status of a run on a tiny network."""
+    path = tmp_path_factory.mktemp("real") / "results.jsonl"
+    return path, main([*"--networks 7-5-3 --batch-sizes 1 2 --repeats 6 --out".split(), str(path)])
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """No matrix product is measured, and nothing compiled twice."""
+    monkeypatch.setattr(cases, "programs", CACHED)
+    monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
+
+
+def run(path, *options):
+    return main(["--networks", "7-5-3", "--batch-sizes", "1", "2", "--repeats", "6", "--out", str(path), *options])
+
+
+def cell(batch_size, ratio=1.0, error=None, **changes):
+    """A row as a run writes it, manual taking `ratio` times as long as autodiff."""
+    seconds = 1e-5 * batch_size * np.random.default_rng(batch_size).lognormal(0, 0.002, 40)
+    scale = {"manual": ratio, "autodiff": 1.0, "autodiff_rows": 2.0, "control": 1.01}
+    measured = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512 * batch_size}
+    row = {
+        "schema": records.SCHEMA,
+        "suite": "gradients",
+        "date": "2026-01-02T03:04:05+00:00",
+        "environment": environment.describe("float32") | {"device": "a device"},
+        "matmul_flops_per_s": 1e11,
+        "network": "7-5-3",
+        "sizes": [7, 5, 3],
+        "batch_size": batch_size,
+        "errors": {"manual": {"dW[1]": 1e-7}},
+        "error": error,
+        "programs": {} if error else {p: measured | {"times_s": list(s * seconds)} for p, s in scale.items()},
+    }
+    assert row.keys() == set(records.FIELDS)
+    return row | changes
+
+
+def write(path, *rows):
+    for row in rows:
+        records.append(path, row)
+    return path
+
+
+def refused(capsys, *argv):
+    """The line with which a request is refused, exit status 2."""
+    try:
+        status = main(argv)
+    except SystemExit as exit:
+        status = exit.code
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    return err
+
+
+def test_run_writes_a_whole_row_for_each_cell(real):
+    path, status = real
+    rows, notes = records.read(path)
+    assert status == 0 and notes == [] and [row["batch_size"] for row in rows] == [1, 2]
+    for row in rows:
+        assert tuple(row) == records.FIELDS
+        assert (row["network"], row["sizes"], row["error"]) == ("7-5-3", [7, 5, 3], None)
+        assert row["environment"].keys() == {
+            *("device", "backend", "platform", "threads", "python", "numpy", "jax", "jaxlib"),
+            *("commit", "dtype", "matmul_precision"),
+        }
+        assert row["environment"]["dtype"] == "float32" and row["environment"]["device"]
+        assert 1e8 < row["matmul_flops_per_s"] < 1e16
+        assert row["programs"].keys() == PROGRAMS
+        for program in row["programs"].values():
+            assert len(program["times_s"]) == 6 and all(0 < t < 10 for t in program["times_s"])
+            assert program["lower_s"] > 0 and program["compile_s"] > 0 and program["temp_bytes"] >= 0
+        assert row["errors"].keys() == PROGRAMS - {"autodiff"}
+        for errors in row["errors"].values():
+            assert list(errors) == ["cost", "dW[1]", "db[1]", "dW[2]", "db[2]"]
+            assert all(0 <= e < 1e-5 for e in errors.values())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_run_in_another_dtype(tmp_path, fast, dtype):
+    assert run(tmp_path / "r.jsonl", "--dtype", dtype, "--batch-sizes", "2") == 0
+    (row,), _ = records.read(tmp_path / "r.jsonl")
+    assert row["environment"]["dtype"] == dtype
+    # float64 was really computed in: float32 would be nine digits off
+    assert 0 <= max(row["errors"]["autodiff_rows"].values()) < gradients.BOUNDS[dtype]
+
+
+def test_programs_compute_in_the_dtype_asked_for():
+    for dtype in gradients.BOUNDS:
+        for name, program in cases.programs((7, 5, 3), 2, dtype).items():
+            assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(program.function, *program.args))} == {
+                jnp.dtype(dtype)
+            }, name
+    programs = CACHED((7, 5, 3), 2, "float32")
+    assert programs["autodiff_rows"].args[1].shape == (2, 7) and programs["autodiff"].args[1].shape == (7, 2)
+    assert len({id(program.function) for program in programs.values()}) == 4
+
+
+def test_output_of_a_run(tmp_path, fast, capsys):
+    assert run(tmp_path / "r.jsonl") == 0
+    out, err = capsys.readouterr()
+    rows, _ = records.read(tmp_path / "r.jsonl")
+    lines = out.splitlines()
+    assert len({len(line) for line in lines if line.startswith("|")}) == 1
+    assert lines[2].startswith("| 7-5-3   |     1 |") and str(tmp_path / "r.jsonl") == lines[-1]
+    assert table.summary(rows) in out
+    # not a terminal: a plain line for each cell
+    assert err.splitlines() == [f"{n}/2  {table.line(row)}" for n, row in enumerate(rows, 1)]
+
+
+def test_default_file_is_a_local_one(tmp_path, fast, monkeypatch, capsys):
+    monkeypatch.setattr(gradients, "RESULTS", tmp_path)
+    assert main(["gradients", "--networks", "7-5-3", "--batch-sizes", "1", "--repeats", "6"]) == 0
+    (path,) = tmp_path.glob("*")
+    assert path.name.startswith(f"local-{jax.default_backend()}-2") and path.suffix == ".jsonl"
+    assert main(["report"]) == 0
+    assert path.with_suffix(".svg").exists()
+
+
+def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypatch, capsys):
+    right = cases.bp.value_and_grad
+
+    def value_and_grad(network):
+        @jax.jit
+        def slightly_wrong(params, X, Y):
+            c, (first, *rest) = right(network)(params, X, Y)
+            scale = 1.01 if X.shape[1] == 2 else 1.0
+            return c, (first._replace(W=scale * first.W), *rest)
+
+        return slightly_wrong
+
+    monkeypatch.setattr(cases.bp, "value_and_grad", value_and_grad)
+    monkeypatch.setattr(cases, "programs", CACHED.__wrapped__)
+    assert run(tmp_path / "r.jsonl") == 1
+    (good, bad), _ = records.read(tmp_path / "r.jsonl")
+    assert good["error"] is None and good["programs"].keys() == PROGRAMS
+    assert bad["error"] == "manual differs from autodiff: dW[1] by 1.0e-02 in norm, 1.0e-03 allowed"
+    assert bad["programs"] == {}
+    assert bad["errors"]["manual"]["dW[1]"] == pytest.approx(0.01, rel=1e-3) and bad["errors"]["manual"]["db[1]"] < 1e-5
+    out, err = capsys.readouterr()
+    assert bad["error"] in err and bad["error"] in out and "not timed" in out
+    assert main(["report", str(tmp_path / "r.jsonl")]) == 0
+    assert bad["error"] in capsys.readouterr().out
+
+
+def test_other_ways_to_disagree():
+    programs = CACHED((7, 5, 3), 2, "float32")
+    right = programs["manual"]
+
+    def compare(change):
+        wrong = cases.Program(lambda *args: change(right.function(*args)), right.args)
+        return gradients.compare(programs | {"manual": wrong}, 1e-3)
+
+    assert compare(lambda result: result)[1] is None
+    errors, error = compare(lambda result: jax.tree.map(lambda leaf: leaf * math.nan, result))
+    assert "cost" in error and set(errors["manual"].values()) == {None}
+    assert "structure" in compare(lambda result: (result[0], list(result[1])))[1]
+    assert "dtypes" in compare(lambda result: jax.tree.map(lambda leaf: leaf.astype("float16"), result))[1]
+    # the truth of a dead network is zero: what is added to it is measured by the whole gradient, here also zero
+    dead = {name: cases.Program(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
+    assert gradients.compare(dead, 1e-3) == ({"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}, None)
+    dead["manual"] = cases.Program(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
+    assert "dW[1]" in gradients.compare(dead, 1e-3)[1]
+
+
+def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, capsys):
+    def programs(sizes, batch_size, dtype):
+        if batch_size == 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long story")
+        return CACHED(sizes, batch_size, dtype)
+
+    monkeypatch.setattr(cases, "programs", programs)
+    assert run(tmp_path / "r.jsonl") == 1
+    (bad, good), _ = records.read(tmp_path / "r.jsonl")
+    assert bad["error"] == "RESOURCE_EXHAUSTED: out of memory" and good["error"] is None
+
+
+def test_finished_cells_survive_an_interruption(tmp_path, fast, monkeypatch, capsys):
+    right = timing.take_turns
+    calls = itertools.count()
+
+    def take_turns(*args):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return right(*args)
+
+    monkeypatch.setattr(timing, "take_turns", take_turns)
+    assert run(tmp_path / "r.jsonl") == 130
+    assert [row["batch_size"] for row in records.read(tmp_path / "r.jsonl")[0]] == [1]
+    assert "kept" in capsys.readouterr().err
+
+
+def test_rows_survive_the_file(tmp_path):
+    rows = [cell(1), cell(4, error="said why")]
+    assert records.read(write(tmp_path / "r.jsonl", *rows)) == (rows, [])
+
+
+def test_a_truncated_last_line_is_left_out_and_written_on(tmp_path, fast, capsys):
+    path = write(tmp_path / "r.jsonl", *(cell(m, environment=environment.describe("float32")) for m in (4, 16)))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["report", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"{path}: line 2 is incomplete and was left out\n"
+    assert "1 of 1 cells" in out
+    # a further run starts a line of its own
+    assert run(path) == 0
+    rows, notes = records.read(path)
+    assert [row["batch_size"] for row in rows] == [4, 1, 2] and len(notes) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"x, y\n1, 2\n", b'{"schema": 2}\n', b"[1]\n", b"\x89PNG\xff\n"])
+def test_a_foreign_file_is_refused(tmp_path, capsys, content):
+    path = tmp_path / "foreign.jsonl"
+    path.write_bytes(content)
+    assert f"{path} is not a results file" in refused(capsys, "report", str(path))
+    if content:
+        assert "is not a results file" in refused(capsys, *"--networks 7-5-3 --out".split(), str(path))
+        assert path.read_bytes() == content
+
+
+def test_requests_that_cannot_be_met(tmp_path, capsys, monkeypatch):
+    assert "unknown network 'lenet'; expected 784-128-10, " in refused(capsys, "--networks", "lenet")
+    assert "no gpu here: JAX computes on cpu" in _without_gpu(capsys, monkeypatch)
+    assert "'0' is not a whole number" in refused(capsys, "--batch-sizes", "0")
+    assert "6 or more" in refused(capsys, "--repeats", "5")
+    assert "No such file" in refused(capsys, "report", str(tmp_path / "none.jsonl"))
+    monkeypatch.setattr(gradients, "RESULTS", tmp_path)
+    assert "no results" in refused(capsys, "report")
+    path = write(tmp_path / "r.jsonl", cell(1), cell(4, environment=cell(4)["environment"] | {"dtype": "float64"}))
+    assert f"{path} has dtype float32 and float64" in refused(capsys, "report", str(path))
+
+
+def _without_gpu(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(environment.jax, "default_backend", lambda: "cpu")
+        return refused(capsys, "--device", "gpu")
+
+
+@pytest.mark.parametrize("module, argv", [("rich", ()), ("matplotlib", ("report",))])
+def test_a_missing_extra_is_named(monkeypatch, capsys, module, argv):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert f"needs {module}: pip install 'manual_bp[bench]'" in refused(capsys, *argv)
+
+
+def test_report_draws_from_the_file_alone(tmp_path, capsys):
+    rows = [cell(1, ratio=9.0), cell(4, ratio=0.9), cell(16), cell(64, ratio=1.1), cell(256, error="was wrong")]
+    path = write(tmp_path / "r.jsonl", *rows, cell(1, ratio=0.5))
+    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    page = (tmp_path / "out" / "r.md").read_text(encoding="utf-8")
+    assert out.split("\n\n")[1] in page and "a device" in page and "(r.svg)" in page
+    lines = (line.split("|") for line in page.splitlines() if line.startswith("| 7-5-3"))
+    body = {int(cells[2]): cells for cells in lines if len(cells) == 11}
+    assert {m: cells[6].strip() for m, cells in body.items()} == {
+        1: "manual faster",  # measured twice: the later counts
+        4: "manual faster",
+        16: "no difference",
+        64: "manual slower",
+        256: "not timed",
+    }
+    assert body[64][5].strip().startswith("1.10 [1.10, 1.10]") and body[4][3].strip() == "36.0 µs"
+    for text in (
+        "manual is faster in 2, no different in 1, slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]).",
+        "Geometric mean of the ratio: 7-5-3 0.84;",
+        "The control passes in 4 cells, its interval in [0.95, 1.05]; in 1 of these",
+        "Not timed: 7-5-3 at 256: was wrong.",
+    ):
+        assert text in page
+    png, svg = (tmp_path / "out" / f"r.{kind}" for kind in ("png", "svg"))
+    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
+    assert svg.read_text().count('<g id="axes_') == 3
+    first = svg.read_bytes()
+    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert svg.read_bytes() == first
+
+
+def synthetic(ratio, rounds, seed, noise=0.03):
+    """Times of two programs on a machine whose speed drifts, their median ratio known."""
+    rng = np.random.default_rng(seed)
+    drift = np.exp(np.cumsum(rng.normal(0, 0.05, rounds)))
+    return ratio * drift * rng.lognormal(0, noise, rounds), drift * rng.lognormal(0, noise, rounds)
+
+
+def test_interval_holds_the_true_ratio_and_shows_a_shift():
+    for rounds, least in ((8, 0.84), (40, 0.9), (200, 0.9)):
+        found = [timing.ratio(*synthetic(0.8, rounds, seed)) for seed in range(100)]
+        assert np.mean([r.low <= 0.8 <= r.high for r in found]) >= least
+        assert all(r.low <= r.median <= r.high for r in found)
+    shifted = [timing.ratio(*synthetic(ratio, 40, 1)) for ratio in (1 / 1.1, 1.0, 1.1)]
+    assert [r.verdict for r in shifted] == ["manual faster", "no difference", "manual slower"]
+    assert timing.ratio(*synthetic(1.1, 40, 1)) == shifted[2]  # the same times, the same interval
+
+
+def test_control():
+    assert timing.Ratio(0.97, 0.96, 0.98).passes_as_control
+    assert not timing.Ratio(1.0, 0.94, 1.0).passes_as_control and not timing.Ratio(1.0, 1.0, 1.06).passes_as_control
+
+
+def test_orders_are_balanced():
+    for n in (1, 2, 3, 4, 5):
+        orders = timing.balanced_orders(n)
+        copies = len(orders) // n
+        assert all(sorted(place) == sorted(list(range(n)) * copies) for place in zip(*orders, strict=True))
+        followed = sorted(pair for order in orders for pair in itertools.pairwise(order))
+        assert followed == sorted(list(itertools.permutations(range(n), 2)) * copies)
+
+
+def test_rounds_keep_to_the_plan(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+    called, fractions = [], []
+    calls = {name: lambda name=name: called.append(name) for name in "abcd"}
+    times = timing.take_turns(calls, 50.0, 3, 100, fractions.append)
+    rounds = len(times["a"])
+    assert 3 < rounds < 10 and {len(t) for t in times.values()} == {rounds} and times["a"] == [1.0] * rounds
+    assert called[-4 * rounds :][:8] == list("abdcbcad")
+    assert fractions == sorted(fractions) and 0 <= fractions[0] and 0.5 < fractions[-1] <= 1
+    assert len(timing.take_turns(calls, 1.0, 7, 7)["a"]) == 7
+    assert len(timing.take_turns(calls, 1e9, 1, 5)["a"]) == 5
+
+
+def test_flops():
+    # two layers, two examples: Z and dW of both, dA of the first
+    assert cases.flops((7, 5, 3), 2) == 2 * (2 * (35 + 15) + 2 * (35 + 15) + 2 * 15)
+
+
+def test_named_networks():
+    assert cases.network("5x64") == ("5x64", (64, 64, 64, 64, 64, 10))
+    assert all(name == "-".join(map(str, sizes)) for name, sizes in cases.NETWORKS.items() if name != "5x64")
+    assert cases.FULL.batch_sizes == (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+    assert set(cases.QUICK.batch_sizes) < set(cases.FULL.batch_sizes)
+
+
+def test_results_are_strictly_json(tmp_path):
+    with pytest.raises(ValueError):
+        records.append(tmp_path / "r.jsonl", cell(1, errors={"manual": {"cost": math.nan}}))
+    assert not (tmp_path / "r.jsonl").exists()
+    assert json.loads(json.dumps(cell(1))) == cell(1)

@@ -1,0 +1,133 @@
+"""Planted mistakes: the package is copied, one line of it is made wrong, and the comparison has to notice.
+
+Each entry is (module, the line as it is, the line made wrong). A line that has changed fails the test that plants in
+it, so the list keeps up with the code.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from problems import BY_NAME, arrays, by_autodiff
+
+import manual_bp
+from reference.compare import largest_error
+
+SOURCE = Path(manual_bp.__file__).parent
+
+MISTAKES = {
+    "sign of the loss": ("_costs", "Y * jax.nn.softplus(-Z) + (1", "-Y * jax.nn.softplus(-Z) + (1"),
+    "sign of dA, squared error": ("_costs", "return 2 * (A - Y)", "return 2 * (Y - A)"),
+    "2 missing": ("_costs", "return 2 * (A - Y)", "return A - Y"),
+    "sign of dA, absolute error": ("_costs", "return jnp.sign(A - Y)", "return jnp.sign(Y - A)"),
+    "sign of dZ, sigmoid": ("_costs", "(1 - Y) * A - Y * jax.nn.sigmoid(-Z)", "Y * jax.nn.sigmoid(-Z) - (1 - Y) * A"),
+    "one term of dZ, sigmoid": ("_costs", "(1 - Y) * A - Y * jax.nn.sigmoid(-Z)", "(1 - Y) * A"),
+    "g' beside the collapsed dZ": ("_costs", "return (1 - Y) * A - Y *", "return A * (1 - A) * (1 - Y) * A - Y *"),
+    "sign of dZ, softmax": ("_costs", "A * _one_if_class(Y, A)[None, :] -", "-A * _one_if_class(Y, A)[None, :] +"),
+    "soft targets that do not sum to 1": ("_costs", "A * jnp.sum(Y, axis=0, keepdims=True) - Y", "A - Y"),
+    "wrong class": ("_costs", "jnp.arange(len(A))[:, None] == Y", "jnp.arange(len(A))[::-1, None] == Y"),
+    "g' missing": ("_activations", "return dA * activation.g_prime(Z, A)", "return dA"),
+    "g' twice": ("_activations", "return dA * activation.g_prime(Z, A)", "return dA * activation.g_prime(Z, A) ** 2"),
+    "g' at A instead of Z": ("_activations", "activation.g_prime(Z, A)", "activation.g_prime(A, activation.g(A))"),
+    "softmax's diagonal only": ("_activations", "return A * (dA - jnp.sum(A * dA, axis=0, keepdims=True))", "return A * (1 - A) * dA"),
+    "sum over the wrong axis, softmax": ("_activations", "jnp.sum(A * dA, axis=0", "jnp.sum(A * dA, axis=1"),
+    "sigmoid' of Z": ("_activations", "return A * (1 - A)", "return Z * (1 - Z)"),
+    "tanh' without the square": ("_activations", "return (1 - A) * (1 + A)", "return 1 - A"),
+    "relu' leaks": ("_activations", "return (Z > 0).astype(Z.dtype)", "return (Z > -0.1).astype(Z.dtype)"),
+    "leaky_relu' without its slope": ("_activations", "jnp.where(Z >= 0, 1, 0.01).astype", "jnp.where(Z >= 0, 1, 0).astype"),
+    "elu' of the other branch": ("_activations", "return jnp.exp(jnp.minimum(Z, 0))", "return jnp.exp(-jnp.maximum(Z, 0))"),
+    "softplus' is not softplus": ("_activations", "def softplus_prime(Z: Array, A: Array) -> Array:\n    return jax.nn.sigmoid(Z)", "def softplus_prime(Z: Array, A: Array) -> Array:\n    return A"),
+    "silu' without its second term": ("_activations", "return s + A * (1 - s)", "return s"),
+    "gelu' without u'": ("_activations", "(1 - t) * (1 + t) * u_prime", "(1 - t) * (1 + t)"),
+    "b forgotten": ("_equations", "weighted_input(W[l], A[l - 1]) + b[l]", "weighted_input(W[l], A[l - 1]) + 0 * b[l]"),
+    "g of another layer": ("_equations", "A.append(g[l].g(Z[l]))", "A.append(g[max(1, l - 1)].g(Z[l]))"),
+    "g' of another layer": ("_equations", "activation_backward(g[l - 1], dA", "activation_backward(g[l], dA"),
+    "A[l] for A[l-1] in dW": ("_equations", "weight_gradient(dZ[l], A[l - 1], W[l])", "weight_gradient(dZ[l], A[l], W[l])"),
+    "layers swapped": ("_equations", "for l in range(1, len(params) + 1)\n    )", "for l in range(len(params), 0, -1)\n    )"),
+    "dW 1 % off": ("_equations", "W=weight_gradient(dZ[l], A[l - 1], W[l])", "W=1.01 * weight_gradient(dZ[l], A[l - 1], W[l])"),
+    "db zero": ("_equations", "b=jnp.sum(dZ[l], axis=1", "b=0 * jnp.sum(dZ[l], axis=1"),
+    "db over the wrong axis": ("_equations", "jnp.sum(dZ[l], axis=1", "jnp.sum(dZ[l], axis=0"),
+    "db a mean": ("_equations", "jnp.sum(dZ[l], axis=1", "jnp.mean(dZ[l], axis=1"),
+    "W of another layer": ("_equations", "back_through_weights(W[l], dZ[l]", "back_through_weights(W[max(1, l - 1)], dZ[l]"),
+    "dZ of another layer": ("_equations", "dA[l - 1] = back_through_weights(W[l], dZ[l]", "dA[l - 1] = back_through_weights(W[l], dZ[-1]"),
+    "1/m missing": ("_equations", "return 1 / m if", "return 1.0 if"),
+    "1/m twice": ("_equations", "return 1 / m if", "return 1 / m**2 if"),
+    "weights not divided by their sum": ("_equations", "1 / jnp.sum(weights), 0)", "1 / len(weights[0]), 0)"),
+    "weights forgotten": ("_equations", "jnp.where(w == 0, 0, d * w)", "d + 0 * w"),
+    "W for W^T": ("_products", "return _dot(W, 0, dZ, 0, (rows, columns))", "return _dot(W, 1, dZ, 0, (rows, columns))"),
+    "A for A^T": ("_products", "return _dot(dZ, 1, A, 1", "return _dot(dZ, 1, A, 0"),
+    "dW transposed": ("_products", "return _dot(dZ, 1, A, 1", "return _dot(A, 1, dZ, 1"),
+    "cotangent ignored": ("_gradient", "1.0 if weights is None else weights, dC *", "1.0 if weights is None else weights, 1.0 *"),
+}  # fmt: skip
+
+
+def _found_and_true(bp, problem, weighted, few):
+    """Twice the cost, so that its cotangent is not 1, with its derivatives by params and X."""
+    _, layers, X, Y, weights = arrays(problem)
+    network, params = bp.Network(*problem.model), tuple(bp.Layer(W, b) for W, b in layers)
+    if few:
+        X, Y, weights = X[:, :1], Y[..., :1], weights[:1]
+    rest = (Y, weights) if weighted else (Y,)
+    found = jax.value_and_grad(lambda p, X: 2 * bp.cost(network, p, X, *rest), argnums=(0, 1))(params, X)
+    true = by_autodiff(problem.model, layers, X, *rest, argnums=(0, 1))
+    return jax.tree.leaves(found), [2 * leaf for leaf in jax.tree.leaves(true)]
+
+
+# Between them these use every line above: both cross-entropies, both errors, every activation
+CHECKED = [
+    ("two layers, multilabel", False, False),
+    ("an activation for each layer", True, False),
+    ("an activation for each layer", False, True),
+    ("one-hot targets, a zero column", False, False),
+    ("softmax under squared error", False, False),
+    ("tanh absolute error", False, False),
+    ("leaky_relu", False, False),
+    ("elu", False, False),
+    ("softplus", False, False),
+    ("silu", False, False),
+]
+
+
+def _noticed(bp) -> bool:
+    for name, weighted, few in CHECKED:
+        try:
+            error = largest_error(*_found_and_true(bp, BY_NAME[name], weighted, few))
+        except (TypeError, ValueError):
+            # shapes that do not fit: loud enough
+            return True
+        if error > 1e-12:
+            return True
+    return False
+
+
+def _copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: str = ""):
+    """The package under another name, one line of it replaced."""
+    (tmp_path / name).mkdir()
+    for file in SOURCE.glob("*.py"):
+        text = file.read_text()
+        if file.stem == module:
+            assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {module}.py"
+            text = text.replace(right, wrong)
+        text = text.replace("from manual_bp", f"from {name}").replace("import manual_bp", f"import {name}")
+        (tmp_path / name / file.name).write_text(text)
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def import_path(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_faithful_copy_passes(import_path):
+    assert not _noticed(_copy(import_path, "faithful"))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_noticed(mistake, import_path):
+    assert _noticed(_copy(import_path, "mistaken", *MISTAKES[mistake]))

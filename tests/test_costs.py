@@ -1,0 +1,109 @@
+"""Losses and their derivatives, one example at a time and at the edges."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import manual_bp as bp
+from manual_bp._costs import COSTS, CROSS_ENTROPIES
+from reference import autodiff
+from reference.autodiff import Model
+
+COST_OF = {**COSTS, **{cost.loss.__name__: cost for cost in CROSS_ENTROPIES.values()}}
+
+
+def outputs_and_targets(name: str, n: int, m: int = 5):
+    Z, Y = jax.random.normal(jax.random.key(n), (2, n, m))
+    if name == "categorical_cross_entropy":
+        return jax.nn.softmax(Z, axis=0), jax.nn.softmax(Y, axis=0)
+    return (jax.nn.sigmoid(Z), jax.nn.sigmoid(Y)) if name == "binary_cross_entropy" else (Z, Y)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("name", list(COST_OF))
+def test_derivatives_belong_to_the_loss(name, n):
+    """For every number of outputs: a loss averaged over outputs and a derivative that is not would differ by n."""
+    cost, (A, Y) = COST_OF[name], outputs_and_targets(name, n)
+    assert cost.loss(A, Y).shape == (5,)
+    dA, dY = jax.grad(lambda A, Y: jnp.sum(cost.loss(A, Y)), argnums=(0, 1))(A, Y)
+    np.testing.assert_allclose(cost.dA(A, Y), dA, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(cost.dY(A, Y), dY, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("cost", [c for c in CROSS_ENTROPIES.values()], ids=repr)
+def test_collapsed_form_is_the_same_loss(cost, n):
+    pair, Z = cost.collapsed, 3 * jax.random.normal(jax.random.key(0), (n, 5))
+    A, Y = pair.output.g(Z), outputs_and_targets(repr(cost), n)[1]
+    np.testing.assert_allclose(pair.loss(Z, Y), cost.loss(A, Y), rtol=1e-12, atol=1e-15)
+    dZ, dY = jax.grad(lambda Z, Y: jnp.sum(pair.loss(Z, Y)), argnums=(0, 1))(Z, Y)
+    np.testing.assert_allclose(pair.dZ(Z, A, Y), dZ, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(pair.dY(Z, Y), dY, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        pair.dZ(Z, A, Y), A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14
+    )
+
+
+def test_by_hand():
+    """Two outputs, one example, numbers worked on paper."""
+    A, Y = jnp.array([[0.25], [0.75]]), jnp.array([[1.0], [0.0]])
+    assert COSTS["squared_error"].loss(A, Y).item() == 0.75**2 + 0.75**2
+    assert COSTS["absolute_error"].loss(A, Y).item() == 1.5
+    binary, categorical = CROSS_ENTROPIES.values()
+    np.testing.assert_allclose(binary.loss(A, Y), 2 * np.log(4), rtol=1e-15)
+    np.testing.assert_allclose(binary.dA(A, Y), [[-4], [4]], rtol=1e-15)
+    np.testing.assert_allclose(categorical.loss(A, Y), np.log(4), rtol=1e-15)
+
+
+def test_absolute_error_is_flat_at_a_tie():
+    A = jnp.array([[1.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(COSTS["absolute_error"].dA(A, jnp.full((1, 3), 2.0)), [[-1, 0, 1]])
+
+
+LOGITS = np.array([[1e4, -1e4, 1e4, -1e4, 30.0, -30.0, 0.0], [-1e4, 1e4, 1e4, -1e4, -30.0, 30.0, 0.0]])
+TARGETS = np.array([[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
+def test_saturated_logits(output, dtype):
+    """W = I, b = 0, so X is Z: logits of 10,000 either way against targets of exactly 0 and 1."""
+    model = Model((2, 2), output=output)
+    params = (bp.Layer(jnp.eye(2, dtype=dtype), jnp.zeros((2, 1), dtype)),)
+    X, Y = jnp.asarray(LOGITS, dtype), jnp.asarray(TARGETS, dtype)
+    c, grads = bp.value_and_grad(bp.Network(*model))(params, X, Y)
+    expected, expected_grads = jax.value_and_grad(lambda p: autodiff.cost(model, p, X, Y))(params)
+    eps = np.finfo(dtype).eps
+    assert np.isfinite(c)
+    np.testing.assert_allclose(c, expected, rtol=4 * eps)
+    for d, e in zip(jax.tree.leaves(grads), jax.tree.leaves(expected_grads), strict=True):
+        assert np.isfinite(d).all()
+        np.testing.assert_allclose(d, e, rtol=4 * eps, atol=4 * eps * np.abs(e).max())
+
+
+def test_small_derivatives_survive_saturation():
+    """A rounds to Y in float32; A - Y would be 0, the derivative is exp(-20)."""
+    Z, Y = jnp.full((1, 1), 20, jnp.float32), jnp.ones((1, 1), jnp.float32)
+    pair = next(iter(CROSS_ENTROPIES.values())).collapsed
+    np.testing.assert_allclose(pair.dZ(Z, jax.nn.sigmoid(Z), Y), -np.exp(-20.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("Y", [[0, 3, 1], [0, -1, 1]])
+def test_class_index_out_of_range_is_nan(Y):
+    network, X = bp.Network((2, 3)), jnp.ones((2, 3))
+    params = bp.init(network, jax.random.key(0))
+    record = bp.backpropagate(network, params, X, jnp.array(Y))
+    np.testing.assert_array_equal(np.isnan(record.losses), [False, True, False])
+    c, grads = bp.value_and_grad(network)(params, X, jnp.array(Y))
+    assert np.isnan(c)
+    assert all(np.isnan(d).all() for d in jax.tree.leaves(grads))
+
+
+def test_class_indices_are_one_hot_columns():
+    network = bp.Network((4, 3))
+    params, X = bp.init(network, jax.random.key(0)), jax.random.normal(jax.random.key(1), (4, 6))
+    Y = jnp.array([0, 2, 1, 1, 0, 2])
+    by_index, by_column = (bp.backpropagate(network, params, X, y) for y in (Y, jax.nn.one_hot(Y, 3, axis=0)))
+    for a, b in zip(jax.tree.leaves(by_index), jax.tree.leaves(by_column), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-15)

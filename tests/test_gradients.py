@@ -1,0 +1,242 @@
+"""Whole networks against every oracle: autodiff, scalar loops, central differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from problems import BY_NAME, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff, columns, layers, random_network
+
+import manual_bp as bp
+from reference import autodiff, loops
+from reference.__main__ import cross_check
+from reference.autodiff import Model
+from reference.compare import largest_error
+from reference.finite_differences import central_differences
+from reference.grid import PROBLEMS, draw
+
+SMALL = [problem for problem in PROBLEMS if sum(problem.model.sizes) < 40]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_every_quantity_against_autodiff(problem):
+    """Cost, gradient, dX, every dA and dZ, weighted and not, in float64 and float32."""
+    for case in cross_check(problem, seeds=(0,)):
+        assert case.passed, str(case)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
+def test_against_scalar_loops(problem, weighted):
+    network, params, X, Y, weights = arrays(problem)
+    data = draw(problem, 0)
+    w = data.weights if weighted else None
+    C, grads, dX = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), w)
+    args = (params, X, Y, weights if weighted else None)
+    c, found = bp.value_and_grad(network)(*args)
+    found_dX = jax.grad(bp.cost, argnums=2)(network, *args)
+    assert largest_error((c, found, found_dX), (np.array(C), layers(grads), dX)) <= FLOAT64
+
+
+@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["two layers, multilabel"]], ids=lambda p: p.name)
+def test_against_central_differences(problem):
+    network, params, X, Y, weights = arrays(problem)
+    flat, unravel = ravel_pytree(params)
+    cost = jax.jit(lambda v: bp.cost(network, unravel(v), X, Y, weights))
+    found, _ = ravel_pytree(bp.grad(network)(params, X, Y, weights))
+    # a central difference is good to about 1e-10 of the cost
+    assert largest_error(found, central_differences(lambda v: float(cost(v)), np.asarray(flat))) <= 1e-8
+
+
+def test_gradient_as_one_vector_is_in_layer_order():
+    network, params, X, Y, _ = arrays(DEEP)
+    grads = bp.grad(network)(params, X, Y)
+    vector, _ = ravel_pytree(grads)
+    np.testing.assert_array_equal(vector, np.concatenate([np.ravel(d) for dW, db in grads for d in (dW, db)]))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64, jnp.bfloat16])
+@pytest.mark.parametrize("problem", [DEEP, REGRESSION], ids=lambda problem: problem.name)
+def test_gradient_is_like_its_parameter(problem, dtype):
+    """The dimension rule: foo and dfoo always have the same shape; and type, structure and dtype."""
+    network, params, X, Y, weights = arrays(problem, dtype=dtype)
+    record = bp.backpropagate(network, params, X, Y, weights)
+    for grads in (bp.grad(network)(params, X, Y, weights), bp.gradients(record)):
+        assert jax.tree.structure(grads) == jax.tree.structure(params)
+        for d, p in zip(jax.tree.leaves(grads), jax.tree.leaves(params), strict=True):
+            assert (d.shape, d.dtype) == (p.shape, p.dtype)
+    assert record.Z[0] is None and record.dZ[0] is None
+    for l, n in enumerate(network.sizes):
+        assert record.A[l].shape == record.dA[l].shape == (n, X.shape[1])
+        assert l == 0 or record.Z[l].shape == record.dZ[l].shape == (n, X.shape[1])
+    assert record.losses.shape == (X.shape[1],) and record.weights.shape == (1, X.shape[1])
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[::5], ids=lambda problem: problem.name)
+def test_bfloat16_is_as_good_as_autodiff(problem):
+    """Against a float64 run of the same bfloat16 numbers: twice autodiff's own error, or 4 eps, whichever is more."""
+    found, own = [], []
+    for seed in range(4):
+        network, params, X, Y, weights = arrays(problem, seed, jnp.bfloat16)
+        wide = jax.tree.map(lambda x: x.astype(jnp.float64), (params, X, Y, weights))
+        wide = (*wide[:2], Y if jnp.issubdtype(Y.dtype, jnp.integer) else wide[2], wide[3])
+        true = by_autodiff(problem.model, *wide)[1]
+        found.append(_whole_error(bp.grad(network)(params, X, Y, weights), true))
+        own.append(_whole_error(by_autodiff(problem.model, params, X, Y, weights)[1], true))
+    # The whole gradient, and the mean of a few draws: one leaf of a few bfloat16 numbers is off by chance
+    assert np.mean(found) <= max(2 * np.mean(own), 4 * float(jnp.finfo(jnp.bfloat16).eps))
+
+
+def _whole_error(found, true):
+    found, true = (np.asarray(ravel_pytree(x)[0], np.float64) for x in (found, true))
+    return np.linalg.norm(found - true) / np.linalg.norm(true)
+
+
+def test_bfloat16_average_is_taken_after_the_sum():
+    """A thousand equal examples: 1/m rounds in bfloat16 and would take the gradient with it."""
+    network = bp.Network((3, 2), output="identity", cost="squared_error")
+    params = (bp.Layer(jnp.zeros((2, 3), jnp.bfloat16), jnp.zeros((2, 1), jnp.bfloat16)),)
+    m = 1001
+    dW, db = bp.grad(network)(params, jnp.ones((3, m)), jnp.full((2, m), 0.5))[0]
+    np.testing.assert_array_equal(dW, -1)
+    np.testing.assert_array_equal(db, -1)
+
+
+def test_record_gives_the_same_gradient():
+    for problem in (DEEP, REGRESSION):
+        network, params, X, Y, weights = arrays(problem)
+        for w in (None, weights):
+            c, grads = bp.value_and_grad(network)(params, X, Y, w)
+            record = bp.backpropagate(network, params, X, Y, w)
+            assert largest_error((record.cost, bp.gradients(record)), (c, grads)) <= FLOAT64
+            np.testing.assert_allclose(jnp.sum(record.weights), 1, rtol=1e-15)
+            np.testing.assert_allclose(jnp.sum(record.weights[0] * record.losses), c, rtol=1e-14)
+
+
+def test_examples_do_not_meet():
+    """Column i of the record is what example i alone would give: no 1/m in dA or dZ."""
+    network, params, X, Y, _ = arrays(DEEP)
+    whole, alone = bp.backpropagate(network, params, X, Y), bp.backpropagate(network, params, X[:, 3:4], Y[3:4])
+    for a, b in zip(whole.dA + whole.dZ[1:], alone.dA + alone.dZ[1:], strict=True):
+        np.testing.assert_allclose(a[:, 3:4], b, rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["tanh absolute error"]], ids=lambda p: p.name)
+def test_an_example_of_weight_zero_is_absent(problem, bad):
+    network, params, X, Y, weights = arrays(problem)
+    absent = np.asarray(weights) == 0
+    assert absent.any() and not absent.all()
+    keep = np.flatnonzero(~absent)
+    X_bad = X.at[:, absent].set(bad)
+    Y_bad = Y.at[absent].set(999) if Y.ndim == 1 else Y.at[:, absent].set(bad)
+    expected = bp.value_and_grad(network)(params, X[:, keep], Y[..., keep], weights[keep])
+    assert largest_error(bp.value_and_grad(network)(params, X_bad, Y_bad, weights), expected) <= FLOAT64
+    record = bp.backpropagate(network, params, X_bad, Y_bad, weights)
+    assert largest_error((record.cost, bp.gradients(record)), expected) <= FLOAT64
+    dX = jax.grad(bp.cost, argnums=2)(network, params, X_bad, Y_bad, weights)
+    np.testing.assert_array_equal(dX[:, absent], 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_all_weights_zero_gives_zero(dtype):
+    network, params, X, Y, weights = arrays(DEEP, dtype=dtype)
+    for leaf in jax.tree.leaves(bp.value_and_grad(network)(params, X, Y, 0 * weights)):
+        np.testing.assert_array_equal(leaf, 0)
+    for leaf in jax.tree.leaves(bp.gradients(bp.backpropagate(network, params, X, Y, 0 * weights))):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+def test_weights_count_as_repetitions():
+    network, params, X, Y, _ = arrays(DEEP)
+    times = np.arange(X.shape[1]) % 3
+    repeated = np.repeat(np.arange(X.shape[1]), times)
+    found = bp.value_and_grad(network)(params, X, Y, jnp.asarray(times, float)[None, :])
+    assert largest_error(found, bp.value_and_grad(network)(params, X[:, repeated], Y[repeated])) <= FLOAT64
+
+
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "indices"], ids=lambda p: p.name)
+def test_derivatives_by_targets_and_weights(problem):
+    network, params, X, Y, weights = arrays(problem)
+    found = jax.grad(bp.cost, argnums=(3, 4))(network, params, X, Y, weights)
+    # an absent example's loss counts in the derivative by its own weight, as in autodiff of 0 * loss
+    _, expected = by_autodiff(problem.model, params, X, Y, weights, argnums=(2, 3))
+    assert largest_error(found, expected) <= FLOAT64
+
+
+def test_derivative_by_weights_with_class_indices():
+    network, params, X, Y, weights = arrays(DEEP)
+    _, expected = by_autodiff(DEEP.model, params, X, Y, weights, argnums=3)
+    assert largest_error(jax.grad(bp.cost, argnums=4)(network, params, X, Y, weights), expected) <= FLOAT64
+
+
+def _log_cosh(A, Y):
+    return jnp.sum(jnp.log(jnp.cosh(A - Y)), axis=0)
+
+
+def _log_cosh_dA(A, Y):
+    return jnp.tanh(A - Y)
+
+
+def _swish3(Z):
+    return Z * jax.nn.sigmoid(3 * Z)
+
+
+def _swish3_prime(Z, A):
+    s = jax.nn.sigmoid(3 * Z)
+    return s + 3 * A * (1 - s)
+
+
+def test_own_activation_and_cost():
+    network = bp.Network((4, 6, 3), bp.Activation(_swish3, _swish3_prime), "identity", bp.Cost(_log_cosh, _log_cosh_dA))
+    params, X = bp.init(network, jax.random.key(0)), jax.random.normal(jax.random.key(1), (4, 5))
+    Y = jnp.ones((3, 5))
+
+    def cost(params, X):
+        (W1, b1), (W2, b2) = params
+        return jnp.mean(_log_cosh(W2 @ _swish3(W1 @ X + b1) + b2, Y))
+
+    found = jax.grad(bp.cost, argnums=(1, 2))(network, params, X, Y)
+    assert largest_error(found, jax.grad(cost, argnums=(0, 1))(params, X)) <= FLOAT64
+    with pytest.raises(TypeError, match="derivative with respect to Y was asked for, and cost _log_cosh has no dY"):
+        jax.grad(bp.cost, argnums=3)(network, params, X, Y)
+
+
+def test_dead_relu_layers():
+    """Every hidden unit off: gradients of the dead layers are exactly zero, those of the output's bias are not."""
+    model, Y = Model((4, 6, 5, 3)), jnp.arange(7) % 3
+    network, params, X = random_network(model, 7)
+    params = (params[0]._replace(b=jnp.full((6, 1), -1e4)), *params[1:])
+    c, grads = bp.value_and_grad(network)(params, X, Y)
+    assert largest_error((c, grads), by_autodiff(model, params, X, Y)) <= FLOAT64
+    for d in (*grads[0], grads[1].W, grads[2].W):
+        np.testing.assert_array_equal(d, 0)
+    assert np.linalg.norm(grads[2].b) > 0.01
+
+
+@pytest.mark.parametrize("m", [1, 2, 31, 32, 33, 100])
+def test_every_form_of_the_products(m):
+    """dA is formed in one of several ways, by the number of examples and the width."""
+    model = Model((6, 130, 9, 140, 3), "tanh")
+    network, params, X = random_network(model, m)
+    Y = jnp.arange(m) % 3
+    assert largest_error(bp.value_and_grad(network)(params, X, Y), by_autodiff(model, params, X, Y)) <= FLOAT64
+
+
+def test_second_derivative_is_reverse_over_reverse():
+    network, params, X, Y, weights = arrays(REGRESSION)
+    hessian = jax.jit(jax.jacrev(jax.grad(bp.cost, argnums=1), argnums=1))(network, params, X, Y, weights)
+    expected = jax.jit(jax.hessian(functools.partial(autodiff.cost, REGRESSION.model)))(params, X, Y, weights)
+    assert largest_error(hessian, expected) <= FLOAT64
+
+
+def test_forward_mode_says_that_it_is_not_there():
+    network, params, X, Y, _ = arrays(REGRESSION)
+    for forward_mode in (
+        lambda: jax.jacfwd(bp.cost, argnums=1)(network, params, X, Y),
+        lambda: jax.jvp(lambda X: bp.cost(network, params, X, Y), (X,), (X,)),
+    ):
+        with pytest.raises(TypeError, match="forward-mode.*custom_vjp"):
+            forward_mode()

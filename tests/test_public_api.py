@@ -1,0 +1,70 @@
+"""What users hold on to: the names, the independence of the oracles, and the README."""
+
+import ast
+import contextlib
+import inspect
+import io
+import pickle
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+import manual_bp as bp
+
+ROOT = Path(__file__).parent.parent
+NAMES = [
+    "Activation", "Collapsed", "Cost", "Layer", "Network", "Record",
+    "backpropagate", "cost", "forward", "grad", "gradients", "init", "predict", "value_and_grad",
+]  # fmt: skip
+
+
+def test_names():
+    assert sorted(name for name in vars(bp) if not name.startswith("_")) == NAMES
+    assert re.fullmatch(r"\d+\.\d+\.\d+", bp.__version__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_documented(name):
+    assert len(inspect.getdoc(getattr(bp, name))) > 60
+
+
+def test_oracles_do_not_import_the_library():
+    files = [file for file in (ROOT / "reference").glob("*.py") if file.name != "__main__.py"]
+    assert len(files) >= 6
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            assert not any(name.startswith("manual_bp") for name in [module, *names]), file.name
+
+
+def test_library_imports_neither_oracles_nor_benchmarks():
+    for file in (ROOT / "manual_bp").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) (reference|benchmarks|tests)", file.read_text(), re.M), file.name
+
+
+def test_descriptions_hash_compare_and_pickle():
+    network = bp.Network((4, 3, 2), "tanh", "sigmoid")
+    again = pickle.loads(pickle.dumps(network))
+    assert again == network and hash(again) == hash(network) and again is not network
+    assert bp.Network((4, 3, 2), "relu", "sigmoid") != network
+    assert repr(network) == "Network(sizes=(4, 3, 2), hidden=(tanh,), output=sigmoid, cost=binary_cross_entropy)"
+    assert jax.tree.leaves(network) == []
+
+
+def test_readme_code_prints_what_it_says():
+    """Every Python block runs, in order, in one namespace; a text block right after one is what it printed."""
+    blocks = re.findall(r"```(python|text)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    namespace, checked = {}, 0
+    with jax.enable_x64(False):
+        for (language, code), (after, output) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+            if language == "python":
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    exec(compile(code, "README.md", "exec"), namespace)
+                if after == "text":
+                    assert out.getvalue() == output
+                    checked += 1
+    assert checked >= 1

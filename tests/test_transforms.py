@@ -1,0 +1,182 @@
+"""The gradient under vmap, scan, donation, shard_map, and on meshes with Auto and with Explicit axes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from problems import FLOAT64
+
+import manual_bp as bp
+from manual_bp import _equations as equations
+from reference.compare import largest_error
+
+NETWORK = bp.Network((5, 6, 4, 2), ("tanh", "relu"))
+PARAMS_KEY, X_KEY = jax.random.split(jax.random.key(0))
+M = 16
+
+
+@pytest.fixture
+def data():
+    """(params, X, Y, weights) on one device."""
+    X = jax.random.normal(X_KEY, (5, M), jnp.float64)
+    return bp.init(NETWORK, PARAMS_KEY, jnp.float64), X, jnp.arange(M) % 2, jnp.arange(M) % 5 * 0.5
+
+
+def test_jit_and_eager_agree(data):
+    params, X, Y, _ = data
+    with jax.disable_jit():
+        eager = bp.value_and_grad(NETWORK)(params, X, Y)
+    assert largest_error(eager, bp.value_and_grad(NETWORK)(params, X, Y)) <= FLOAT64
+
+
+def test_equations_under_strict_promotion(data):
+    params, X, Y, _ = data
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        A, Z = equations.forward(NETWORK, params, X)
+        dA, dZ = equations.backward(NETWORK, params, A, Z, Y, 1.0)
+        sums = equations.gradient_sums(params, A, dZ)
+    assert largest_error(jax.tree.map(lambda d: d / M, sums), bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
+
+
+def test_the_same_network_compiles_once():
+    again = bp.Network([5, 6, 4, 2], ["tanh", "relu"], "softmax", "cross_entropy")
+    assert again == NETWORK and hash(again) == hash(NETWORK)
+    assert bp.value_and_grad(again) is bp.value_and_grad(NETWORK)
+
+
+def test_ensemble(data):
+    """vmap over parameters: many networks in one program, each with its own gradient."""
+    _, X, Y, weights = data
+    keys = jax.random.split(jax.random.key(3), 3)
+    ensemble = jax.vmap(lambda key: bp.init(NETWORK, key, jnp.float64))(keys)
+    members = [bp.init(NETWORK, key, jnp.float64) for key in keys]
+    expected = [bp.value_and_grad(NETWORK)(params, X, Y, weights) for params in members]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+    by_hand = jax.vmap(bp.value_and_grad(NETWORK), in_axes=(0, None, None, None))
+    by_grad = jax.vmap(jax.value_and_grad(lambda *args: bp.cost(NETWORK, *args)), in_axes=(0, None, None, None))
+    for found in (by_hand, by_grad):
+        assert largest_error(found(ensemble, X, Y, weights), expected) <= FLOAT64
+
+
+def test_vmap_over_examples_gives_their_gradients(data):
+    params, X, Y, _ = data
+    each = jax.vmap(lambda x, y: bp.grad(NETWORK)(params, x[:, None], y[None]))(X.T, Y)
+    mean = jax.tree.map(lambda d: jnp.mean(d, axis=0), each)
+    assert largest_error(mean, bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
+
+
+def test_scan_with_donated_state_and_optax(data):
+    params, X, Y, weights = data
+    optimizer = optax.adam(0.01)
+
+    def step(state, _):
+        params, opt_state = state
+        c, grads = bp.value_and_grad(NETWORK)(params, X, Y, weights)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), c
+
+    state = (jax.tree.map(jnp.copy, params), optimizer.init(params))
+    run = jax.jit(lambda state: lax.scan(step, state, length=50), donate_argnums=0)
+    (_, _), costs = run(state)
+    loop = (params, optimizer.init(params))
+    for i in range(3):
+        loop, c = step(loop, None)
+        np.testing.assert_allclose(costs[i], c, rtol=1e-9)
+    assert costs[-1] < 0.5 * costs[0]
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
+class TestMesh:
+    def place(self, data, axis_type, params_spec=lambda shape: P()):
+        mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
+        params, X, Y, weights = data
+        put = lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec))  # noqa: E731
+        params = jax.tree.map(lambda p: put(p, params_spec(p.shape)), params)
+        return mesh, (params, put(X, P(None, "data")), put(Y, P("data")), put(weights, P("data")))
+
+    # Rows of W and b over "model" is one way to shard a layer, columns of W the other; 5 inputs can't be halved
+    @pytest.mark.parametrize(
+        "params_spec",
+        [
+            lambda shape: P(),
+            lambda shape: P("model", None),
+            lambda shape: P(None, "model") if shape[1] % 2 == 0 else P(),
+        ],
+        ids=["replicated", "rows", "columns"],
+    )
+    @pytest.mark.parametrize("m", [M, 160], ids=["few", "many"])
+    def test_sharded_batch_and_parameters(self, data, axis_type, params_spec, m):
+        params, X, Y, weights = data
+        data = params, jnp.tile(X, m // M), jnp.tile(Y, m // M), jnp.tile(weights, m // M)
+        _, placed = self.place(data, axis_type, params_spec)
+        for w in (slice(3), slice(4)):
+            c, grads = bp.value_and_grad(NETWORK)(*placed[w])
+            assert largest_error((c, grads), bp.value_and_grad(NETWORK)(*data[w])) <= FLOAT64
+            if axis_type == AxisType.Explicit:
+                for d, p in zip(jax.tree.leaves(grads), jax.tree.leaves(placed[0]), strict=True):
+                    assert jax.typeof(d).sharding.spec == jax.typeof(p).sharding.spec
+        record = bp.backpropagate(NETWORK, *placed)
+        assert largest_error(bp.gradients(record), bp.grad(NETWORK)(*data)) <= FLOAT64
+
+    def test_float_targets_and_every_derivative(self, data, axis_type):
+        params, X, Y, weights = data
+        data = params, X, jax.nn.one_hot(Y, 2, axis=0, dtype=float), weights
+        mesh, placed = self.place((params, X, Y, weights), axis_type)
+        placed = (*placed[:2], jax.device_put(data[2], NamedSharding(mesh, P(None, "data"))), placed[3])
+        every = jax.jit(jax.grad(lambda *args: bp.cost(NETWORK, *args), argnums=(0, 1, 2, 3)))
+        assert largest_error(every(*placed), every(*data)) <= FLOAT64
+
+    def test_parameters_not_placed(self, data, axis_type):
+        _, placed = self.place(data, axis_type)
+        found = bp.value_and_grad(NETWORK)(data[0], *placed[1:])
+        assert largest_error(found, bp.value_and_grad(NETWORK)(*data)) <= FLOAT64
+
+    def test_shard_map(self, data, axis_type):
+        """Parameters replicated, examples sharded: what `jax.grad` of the same sum gives, with check_vma on."""
+        mesh, placed = self.place(data, axis_type)
+        expected = bp.value_and_grad(NETWORK)(*data)
+
+        def by_grad(params, X, Y, weights):
+            total = lax.psum(jnp.sum(weights), "data")
+            # the shard's share of the cost: a mean of means would be wrong, its weights have their own sum
+            share = lambda p: bp.cost(NETWORK, p, X, Y, weights) * jnp.sum(weights) / total  # noqa: E731
+            c, grads = jax.value_and_grad(share)(params)
+            return lax.psum(c, "data"), grads
+
+        def by_hand(params, X, Y, weights):
+            c, grads = bp.value_and_grad(NETWORK)(params, X, Y)
+            shards = lax.axis_size("data")
+            return lax.pmean(c, "data"), jax.tree.map(lambda d: d / shards, grads)
+
+        def by_record(params, X, Y, weights):
+            record = bp.backpropagate(NETWORK, params, X, Y)
+            shards = lax.axis_size("data")
+            return lax.pmean(record.cost, "data"), jax.tree.map(lambda d: d / shards, bp.gradients(record))
+
+        unweighted = bp.value_and_grad(NETWORK)(*data[:3])
+        for body, want in ((by_grad, expected), (by_hand, unweighted), (by_record, unweighted)):
+            mapped = jax.shard_map(
+                body, mesh=mesh, in_specs=(P(), P(None, "data"), P("data"), P("data")), out_specs=P()
+            )
+            assert largest_error(jax.jit(mapped)(*placed), want) <= FLOAT64
+
+    def test_shard_map_of_parameters_that_differ(self, data, axis_type):
+        """One network on each shard, replicated examples: gradients stay apart."""
+        mesh, _ = self.place(data, axis_type)
+        _, X, Y, weights = data
+        keys = jax.random.split(jax.random.key(3), 4)
+        ensemble = jax.vmap(lambda key: bp.init(NETWORK, key, jnp.float64))(keys)
+        expected = jax.vmap(bp.grad(NETWORK), in_axes=(0, None, None))(ensemble, X, Y)
+
+        def body(params, X, Y):
+            grads = bp.grad(NETWORK)(jax.tree.map(lambda p: p[0], params), X, Y)
+            return jax.tree.map(lambda d: d[None], grads)
+
+        placed = jax.tree.map(lambda p: jax.device_put(p, NamedSharding(mesh, P("data"))), ensemble)
+        mapped = jax.shard_map(body, mesh=mesh, in_specs=(P("data"), P(), P()), out_specs=P("data"))
+        put = lambda x: jax.device_put(x, NamedSharding(mesh, P()))  # noqa: E731
+        assert largest_error(jax.jit(mapped)(placed, put(X), put(Y)), expected) <= FLOAT64
