@@ -15,6 +15,9 @@ dW[l] = dZ[l] A[l-1]^T. Nielsen, Neural Networks and Deep Learning (2015), ch. 2
 (2016), sec. 6.5.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
@@ -27,13 +30,11 @@ Targets = Float[Array, "n m"] | Integer[Array, " m"]
 Weights = Float[Array, "1 m"] | Float[Array, ""] | float
 
 
-def forward(
-    network: Network, params: Params, X: Float[Array, "n0 m"]
-) -> tuple[list[Float[Array, "_ m"]], list[Float[Array, "_ m"] | None]]:
+def forward(network: Network, params: Params, X: Float[Array, "n0 m"]) -> tuple[list, list]:
     """A[0..L] and Z[0..L]; Z[0] is None."""
-    L, g = len(params), (None, *network.activations)
-    W, b = _by_layer(params)
-    A, Z = [X], [None]
+    L, g = len(params), _by_layer(network.activations)
+    W, b = _weights_and_biases(params)
+    A, Z = [X], [_NONE]
     for l in range(1, L + 1):
         Z.append(weighted_input(W[l], A[l - 1]) + b[l])
         A.append(g[l].g(Z[l]))
@@ -57,13 +58,11 @@ def normalizer(weights: Float[Array, "1 m"] | None, m: int) -> Float[Array, ""] 
     return 1 / m if weights is None else jnp.where(jnp.any(weights != 0), 1 / jnp.sum(weights), 0)
 
 
-def backward(
-    network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights
-) -> tuple[list[Float[Array, "_ m"]], list[Float[Array, "_ m"] | None]]:
+def backward(network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights) -> tuple[list, list]:
     """dA[0..L] and dZ[0..L] times w; dZ[0] is None."""
-    L, g, cost = len(params), (None, *network.activations), network.cost
-    W, _ = _by_layer(params)
-    dA, dZ = [None] * (L + 1), [None] * (L + 1)
+    L, g, cost = len(params), _by_layer(network.activations), network.cost
+    W, _ = _weights_and_biases(params)
+    dA, dZ = [_NONE] * (L + 1), [_NONE] * (L + 1)
     Z_L, A_L, Y = _output_stage(A, Z, Y)
     columns = one_hot(Y, A_L) if is_index(Y) else Y
     dA[L] = weigh(cost.dA(A_L, columns), w).astype(A[L].dtype)
@@ -80,7 +79,7 @@ def backward(
 
 def gradient_sums(params: Params, A: list, dZ: list) -> Params:
     """dW[l] = dZ[l] A[l-1]^T and db[l] = sum of the columns of dZ[l]: sums over examples, in float32 at least."""
-    W, _ = _by_layer(params)
+    W, _ = _weights_and_biases(params)
     return tuple(
         Layer(
             W=weight_gradient(dZ[l], A[l - 1], W[l]),
@@ -91,10 +90,12 @@ def gradient_sums(params: Params, A: list, dZ: list) -> Params:
 
 
 def target_derivative(network: Network, A: list, Z: list, Y: Float[Array, "n m"], w: Weights) -> Float[Array, "n m"]:
-    """The derivative of each example's loss with respect to its targets, times w."""
+    """The derivative of each example's loss with respect to its targets, times w; 0 where the cost has none."""
     cost = network.cost
     Z_L, A_L, Y = _output_stage(A, Z, Y)
-    return weigh(cost.collapsed.dY(Z_L, Y) if cost.collapsed else cost.dY(A_L, Y), w)
+    if cost.collapsed:
+        return weigh(cost.collapsed.dY(Z_L, Y), w)
+    return weigh(cost.dY(A_L, Y), w) if cost.dY else jnp.zeros_like(Y)
 
 
 def weigh(d: Array, w: Weights) -> Array:
@@ -102,9 +103,17 @@ def weigh(d: Array, w: Weights) -> Array:
     return d * w if jnp.ndim(w) == 0 else jnp.where(w == 0, 0, d * w)
 
 
-def _by_layer(params: Params) -> tuple[tuple, tuple]:
-    """W and b by their textbook index, 1 to L."""
-    return (None, *(W for W, _ in params)), (None, *(b for _, b in params))
+# What stands at index 0 where layers are counted from 1
+_NONE: Any = None
+
+
+def _by_layer(values: Sequence) -> list:
+    """Values of layers 1 to L at those indices."""
+    return [_NONE, *values]
+
+
+def _weights_and_biases(params: Params) -> tuple[list, list]:
+    return _by_layer([W for W, _ in params]), _by_layer([b for _, b in params])
 
 
 def _output_stage(A: list, Z: list, Y: Targets) -> tuple[Array, Array, Array]:

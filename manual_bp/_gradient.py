@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from manual_bp import _equations as equations
 from manual_bp import _validate as validate
+from manual_bp._costs import is_index
 from manual_bp._network import Network, Params
 from manual_bp._products import accumulator, as_cotangent
 
@@ -25,8 +26,7 @@ def forward(network: Network, params: Params, X: Array) -> tuple[list, list]:
     Returns:
         (A, Z), lists indexed 0 to L of arrays of shape (n_l, m); A[0] is X and Z[0] is None.
     """
-    params, X, _, _ = validate.arguments(network, params, X)
-    return equations.forward(network, params, X)
+    return equations.forward(network, *validate.inputs(network, params, X))
 
 
 @jax.jit
@@ -122,7 +122,7 @@ def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tup
     dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params)
     dX = cotangent(dA[0], X)
     dY = dweights = None
-    if network.cost.dY and jnp.issubdtype(Y.dtype, jnp.floating):
+    if not is_index(Y):
         dY = cotangent(equations.target_derivative(network, A, Z, Y_present, w), Y)
     if weights is not None:
         # C = sum(w loss) / sum(w); an absent example's loss counts here, so it is computed from what it held

@@ -28,9 +28,9 @@ class Record:
     """
 
     A: list[Float[Array, "_ m"]]
-    Z: list[Float[Array, "_ m"] | None]
+    Z: list[Float[Array, "_ m"]]
     dA: list[Float[Array, "_ m"]]
-    dZ: list[Float[Array, "_ m"] | None]
+    dZ: list[Float[Array, "_ m"]]
     losses: Float[Array, " m"]
     weights: Float[Array, "1 m"]
     cost: Float[Array, ""]

@@ -15,23 +15,28 @@ DTYPES = ("float32", "float64", "bfloat16")
 
 
 def arguments(
-    network: Network, params: Params, X: Array, Y: Array | None = None, weights: Array | None = None
-) -> tuple[Params, Array, Array | None, Array | None]:
+    network: Network, params: Params, X: Array, Y: Array, weights: Array | None
+) -> tuple[Params, Array, Array, Array | None]:
     """The arguments as the equations take them.
 
     X and a float Y in the dtype of the parameters, weights as a row of shape (1, m) in the dtype of sums.
     """
+    params, X = inputs(network, params, X)
+    m, dtype = X.shape[1], X.dtype
+    Y = _targets(network, Y, m, dtype)
+    if weights is not None:
+        weights = _weights(weights, m, dtype)
+    return params, X, Y, weights
+
+
+def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
+    """The same for a forward pass alone."""
     if not isinstance(network, Network):
         raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
     dtype = _params(network, params)
     _inputs(network, X)
-    m = X.shape[1]
-    _functions(network, m, dtype)
-    if Y is not None:
-        Y = _targets(network, Y, m, dtype)
-    if weights is not None:
-        weights = _weights(weights, m, dtype)
-    return params, X.astype(dtype), Y, weights
+    _functions(network, X.shape[1], dtype)
+    return params, X.astype(dtype)
 
 
 def _params(network: Network, params: Params) -> jnp.dtype:

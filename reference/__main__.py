@@ -69,8 +69,8 @@ def cross_check(problem: Problem, seeds: Sequence[int] = SEEDS) -> Iterator[Case
             kinks > 0 or all(e <= bound[leaf] and (e <= FLOAT32_BOUND or cancels) for leaf, e in manual32.items())
         )
         note = f" ({kinks} units at a kink)" if kinks else " (a sum cancels)" if cancels else ""
-        largest = (max(e.values()) for e in (manual64, manual32, autodiff32))
-        yield Case(problem, seed, weighted, *largest, passed, note)
+        largest64, largest32, own32 = (max(e.values()) for e in (manual64, manual32, autodiff32))
+        yield Case(problem, seed, weighted, largest64, largest32, own32, passed, note)
 
 
 def _run(problem: Problem, data: Data, dtype: Any) -> tuple[dict, dict]:

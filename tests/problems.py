@@ -31,7 +31,7 @@ def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):
     )
 
 
-def by_autodiff(model: Model, *args, argnums=0):
+def by_autodiff(model: Model, *args, argnums: int | tuple[int, ...] = 0):
     """(cost, derivatives) of the reference; argnums counts params, X, Y, weights."""
     return _value_and_grad(model, argnums)(*args)
 

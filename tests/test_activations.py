@@ -11,13 +11,18 @@ ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
 Z = np.array([[-1e4, -50.0, -3.0, -0.7, -1e-8, 0.0, 1e-8, 0.3, 2.0, 40.0, 1e4]])
 
 
+def prime(activation, Z, A):
+    assert activation.g_prime is not None
+    return activation.g_prime(Z, A)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_forward_and_derivative(name):
     g, oracle = ACTIVATIONS[name], autodiff.ACTIVATIONS[name]
     A = g.g(jnp.asarray(Z))
     np.testing.assert_allclose(A, oracle(Z), rtol=1e-13, atol=1e-300)
     expected = jax.vmap(jax.vmap(jax.grad(oracle)))(jnp.asarray(Z))
-    np.testing.assert_allclose(g.g_prime(jnp.asarray(Z), A), expected, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(prime(g, jnp.asarray(Z), A), expected, rtol=1e-13, atol=1e-15)
     np.testing.assert_array_equal(jnp.isfinite(A), True)
 
 
@@ -27,7 +32,7 @@ def test_forward_and_derivative(name):
 def test_derivative_at_zero(name, slope):
     zero = jnp.zeros((1, 1))
     g = ACTIVATIONS[name]
-    assert g.g_prime(zero, g.g(zero)).item() == slope
+    assert prime(g, zero, g.g(zero)).item() == slope
 
 
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
@@ -52,4 +57,4 @@ def test_dtype_is_kept(name, dtype):
     with jax.numpy_dtype_promotion("strict"):
         A = ACTIVATIONS[name].g(Z)
         assert A.dtype == dtype
-        assert ACTIVATIONS[name].g_prime(Z, A).dtype == dtype
+        assert prime(ACTIVATIONS[name], Z, A).dtype == dtype

@@ -169,18 +169,19 @@ def test_other_ways_to_disagree():
 
     def compare(change):
         wrong = cases.Program(lambda *args: change(right.function(*args)), right.args)
-        return gradients.compare(programs | {"manual": wrong}, 1e-3)
+        errors, error = gradients.compare(programs | {"manual": wrong}, 1e-3)
+        assert all(e is None or math.isfinite(e) for e in errors.get("manual", {}).values())
+        return error or ""
 
-    assert compare(lambda result: result)[1] is None
-    errors, error = compare(lambda result: jax.tree.map(lambda leaf: leaf * math.nan, result))
-    assert "cost" in error and set(errors["manual"].values()) == {None}
-    assert "structure" in compare(lambda result: (result[0], list(result[1])))[1]
-    assert "dtypes" in compare(lambda result: jax.tree.map(lambda leaf: leaf.astype("float16"), result))[1]
+    assert compare(lambda result: result) == ""
+    assert "cost by nan" in compare(lambda result: jax.tree.map(lambda leaf: leaf * math.nan, result))
+    assert "structure" in compare(lambda result: (result[0], list(result[1])))
+    assert "dtypes" in compare(lambda result: jax.tree.map(lambda leaf: leaf.astype("float16"), result))
     # the truth of a dead network is zero: what is added to it is measured by the whole gradient, here also zero
     dead = {name: cases.Program(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
     assert gradients.compare(dead, 1e-3) == ({"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}, None)
     dead["manual"] = cases.Program(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
-    assert "dW[1]" in gradients.compare(dead, 1e-3)[1]
+    assert gradients.compare(dead, 1e-3)[1] == "manual differs from autodiff: dW[1] by 1.4e+00 in norm, 1.0e-03 allowed"
 
 
 def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, capsys):
@@ -336,7 +337,7 @@ def test_rounds_keep_to_the_plan(monkeypatch):
     assert called[-4 * rounds :][:8] == list("abdcbcad")
     assert fractions == sorted(fractions) and 0 <= fractions[0] and 0.5 < fractions[-1] <= 1
     assert len(timing.take_turns(calls, 1.0, 7, 7)["a"]) == 7
-    assert len(timing.take_turns(calls, 1e9, 1, 5)["a"]) == 5
+    assert len(timing.take_turns(calls, 1e3, 1, 5)["a"]) == 5
 
 
 def test_flops():

@@ -27,7 +27,7 @@ def test_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_documented(name):
-    assert len(inspect.getdoc(getattr(bp, name))) > 60
+    assert len(inspect.getdoc(getattr(bp, name)) or "") > 60
 
 
 def test_oracles_do_not_import_the_library():
@@ -59,7 +59,7 @@ def test_readme_code_prints_what_it_says():
     blocks = re.findall(r"```(python|text)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     namespace, checked = {}, 0
     with jax.enable_x64(False):
-        for (language, code), (after, output) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        for (language, code), (after, output) in zip(blocks, [*blocks[1:], ("", "")], strict=False):
             if language == "python":
                 out = io.StringIO()
                 with contextlib.redirect_stdout(out):

@@ -1,5 +1,7 @@
 """The published systems of equations, each against the record of the same network."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +14,13 @@ import manual_bp as bp
 from reference import loops, published
 from reference.grid import draw
 
-EXACT = dict(rtol=1e-12, atol=1e-15)
+assert_exact = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-15)
 
 
 def check(found: dict, expected: dict) -> None:
     assert found.keys() <= expected.keys()
     for name in found:
-        np.testing.assert_allclose(found[name], expected[name], err_msg=name, **EXACT)
+        assert_exact(found[name], expected[name], err_msg=name)
 
 
 def tanh_prime(Z):
@@ -89,7 +91,7 @@ def test_one_neuron_per_layer():
     s, s_prime = loops.SCALAR["sigmoid"]
     expected = published.one_neuron_per_layer(w, b, X.item(), Y.item(), s, s_prime)
     vector, _ = ravel_pytree(bp.grad(network)(params, X, Y))
-    np.testing.assert_allclose(vector, expected, **EXACT)
+    assert_exact(vector, expected)
 
 
 def test_many_neurons_neuron_by_neuron():
@@ -98,10 +100,10 @@ def test_many_neurons_neuron_by_neuron():
     data = draw(REGRESSION, 0)
     _, grads, dX = loops.cost_and_gradient(REGRESSION.model, data.params, data.X, data.Y)
     vector, _ = ravel_pytree(bp.grad(network)(params, X, Y))
-    np.testing.assert_allclose(vector, np.concatenate([d.ravel() for pair in grads for d in pair]), **EXACT)
+    assert_exact(vector, np.concatenate([d.ravel() for pair in grads for d in pair]))
     m = X.shape[1]
-    np.testing.assert_allclose(bp.backpropagate(network, params, X, Y).dA[0] / m, dX, **EXACT)
-    np.testing.assert_allclose(jax.grad(bp.cost, argnums=2)(network, params, X, Y), dX, **EXACT)
+    assert_exact(bp.backpropagate(network, params, X, Y).dA[0] / m, dX)
+    assert_exact(jax.grad(bp.cost, argnums=2)(network, params, X, Y), dX)
 
 
 def _descend(network, params, X, Y, alpha, steps):
@@ -116,8 +118,8 @@ def test_gradient_descent():
     network, params, X, Y, _ = arrays(DEEP)
     grads, alpha = bp.grad(network)(params, X, Y), 0.1
     for (W, b), (dW, db), (W_new, b_new) in zip(params, grads, _descend(network, params, X, Y, alpha, 1), strict=True):
-        np.testing.assert_allclose(W_new, W - alpha * dW, **EXACT)
-        np.testing.assert_allclose(b_new, b - alpha * db, **EXACT)
+        assert_exact(W_new, W - alpha * dW)
+        assert_exact(b_new, b - alpha * db)
     costs = [bp.cost(network, _descend(network, params, X, Y, alpha, n), X, Y) for n in (0, 10, 100, 500)]
     assert costs == sorted(costs, reverse=True) and costs[-1] < 0.1 * costs[0]
 

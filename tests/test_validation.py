@@ -1,6 +1,7 @@
 """Every refused argument: what came, what was expected, and which layer."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -1,0 +1,32 @@
+# make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
+# make test    the test suite
+# make check   formatting, lint, types
+# Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH ?=
+
+.PHONY: bench test check clean
+
+bench: $(VENV)/installed
+	$(VENV)/bin/python -m benchmarks $(BENCH)
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/installed
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
+	@echo "Making the environment in $(VENV): about a minute"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)/bin/python -m pip install --quiet --editable '.[sklearn,bench]' --group dev
+	@touch $@
+
+clean:
+	rm -rf .venv*

@@ -1,0 +1,1 @@
+"""Hand-written gradients timed against autodiff; `python -m benchmarks --help` says how."""

@@ -1,0 +1,98 @@
+"""The machine a benchmark runs on: which device, which versions, and how fast it multiplies matrices."""
+
+import importlib
+import os
+import platform
+import re
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+
+class UsageError(Exception):
+    """A request that cannot be met; the text is the one line to print, with exit status 2."""
+
+
+def require(module: str) -> ModuleType:
+    """The module, which comes with the extra `bench`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        name = module.partition(".")[0]
+        raise UsageError(f"this command needs {name}: pip install 'manual_bp[bench]'") from None
+
+
+def select_device(kind: str | None) -> None:
+    """Makes JAX compute on "cpu" or "gpu"; None leaves the choice to JAX."""
+    # The platform and not `jax.default_device`: manual_bp chooses its form of a product by the platform
+    if kind == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        backend = jax.default_backend()
+    except RuntimeError as error:
+        raise UsageError(str(error).splitlines()[0]) from None
+    if kind not in (None, backend):
+        raise UsageError(f"no {kind} here: JAX computes on {backend}")
+
+
+def describe(dtype: str) -> dict[str, Any]:
+    """What a time depends on beside the program; equal for all rows of a results file."""
+    return {
+        "device": _device_name(),
+        "backend": jax.default_backend(),
+        "platform": platform.platform(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "jax": jax.__version__,
+        "jaxlib": version("jaxlib"),
+        "commit": _commit(),
+        "dtype": dtype,
+        "matmul_precision": jax.config.values.get("jax_default_matmul_precision") or "default",
+    }
+
+
+def matmul_flops(dtype: str) -> float:
+    """FLOP/s of a square matrix product, the best of ten: what the device does when nothing else is asked of it."""
+    n = 2048 if jax.default_backend() == "cpu" else 8192
+    a, b = jax.random.uniform(jax.random.key(0), (2, n, n), jnp.dtype(dtype))
+    multiply = jax.jit(jnp.matmul)
+    jax.block_until_ready(multiply(a, b))
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        jax.block_until_ready(multiply(a, b))
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times)
+
+
+def _device_name() -> str:
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit this copy stands at, "+dirty" with changes to tracked files; None outside git."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        return commit + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,94 @@
+"""The results file: JSON Lines, a row for each cell, written as the cell is finished and only ever appended to.
+
+A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
+
+    schema              1
+    suite               "gradients"
+    date                when the cell was finished, UTC
+    environment         `environment.describe()`
+    matmul_flops_per_s  of a square matrix product, measured in the same run
+    network, sizes      its name and [n_0, ..., n_L]
+    batch_size          m
+    errors              by program and leaf: relative difference from autodiff, null where it is not finite
+    error               why the cell was not timed, or null
+    programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import UsageError
+
+SCHEMA = 1
+FIELDS = (
+    "schema",
+    "suite",
+    "date",
+    "environment",
+    "matmul_flops_per_s",
+    "network",
+    "sizes",
+    "batch_size",
+    "errors",
+    "error",
+    "programs",
+)
+
+Row = dict[str, Any]
+
+
+def prepare(path: Path, environment: dict[str, Any]) -> None:
+    """Makes sure, before anything is measured, that rows of this environment can be appended to the file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size:
+            rows, _ = read(path)
+            _same_environment(path, [row["environment"] for row in rows] + [environment])
+        with path.open("ab+") as file:
+            file.seek(max(file.tell() - 1, 0))
+            if file.read(1) not in (b"", b"\n"):  # a killed run left half a line
+                file.write(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def append(path: Path, row: Row) -> None:
+    """Writes one row; it stays, whatever becomes of the process."""
+    line = json.dumps(row, allow_nan=False, separators=(",", ":"))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read(path: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a file, and a note for each line that could not be read, as a killed run leaves one."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not a results file: it is not text") from None
+    rows, notes = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            notes.append(f"{path}: line {number} is incomplete and was left out")
+            continue
+        if not isinstance(row, dict) or row.get("schema") != SCHEMA or not row.keys() >= set(FIELDS):
+            raise UsageError(f"{path} is not a results file: line {number} is not a row of schema {SCHEMA}")
+        rows.append(row)
+    if not rows:
+        raise UsageError(f"{path} is not a results file: it has no rows")
+    _same_environment(path, [row["environment"] for row in rows])
+    return rows, notes
+
+
+def _same_environment(path: Path, environments: list[dict[str, Any]]) -> None:
+    first = environments[0]
+    for other in environments[1:]:
+        for key in first:
+            if other.get(key) != first[key]:
+                raise UsageError(
+                    f"{path} has {key} {first[key]} and {other.get(key)}; one file holds runs that can be compared"
+                )
