@@ -32,6 +32,12 @@ class Activation:
     g_prime: Callable[[Array, Array], Array] | None
     init: Literal["he", "glorot"] = "glorot"
 
+    def __post_init__(self) -> None:
+        if self.g_prime is None and self.g is not softmax:
+            raise TypeError(f"g_prime of activation {self} is None; expected the function g'(Z), of (Z, A)")
+        if self.init not in ("he", "glorot"):
+            raise ValueError(f"init of activation {self} is {self.init!r}; expected 'he' or 'glorot'")
+
     def __repr__(self) -> str:
         return getattr(self.g, "__name__", repr(self.g))
 
@@ -72,7 +78,7 @@ def tanh_prime(Z: Array, A: Array) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    return jnp.maximum(Z, 0)
+    return jax.nn.relu(Z)
 
 
 def relu_prime(Z: Array, A: Array) -> Array:
@@ -89,7 +95,7 @@ def leaky_relu_prime(Z: Array, A: Array) -> Array:
 
 def elu(Z: Array) -> Array:
     # expm1 of the negative part alone: the branch not taken must not overflow
-    return jnp.where(Z > 0, Z, jnp.expm1(jnp.minimum(Z, 0)))
+    return jnp.where(Z > 0, Z, jnp.expm1(jnp.where(Z > 0, 0, Z)))
 
 
 def elu_prime(Z: Array, A: Array) -> Array:

@@ -10,8 +10,8 @@ dA[l] and dZ[l] are derivatives of each example's own loss.
 
 The example weights w, of shape (1, m), sum to 1. The backward lines are linear in the derivative they start from, so w
 may enter at the end, as written, or at the start: `backward` takes it as `w`, the derivative of the cost with respect
-to each example's loss. With w = 1 it gives the equations above, with w the same quantities times w, and then
-dW[l] = dZ[l] A[l-1]^T. Nielsen, Neural Networks and Deep Learning (2015), ch. 2; Goodfellow et al., Deep Learning
+to each example's loss. With w = 1, its default, it gives the equations above, with w the same quantities times w, and
+then dW[l] = dZ[l] A[l-1]^T. Nielsen, Neural Networks and Deep Learning (2015), ch. 2; Goodfellow et al., Deep Learning
 (2016), sec. 6.5.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from manual_bp._activations import activation_backward
 from manual_bp._costs import is_index, one_hot
@@ -28,6 +28,7 @@ from manual_bp._products import accumulator, back_through_weights, weight_gradie
 
 Targets = Float[Array, "n m"] | Integer[Array, " m"]
 Weights = Float[Array, "1 m"] | Float[Array, ""] | float
+Present = Bool[Array, "1 m"] | Bool[Array, " m"] | Bool[Array, ""] | None
 
 
 def forward(network: Network, params: Params, X: Float[Array, "n0 m"]) -> tuple[list, list]:
@@ -50,30 +51,36 @@ def example_losses(network: Network, A: list, Z: list, Y: Targets) -> Float[Arra
 
 def mean_loss(losses: Float[Array, " m"], weights: Float[Array, "1 m"] | None) -> Float[Array, ""]:
     """C = sum_i w_i loss_i, from weights of any sum; their mean unless given."""
-    return normalizer(weights, len(losses)) * jnp.sum(weigh(losses[None, :], 1.0 if weights is None else weights))
+    total = jnp.sum(losses) if weights is None else jnp.sum(select(losses[None, :] * weights, weights != 0))
+    return normalizer(weights, len(losses)) * total
 
 
 def normalizer(weights: Float[Array, "1 m"] | None, m: int) -> Float[Array, ""] | float:
     """One over the sum of the weights: 1/m unless given, 0 where every weight is zero."""
-    return 1 / m if weights is None else jnp.where(jnp.any(weights != 0), 1 / jnp.sum(weights), 0)
+    if weights is None:
+        return 1 / m
+    present = jnp.any(weights != 0)
+    return select(1 / jnp.where(present, jnp.sum(weights), 1), present)
 
 
-def backward(network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights) -> tuple[list, list]:
-    """dA[0..L] and dZ[0..L] times w; dZ[0] is None."""
+def backward(
+    network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights = 1.0, present: Present = None
+) -> tuple[list, list]:
+    """dA[0..L] and dZ[0..L] times w, and 0 for examples that are not `present`; dZ[0] is None."""
     L, g, cost = len(params), _by_layer(network.activations), network.cost
     W, _ = _weights_and_biases(params)
     dA, dZ = [_NONE] * (L + 1), [_NONE] * (L + 1)
     Z_L, A_L, Y = _output_stage(A, Z, Y)
     columns = one_hot(Y, A_L) if is_index(Y) else Y
-    dA[L] = weigh(cost.dA(A_L, columns), w).astype(A[L].dtype)
+    dA[L] = select(cost.dA(A_L, columns) * w, present).astype(A[L].dtype)
     if cost.collapsed:
-        dZ[L] = weigh(cost.collapsed.dZ(Z_L, A_L, Y), w).astype(Z[L].dtype)
+        dZ[L] = select(cost.collapsed.dZ(Z_L, A_L, Y) * w, present).astype(Z[L].dtype)
     else:
-        dZ[L] = activation_backward(g[L], dA[L], Z[L], A[L])
+        dZ[L] = select(activation_backward(g[L], dA[L], Z[L], A[L]), present)
     for l in range(L, 0, -1):
         dA[l - 1] = back_through_weights(W[l], dZ[l], A[l - 1])
         if l > 1:
-            dZ[l - 1] = activation_backward(g[l - 1], dA[l - 1], Z[l - 1], A[l - 1])
+            dZ[l - 1] = select(activation_backward(g[l - 1], dA[l - 1], Z[l - 1], A[l - 1]), present)
     return dA, dZ
 
 
@@ -89,18 +96,20 @@ def gradient_sums(params: Params, A: list, dZ: list) -> Params:
     )
 
 
-def target_derivative(network: Network, A: list, Z: list, Y: Float[Array, "n m"], w: Weights) -> Float[Array, "n m"]:
+def target_derivative(
+    network: Network, A: list, Z: list, Y: Float[Array, "n m"], w: Weights, present: Present
+) -> Float[Array, "n m"]:
     """The derivative of each example's loss with respect to its targets, times w; 0 where the cost has none."""
     cost = network.cost
     Z_L, A_L, Y = _output_stage(A, Z, Y)
     if cost.collapsed:
-        return weigh(cost.collapsed.dY(Z_L, Y), w)
-    return weigh(cost.dY(A_L, Y), w) if cost.dY else jnp.zeros_like(Y)
+        return select(cost.collapsed.dY(Z_L, Y) * w, present)
+    return select(cost.dY(A_L, Y) * w, present) if cost.dY else jnp.zeros_like(Y)
 
 
-def weigh(d: Array, w: Weights) -> Array:
-    """d * w, where an example of weight zero is absent: selected, not multiplied, so that its NaN stays its own."""
-    return d * w if jnp.ndim(w) == 0 else jnp.where(w == 0, 0, d * w)
+def select(d: Array, present: Present) -> Array:
+    """d, and 0 for an absent example: selected, not multiplied, so that its NaN stays its own."""
+    return d if present is None else jnp.where(present, d, 0)
 
 
 # What stands at index 0 where layers are counted from 1

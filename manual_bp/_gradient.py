@@ -39,8 +39,8 @@ def predict(network: Network, params: Params, X: Array) -> Array:
 def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
     """C = sum_i w_i loss_i, the weighted mean of the examples' losses.
 
-    Differentiable by `jax.grad` with respect to `params`, `X`, a float `Y` and `weights`: it then runs the
-    hand-written equations. Reverse mode only; a second derivative is `jax.jacrev` of the gradient.
+    `jax.grad` of it runs the hand-written equations: argnums=1 for `params`, 2 for `X` (dA[0] * w), 3 for a float `Y`,
+    4 for `weights`. Reverse mode only: for a product with the Hessian take `jax.jvp` of `bp.grad(network)`.
 
     Args:
         network: the description.
@@ -50,7 +50,8 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
         Y: targets, shape (n_L, m); for a categorical cross-entropy also class indices, integers of shape (m,). An
             index outside 0..n_L-1 makes the cost NaN.
         weights: example weights, shape (m,) or (1, m); w_i is a weight over their sum, 1/m unless given. An example
-            of weight zero is absent, NaN included; where all are zero the cost is 0.
+            of weight zero is absent, NaN included. Where all are zero the cost and its gradient are 0, and the
+            derivative by the weights, which does not exist, is not finite.
 
     Returns:
         A scalar in the dtype of the parameters.
@@ -59,7 +60,7 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
         ValueError, TypeError: a shape or dtype that does not fit, saying which and what was expected.
     """
     params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
-    if network.cost.dY is None:
+    if network.cost.dY is None and network.cost.collapsed is None:
         Y = _refuse_derivative(network, Y)
     return _cost(network, params, X, Y, weights)
 
@@ -70,6 +71,11 @@ def value_and_grad(network: Network) -> Callable[..., tuple[Array, Params]]:
 
     The gradient has the structure, shapes and dtype of the parameters: dW[l] = (dZ[l] * w) A[l-1]^T and
     db[l] = sum over examples of dZ[l] * w. The same network gives the same function, so nothing is compiled twice.
+
+    The rule for `jax.grad` belongs to `bp.cost`: differentiate that, not the cost returned here. Inside `shard_map`
+    both behave as `jax.value_and_grad` does: the cost is that of the shard's own examples, and the gradient by
+    parameters that all shards share is the sum of the shards' gradients. Where the shards hold equally many examples,
+    the gradient of the whole is that sum over `jax.lax.axis_size`.
     """
 
     @jax.jit
@@ -98,9 +104,10 @@ def _cost(network: Network, params: Params, X: Array, Y: Array, weights: Array |
 
 
 def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
-    present = functools.partial(_present, weights=weights)
-    A, Z = equations.forward(network, params, present(X))
-    losses = equations.example_losses(network, A, Z, present(Y))
+    # An absent example passes through the layers as a column of zeros: whatever it held meets no other example
+    present = None if weights is None else weights != 0
+    A, Z = equations.forward(network, params, equations.select(X, present))
+    losses = equations.example_losses(network, A, Z, _select_targets(Y, present))
     c = equations.mean_loss(losses, weights)
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
 
@@ -108,7 +115,8 @@ def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights:
 def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tuple:
     """The derivatives of dC * C with respect to params, X, Y and weights."""
     params, X, Y, weights, A, Z, c = residuals
-    Y_present = _present(Y, weights)
+    present = None if weights is None else weights != 0
+    Y_present = _select_targets(Y, present)
     w, scale = 1.0 if weights is None else weights, dC * equations.normalizer(weights, X.shape[1])
     # Scaled at the start the average costs nothing; a narrow dtype would round it, and scales the float32 sums instead
     narrow = accumulator(X.dtype) != X.dtype
@@ -118,18 +126,23 @@ def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tup
     def cotangent(d: Array, primal: Array) -> Array:
         return as_cotangent((d * scale if narrow else d).astype(primal.dtype), primal)
 
-    dA, dZ = equations.backward(network, params, A, Z, Y_present, w)
+    dA, dZ = equations.backward(network, params, A, Z, Y_present, w, present)
     dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params)
     dX = cotangent(dA[0], X)
     dY = dweights = None
     if not is_index(Y):
-        dY = cotangent(equations.target_derivative(network, A, Z, Y_present, w), Y)
+        dY = cotangent(equations.target_derivative(network, A, Z, Y_present, w, present), Y)
     if weights is not None:
         # C = sum(w loss) / sum(w); an absent example's loss counts here, so it is computed from what it held
         losses = equations.example_losses(network, *equations.forward(network, params, X), Y)
         dweights = dC / jnp.sum(weights) * (losses[None, :] - c)
         dweights = as_cotangent(dweights.astype(weights.dtype), weights)
     return dparams, dX, dY, dweights
+
+
+def _select_targets(Y: Array, present: Array | None) -> Array:
+    """Y of the examples that are present, 0 for the others."""
+    return equations.select(Y, present if present is None or Y.ndim == 2 else present[0])
 
 
 _cost.defvjp(_cost_forward, _cost_backward)
@@ -148,10 +161,3 @@ def _refuse_derivative_backward(network: Network, _: None, dY: Array) -> tuple[A
 
 
 _refuse_derivative.defvjp(lambda network, Y: (Y, None), _refuse_derivative_backward)
-
-
-def _present(D: Array, weights: Array | None) -> Array:
-    """Zeros for an absent example, one of weight zero: whatever it held then meets no other example."""
-    if weights is None:
-        return D
-    return jnp.where((weights if D.ndim == 2 else weights[0]) == 0, 0, D)

@@ -62,6 +62,8 @@ class Network:
         L = len(sizes) - 1
         if isinstance(hidden, str | Activation):
             hidden = (hidden,) * (L - 1)
+        if not isinstance(hidden, Sequence):
+            raise TypeError(f"hidden is {hidden!r}; expected the name of an activation, a bp.Activation, or a sequence")
         if len(hidden) != L - 1:
             raise ValueError(
                 f"hidden has {len(hidden)} activations; expected {L - 1}, one for each hidden layer of {sizes}"
@@ -120,7 +122,8 @@ def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
     if cost == "cross_entropy":
         if output not in CROSS_ENTROPIES:
             raise ValueError(
-                f"cross_entropy has output {output}; expected sigmoid or softmax: it is the cost of a probability"
+                f"cross_entropy has output {output}; expected 'sigmoid' or 'softmax' by name: "
+                "it is the cost of a probability"
             )
         return CROSS_ENTROPIES[output]
     if cost not in COSTS:

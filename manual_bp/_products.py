@@ -49,14 +49,16 @@ def as_cotangent(d: Array, primal: Array) -> Array:
     """`d` as the derivative with respect to `primal` inside `shard_map`.
 
     The transpose of using a replicated value on every shard is the sum over the shards. Where `primal` itself differs
-    between shards, and outside `shard_map`, there is nothing to add up.
+    between shards, and outside `shard_map`, there is nothing to add up. On a mesh with explicit axes it is placed
+    like `primal`.
     """
     have, want = jax.typeof(d).manual_axis_type.varying, jax.typeof(primal).manual_axis_type.varying
     if have - want:
         d = lax.psum(d, tuple(sorted(have - want)))
     if want - have:
         d = lax.pcast(d, tuple(sorted(want - have)), to="varying")
-    return d
+    placed = jax.typeof(primal).sharding
+    return d if placed.mesh.empty or _spec(d) == _spec(primal) else jax.sharding.reshard(d, placed)
 
 
 def _dot(a: Array, a_axis: int, b: Array, b_axis: int, spec: tuple, dtype: jnp.dtype | None = None) -> Array:

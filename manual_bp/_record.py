@@ -15,7 +15,7 @@ from manual_bp._products import accumulator, as_cotangent
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Everything one forward and backward pass computes.
+    """Every intermediate of one forward and backward pass.
 
     A, Z, dA and dZ are lists indexed 0 to L, each entry of shape (n_l, m); Z[0] and dZ[0] are None, A[0] is X and
     dA[0] the derivative with respect to X. dA and dZ are derivatives of each example's own loss, without 1/m.
@@ -53,7 +53,7 @@ def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights:
     params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
     A, Z = equations.forward(network, params, X)
     losses = equations.example_losses(network, A, Z, Y)
-    dA, dZ = equations.backward(network, params, A, Z, Y, 1.0)
+    dA, dZ = equations.backward(network, params, A, Z, Y)
     w = jnp.ones_like(losses)[None, :] if weights is None else weights
     return Record(
         A=A,
@@ -75,8 +75,8 @@ def gradients(record: Record) -> Params:
     Returns:
         A tuple of L layers, dW[l] and db[l] in the shapes and dtype of W[l] and b[l].
     """
-    w, dtype = record.weights, accumulator(record.cost.dtype)
-    A = [jnp.where(w == 0, 0, A).astype(dtype) for A in record.A]
-    dZ = [None, *(equations.weigh(dZ.astype(dtype), w) for dZ in record.dZ[1:])]
+    w, present, dtype = record.weights, record.weights != 0, accumulator(record.cost.dtype)
+    A = [equations.select(A, present).astype(dtype) for A in record.A]
+    dZ = [None, *(equations.select(dZ.astype(dtype) * w, present) for dZ in record.dZ[1:])]
     sums = equations.gradient_sums(record.params, A, dZ)
     return jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, record.params)

@@ -87,7 +87,8 @@ def _targets(network: Network, Y: Array, m: int, dtype: jnp.dtype) -> Array:
     if jnp.issubdtype(Y.dtype, jnp.integer) and categorical:
         if Y.shape != (m,):
             raise ValueError(
-                f"Y has shape {Y.shape} and dtype {Y.dtype}; expected ({m},), the class index of each example"
+                f"Y has shape {Y.shape} and dtype {Y.dtype}; expected ({m},), the class index of each example; "
+                "one-hot columns are floats: Y.astype(float)"
             )
         return Y.astype(int)
     if Y.shape != (n, m):
@@ -118,6 +119,9 @@ def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
     A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
     _returns(f"cost {network.cost}: loss(A, Y)", network.cost.loss, (A, A), (m,), A.dtype)
     _returns(f"cost {network.cost}: dA(A, Y)", network.cost.dA, (A, A), A.shape, A.dtype)
+    if pair := network.cost.collapsed:
+        _returns(f"cost {network.cost}: collapsed.loss(Z, Y)", pair.loss, (A, A), (m,), A.dtype)
+        _returns(f"cost {network.cost}: collapsed.dZ(Z, A, Y)", pair.dZ, (A, A, A), A.shape, A.dtype)
 
 
 def _returns(what: str, function: Callable, args: tuple, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
@@ -140,4 +144,4 @@ def _float(name: str, value: Array) -> None:
 
 
 def _kind(value: object) -> str:
-    return type(value).__name__
+    return f"array of shape {value.shape}" if isinstance(value, jax.Array) else type(value).__name__

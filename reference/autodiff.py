@@ -45,15 +45,16 @@ class Model(NamedTuple):
 
 def cost(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
     """The weighted mean of the examples' losses; X is (n_0, m), Y (n_L, m) or class indices (m,)."""
-    return _mean(_losses(model, _forward(model, params, X)[1][-1], Y), weights)
+    return _mean(_losses(model, forward(model, params, X)[1][-1], Y), weights)
 
 
 def cost_of_rows(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
     """`cost` with examples in rows: X is (m, n_0), Y (m, n_L) or class indices (m,); the same params."""
-    A = Z = X
-    for g, (W, b) in zip(model.activations, params, strict=True):
-        Z = A @ W.T + b[:, 0]
-        A = ACTIVATIONS[g](Z)
+    *hidden, (W_L, b_L) = params
+    A = X
+    for g, (W, b) in zip(model.activations[:-1], hidden, strict=True):
+        A = ACTIVATIONS[g](A @ W.T + b[:, 0])
+    Z = A @ W_L.T + b_L[:, 0]
     if model.cost == "cross_entropy" and model.output == "softmax":
         integer = jnp.issubdtype(Y.dtype, jnp.integer)
         loss = optax.losses.softmax_cross_entropy_with_integer_labels if integer else optax.losses.softmax_cross_entropy
@@ -72,15 +73,15 @@ def intermediates(model: Model, params: Params, X: Array, Y: Array) -> tuple[lis
     zeros = [jnp.zeros((n, m), X.dtype) for n in model.sizes]
 
     def total(zeros_A: list[Array], zeros_Z: list[Array]) -> Array:
-        return jnp.sum(_losses(model, _forward(model, params, X, zeros_A, zeros_Z)[1][-1], Y))
+        return jnp.sum(_losses(model, forward(model, params, X, zeros_A, zeros_Z)[1][-1], Y))
 
     dA, dZ = jax.grad(total, argnums=(0, 1))(zeros, zeros[1:])
-    A = _forward(model, params, X)[0][-1]
+    A = forward(model, params, X)[0][-1]
     dA[-1] = jax.grad(lambda A: jnp.sum(_losses_of_output(model, A, Y)))(A)
     return dA, dZ
 
 
-def _forward(
+def forward(
     model: Model,
     params: Params,
     X: Array,

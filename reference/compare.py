@@ -11,7 +11,7 @@ import numpy as np
 
 
 def errors(found: Any, true: Any) -> dict[str, float]:
-    """|found - true| / |true| of every leaf, by its path; infinite where finiteness differs.
+    """|found - true| / |true| of every leaf, by its path; infinite where either is not finite.
 
     `true` may be of a wider dtype than `found`; structure and shapes must agree.
     """
@@ -36,7 +36,7 @@ def _error(found: np.ndarray, true: np.ndarray, whole: float) -> float:
     if found.shape != true.shape:
         raise ValueError(f"found has shape {found.shape}; expected {true.shape}")
     if not (np.isfinite(found).all() and np.isfinite(true).all()):
-        return 0.0 if np.array_equal(found, true, equal_nan=True) else float("inf")
+        return float("inf")
     norm = float(np.linalg.norm(true))
     scale = norm if norm > 16 * np.finfo(np.float64).eps * whole else whole
     return float(np.linalg.norm(found - true) / (scale or 1.0))

@@ -26,7 +26,7 @@ class Data(NamedTuple):
     weights: NDArray
 
 
-# Sizes and m are pairwise distinct within a problem: a square matrix would hide a missing transpose
+# Sizes and m above 1 are pairwise distinct within a problem: a square matrix would hide a missing transpose
 PROBLEMS = [
     Problem("logistic regression, one example", Model((5, 1), output="sigmoid"), 1, "binary"),
     Problem("logistic regression", Model((5, 1), output="sigmoid"), 33, "binary"),

@@ -1,9 +1,9 @@
 """The published systems of equations, each as it is printed, in NumPy.
 
 Columns are examples and every product stands where the page has it. Each function returns what its page defines, by
-the page's names. Sources: Ng and Katanforoosh, CS229 and deep-learning course notes (logistic regression, the
-two-layer and the L-layer network, with 1/m taken at dW and db); Nielsen, Neural Networks and Deep Learning, ch. 2, and
-the usual per-neuron account of it (the squared error written neuron by neuron).
+the page's names. Sources: A. Ng, Neural Networks and Deep Learning, course notes (logistic regression, the two-layer
+and the L-layer network, with 1/m taken at dW and db); 3Blue1Brown, Backpropagation calculus (the squared error neuron
+by neuron, with 2(a - y) at the output).
 """
 
 from collections.abc import Callable, Sequence

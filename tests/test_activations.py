@@ -35,6 +35,13 @@ def test_derivative_at_zero(name, slope):
     assert prime(g, zero, g.g(zero)).item() == slope
 
 
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_autodiff_of_g_keeps_the_convention_at_zero(name):
+    """`jax.grad` through `predict` differentiates g itself."""
+    g, zero = ACTIVATIONS[name], jnp.zeros((1, 1))
+    assert jax.grad(lambda Z: jnp.sum(g.g(Z)))(zero).item() == prime(g, zero, g.g(zero)).item()
+
+
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
 def test_backward_is_the_transposed_jacobian(name):
     Z = jax.random.normal(jax.random.key(0), (4, 7))

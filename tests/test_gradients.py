@@ -27,16 +27,12 @@ def test_every_quantity_against_autodiff(problem):
         assert case.passed, str(case)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
-def test_against_scalar_loops(problem, weighted):
+def test_against_scalar_loops(problem):
     network, params, X, Y, weights = arrays(problem)
     data = draw(problem, 0)
-    w = data.weights if weighted else None
-    C, grads, dX = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), w)
-    args = (params, X, Y, weights if weighted else None)
-    c, found = bp.value_and_grad(network)(*args)
-    found_dX = jax.grad(bp.cost, argnums=2)(network, *args)
+    C, grads, dX = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), data.weights)
+    c, (found, found_dX) = jax.value_and_grad(bp.cost, argnums=(1, 2))(network, params, X, Y, weights)
     assert largest_error((c, found, found_dX), (np.array(C), layers(grads), dX)) <= FLOAT64
 
 
@@ -138,6 +134,37 @@ def test_an_example_of_weight_zero_is_absent(problem, bad):
     assert largest_error((record.cost, bp.gradients(record)), expected) <= FLOAT64
     dX = jax.grad(bp.cost, argnums=2)(network, params, X_bad, Y_bad, weights)
     np.testing.assert_array_equal(dX[:, absent], 0)
+
+
+def _sqrt_prime(Z, A):
+    return 0.5 / A
+
+
+def test_an_absent_example_meets_no_infinite_slope():
+    """It is a column of zeros in A[0], where this g' is infinite: 0 times infinity must not get into dW."""
+    network = bp.Network((3, 4, 2), bp.Activation(jnp.sqrt, _sqrt_prime), "identity", "squared_error")
+    params = jax.tree.map(lambda p: abs(p), bp.init(network, jax.random.key(0), jnp.float64))
+    X, Y, weights = jnp.ones((3, 5)), jnp.ones((2, 5)), jnp.array([1.0, 1.0, 0.0, 1.0, 1.0])
+    expected = bp.value_and_grad(network)(params, X[:, :4], Y[:, :4])
+    assert largest_error(bp.value_and_grad(network)(params, X, Y, weights), expected) <= FLOAT64
+
+
+def test_derivative_by_a_cotangent_of_zero():
+    """The gradient is linear in the cotangent of the cost, at zero too: no example is absent there."""
+    network, params, X, Y, weights = arrays(REGRESSION)
+    _, vjp = jax.vjp(lambda X: bp.cost(network, params, X, Y, weights), X)
+    dX = vjp(jnp.array(1.0))[0]
+    slope = jax.jacfwd(lambda dC: vjp(dC)[0])(jnp.array(0.0))
+    assert largest_error(slope, dX) <= FLOAT64
+
+
+def test_forward_mode_over_the_gradient_is_a_hessian_vector_product():
+    network, params, X, Y, _ = arrays(REGRESSION)
+    v = jax.tree.map(jnp.ones_like, params)
+    _, product = jax.jvp(lambda p: bp.grad(network)(p, X, Y), (params,), (v,))
+    gradient = jax.jit(jax.grad(functools.partial(autodiff.cost, REGRESSION.model)))
+    _, expected = jax.jvp(lambda p: gradient(p, X, Y), (params,), (v,))
+    assert largest_error(product, expected) <= FLOAT64
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])

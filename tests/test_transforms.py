@@ -37,7 +37,7 @@ def test_equations_under_strict_promotion(data):
     params, X, Y, _ = data
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         A, Z = equations.forward(NETWORK, params, X)
-        dA, dZ = equations.backward(NETWORK, params, A, Z, Y, 1.0)
+        dA, dZ = equations.backward(NETWORK, params, A, Z, Y)
         sums = equations.gradient_sums(params, A, dZ)
     assert largest_error(jax.tree.map(lambda d: d / M, sums), bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
 
@@ -104,9 +104,10 @@ class TestMesh:
         [
             lambda shape: P(),
             lambda shape: P("model", None),
+            lambda shape: P("model", None) if shape[1] > 1 else P(),
             lambda shape: P(None, "model") if shape[1] % 2 == 0 else P(),
         ],
-        ids=["replicated", "rows", "columns"],
+        ids=["replicated", "rows", "rows of W", "columns"],
     )
     @pytest.mark.parametrize("m", [M, 160], ids=["few", "many"])
     def test_sharded_batch_and_parameters(self, data, axis_type, params_spec, m):
@@ -119,6 +120,8 @@ class TestMesh:
             if axis_type == AxisType.Explicit:
                 for d, p in zip(jax.tree.leaves(grads), jax.tree.leaves(placed[0]), strict=True):
                     assert jax.typeof(d).sharding.spec == jax.typeof(p).sharding.spec
+        by_grad = jax.jit(jax.grad(lambda p: bp.cost(NETWORK, p, *placed[1:])))(placed[0])
+        assert largest_error(by_grad, bp.grad(NETWORK)(*data)) <= FLOAT64
         record = bp.backpropagate(NETWORK, *placed)
         assert largest_error(bp.gradients(record), bp.grad(NETWORK)(*data)) <= FLOAT64
 

@@ -8,6 +8,7 @@ import pytest
 
 import manual_bp as bp
 from manual_bp import _gradient, _validate
+from manual_bp._activations import SIGMOID
 
 NETWORK = bp.Network((784, 256, 10))
 REGRESSION = bp.Network((3, 4, 2), "tanh", "identity", "squared_error")
@@ -21,11 +22,12 @@ REGRESSION = bp.Network((3, 4, 2), "tanh", "identity", "squared_error")
         (((784, 2.5, 10),), TypeError, r"sizes is \(784, 2.5, 10\); expected a sequence of integers"),
         ((7,), TypeError, "sizes is 7; expected a sequence of integers"),
         (((4, 3, 2), "rely"), ValueError, r"hidden\[0\] is 'rely'; expected one of identity, sigmoid, tanh, relu"),
+        (((4, 3, 2), None), TypeError, "hidden is None; expected the name of an activation"),
         (((4, 3, 3, 2), ("relu",)), ValueError, "hidden has 1 activations; expected 2, one for each hidden layer"),
         (((4, 3, 3, 2), ("relu", 3)), TypeError, r"hidden\[1\] is 3; expected the name of an activation"),
         (((4, 3, 3, 2), ("relu", "softmax")), ValueError, r"hidden\[1\] is softmax; .* at the output only"),
         (((4, 2), (), "logistic"), ValueError, "output is 'logistic'; expected one of"),
-        (((4, 2), (), "relu"), ValueError, "cross_entropy has output relu; expected sigmoid or softmax"),
+        (((4, 2), (), "relu"), ValueError, "cross_entropy has output relu; expected 'sigmoid' or 'softmax'"),
         (((4, 2), (), "identity", "mse"), ValueError, "cost is 'mse'; expected one of squared_error, absolute_error"),
         (((4, 2), (), "identity", 3), TypeError, "cost is 3; expected the name of a cost or a bp.Cost"),
         (
@@ -95,12 +97,33 @@ def test_network_is_not_forgotten():
         bp.cost(params, params, X, Y)
 
 
+def test_initialisation_wants_a_network():
+    with pytest.raises(TypeError, match="network is a tuple; expected a bp.Network"):
+        bp.init((4, 2), jax.random.key(0))  # pyright: ignore[reportArgumentType]
+
+
+def test_activation_wants_its_derivative():
+    """None selects the softmax's Jacobian: with another g it would be silently wrong."""
+    with pytest.raises(TypeError, match="g_prime of activation sin is None; expected the function"):
+        bp.Activation(jnp.sin, None)
+    with pytest.raises(ValueError, match="init of activation sin is 'xavier'; expected 'he' or 'glorot'"):
+        bp.Activation(jnp.sin, lambda Z, A: jnp.cos(Z), "xavier")  # pyright: ignore[reportArgumentType]
+
+
 def _no_sum(A, Y):
     return (A - Y) ** 2
 
 
 def _scalar(A, Y):
     return jnp.sum((A - Y) ** 2)
+
+
+def _first(A, Y):
+    return A[0]
+
+
+def _zeros(Z, A, Y):
+    return jnp.zeros_like(A)
 
 
 def _wrong_shape(Z, A):
@@ -117,6 +140,12 @@ def _wrong_shape(Z, A):
         (
             bp.Network((3, 2), output="identity", cost=bp.Cost(lambda A, Y: jnp.sum(A - Y, axis=0), _scalar)),
             r"dA\(A, Y\) returns shape \(\) and dtype float32; expected shape \(2, 5\)",
+        ),
+        (
+            bp.Network(
+                (3, 2), (), "sigmoid", bp.Cost(_first, _no_sum, None, bp.Collapsed(SIGMOID, _no_sum, _zeros, _no_sum))
+            ),
+            r"collapsed.loss\(Z, Y\) returns shape \(2, 5\)",
         ),
         (
             bp.Network((3, 4, 2), bp.Activation(jnp.sin, _wrong_shape)),
