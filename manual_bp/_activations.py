@@ -8,7 +8,6 @@ leaky_relu'(0) = elu'(0) = 1.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,7 @@ class Activation:
 
     g: Callable[[Array], Array]
     g_prime: Callable[[Array, Array], Array] | None
-    init: Literal["he", "glorot"] = "glorot"
+    init: str = "glorot"
 
     def __post_init__(self) -> None:
         if self.g_prime is None and self.g is not softmax:

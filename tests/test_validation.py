@@ -107,7 +107,7 @@ def test_activation_wants_its_derivative():
     with pytest.raises(TypeError, match="g_prime of activation sin is None; expected the function"):
         bp.Activation(jnp.sin, None)
     with pytest.raises(ValueError, match="init of activation sin is 'xavier'; expected 'he' or 'glorot'"):
-        bp.Activation(jnp.sin, lambda Z, A: jnp.cos(Z), "xavier")  # pyright: ignore[reportArgumentType]
+        bp.Activation(jnp.sin, lambda Z, A: jnp.cos(Z), "xavier")
 
 
 def _no_sum(A, Y):
