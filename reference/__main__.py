@@ -68,7 +68,7 @@ def cross_check(problem: Problem, seeds: Sequence[int] = SEEDS) -> Iterator[Case
         passed = max(manual64.values()) <= FLOAT64_BOUND and (
             kinks > 0
             or all(
-                e <= bound[leaf] and (e <= FLOAT32_BOUND or autodiff32[leaf] > FLOAT32_BOUND)
+                np.isfinite(e) and e <= bound[leaf] and (e <= FLOAT32_BOUND or autodiff32[leaf] > FLOAT32_BOUND)
                 for leaf, e in manual32.items()
             )
         )

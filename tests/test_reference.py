@@ -21,7 +21,10 @@ def test_loops_against_central_differences(name):
     problem = BY_NAME[name]
     data = draw(problem, 0)
     (W, b), *rest = data.params
-    cost = lambda W: loops.cost_and_gradient(problem.model, [(W, b), *rest], data.X, data.Y, data.weights)[0]  # noqa: E731
+
+    def cost(W):
+        return loops.cost_and_gradient(problem.model, [(W, b), *rest], data.X, data.Y, data.weights)[0]
+
     _, grads, _ = loops.cost_and_gradient(problem.model, data.params, data.X, data.Y, data.weights)
     assert compare.largest_error(grads[0][0], central_differences(cost, W)) <= 1e-8
 

@@ -89,14 +89,17 @@ def test_scan_with_donated_state_and_optax(data):
     assert costs[-1] < 0.5 * costs[0]
 
 
+def put(mesh, x, spec):
+    return jax.device_put(x, NamedSharding(mesh, spec))
+
+
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
 class TestMesh:
     def place(self, data, axis_type, params_spec=lambda shape: P()):
         mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
         params, X, Y, weights = data
-        put = lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec))  # noqa: E731
-        params = jax.tree.map(lambda p: put(p, params_spec(p.shape)), params)
-        return mesh, (params, put(X, P(None, "data")), put(Y, P("data")), put(weights, P("data")))
+        params = jax.tree.map(lambda p: put(mesh, p, params_spec(p.shape)), params)
+        return mesh, (params, put(mesh, X, P(None, "data")), put(mesh, Y, P("data")), put(mesh, weights, P("data")))
 
     # Rows of W and b over "model" is one way to shard a layer, columns of W the other; 5 inputs can't be halved
     @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ class TestMesh:
         params, X, Y, weights = data
         data = params, X, jax.nn.one_hot(Y, 2, axis=0, dtype=float), weights
         mesh, placed = self.place((params, X, Y, weights), axis_type)
-        placed = (*placed[:2], jax.device_put(data[2], NamedSharding(mesh, P(None, "data"))), placed[3])
+        placed = (*placed[:2], put(mesh, data[2], P(None, "data")), placed[3])
         every = jax.jit(jax.grad(lambda *args: bp.cost(NETWORK, *args), argnums=(0, 1, 2, 3)))
         assert largest_error(every(*placed), every(*data)) <= FLOAT64
 
@@ -145,8 +148,11 @@ class TestMesh:
 
         def by_grad(params, X, Y, weights):
             total = lax.psum(jnp.sum(weights), "data")
+
             # the shard's share of the cost: a mean of means would be wrong, its weights have their own sum
-            share = lambda p: bp.cost(NETWORK, p, X, Y, weights) * jnp.sum(weights) / total  # noqa: E731
+            def share(params):
+                return bp.cost(NETWORK, params, X, Y, weights) * jnp.sum(weights) / total
+
             c, grads = jax.value_and_grad(share)(params)
             return lax.psum(c, "data"), grads
 
@@ -179,7 +185,6 @@ class TestMesh:
             grads = bp.grad(NETWORK)(jax.tree.map(lambda p: p[0], params), X, Y)
             return jax.tree.map(lambda d: d[None], grads)
 
-        placed = jax.tree.map(lambda p: jax.device_put(p, NamedSharding(mesh, P("data"))), ensemble)
+        placed = jax.tree.map(lambda p: put(mesh, p, P("data")), ensemble)
         mapped = jax.shard_map(body, mesh=mesh, in_specs=(P("data"), P(), P()), out_specs=P("data"))
-        put = lambda x: jax.device_put(x, NamedSharding(mesh, P()))  # noqa: E731
-        assert largest_error(jax.jit(mapped)(placed, put(X), put(Y)), expected) <= FLOAT64
+        assert largest_error(jax.jit(mapped)(placed, put(mesh, X, P()), put(mesh, Y, P())), expected) <= FLOAT64
