@@ -31,14 +31,31 @@ def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):
     )
 
 
+def by_grad(network: bp.Network, *args, argnums: int | tuple[int, ...] = 0):
+    """(cost, derivatives) by the rule of `bp.cost`; argnums counts params, X, Y, weights."""
+    return _value_and_grad(bp.cost, network, argnums)(*args)
+
+
 def by_autodiff(model: Model, *args, argnums: int | tuple[int, ...] = 0):
     """(cost, derivatives) of the reference; argnums counts params, X, Y, weights."""
-    return _value_and_grad(model, argnums)(*args)
+    return _value_and_grad(autodiff.cost, model, argnums)(*args)
 
 
 @functools.cache
-def _value_and_grad(model, argnums):
-    return jax.jit(jax.value_and_grad(functools.partial(autodiff.cost, model), argnums=argnums))
+def _value_and_grad(cost, network, argnums):
+    return jax.jit(jax.value_and_grad(functools.partial(cost, network), argnums=argnums))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def every_way(network: bp.Network, params, X, Y, weights=None) -> tuple[dict, bp.Record]:
+    """(cost, gradient) by each entry point, and the record, in one program: compiling is most of a test."""
+    record = bp.backpropagate(network, params, X, Y, weights)
+    ways = {
+        "value_and_grad": bp.value_and_grad(network)(params, X, Y, weights),
+        "cost": jax.value_and_grad(bp.cost, argnums=1)(network, params, X, Y, weights),
+        "record": (record.cost, bp.gradients(record)),
+    }
+    return ways, record
 
 
 def layers(params, dtype=jnp.float64):
@@ -50,8 +67,7 @@ def columns(problem: Problem, data: Data) -> np.ndarray:
     return np.eye(problem.model.sizes[-1])[:, data.Y] if problem.targets == "indices" else data.Y
 
 
-def random_network(model: Model, m: int, seed: int = 0, dtype=jnp.float64):
+def random_network(model: Model, m: int):
     """(network, params, X) for a model."""
-    network = bp.Network(*model)
-    params = bp.init(network, jax.random.key(seed), dtype)
-    return network, params, jax.random.normal(jax.random.key(seed + 1), (model.sizes[0], m), dtype)
+    data = draw(Problem("", model, m, "real"), 0)
+    return bp.Network(*model), layers(data.params), jnp.asarray(data.X)

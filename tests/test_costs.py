@@ -1,50 +1,65 @@
 """Losses and their derivatives, one example at a time and at the edges."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import by_autodiff, random_network
 
 import manual_bp as bp
 from manual_bp._activations import SIGMOID
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
-from reference import autodiff
 from reference.autodiff import Model
 
 COST_OF = {**COSTS, **{cost.loss.__name__: cost for cost in CROSS_ENTROPIES.values()}}
 
 
 def outputs_and_targets(name: str, n: int, m: int = 5):
-    Z, Y = jax.random.normal(jax.random.key(n), (2, n, m))
+    ZY = np.random.default_rng(n).normal(size=(2, n, m))
     if name == "categorical_cross_entropy":
-        return jax.nn.softmax(Z, axis=0), jax.nn.softmax(Y, axis=0)
-    return (jax.nn.sigmoid(Z), jax.nn.sigmoid(Y)) if name == "binary_cross_entropy" else (Z, Y)
+        return np.exp(ZY) / np.sum(np.exp(ZY), axis=1, keepdims=True)
+    return 1 / (1 + np.exp(-ZY)) if name == "binary_cross_entropy" else ZY
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def derivatives(cost, A, Y):
+    """The loss, and its derivatives by A and Y, by hand and by autodiff."""
+    return cost.loss(A, Y), (cost.dA(A, Y), cost.dY(A, Y)), _autodiff(cost.loss, A, Y)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def collapsed(pair, Z, Y):
+    """The output, the collapsed loss, and its derivatives by Z and Y, by hand and by autodiff."""
+    A = pair.output.g(Z)
+    return A, pair.loss(Z, Y), (pair.dZ(Z, A, Y), pair.dY(Z, Y)), _autodiff(pair.loss, Z, Y)
+
+
+def _autodiff(loss, A, Y):
+    return jax.grad(lambda A, Y: jnp.sum(loss(A, Y)), argnums=(0, 1))(A, Y)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
 @pytest.mark.parametrize("name", list(COST_OF))
 def test_derivatives_belong_to_the_loss(name, n):
     """For every number of outputs: a loss averaged over outputs and a derivative that is not would differ by n."""
-    cost, (A, Y) = COST_OF[name], outputs_and_targets(name, n)
-    assert cost.loss(A, Y).shape == (5,)
-    dA, dY = jax.grad(lambda A, Y: jnp.sum(cost.loss(A, Y)), argnums=(0, 1))(A, Y)
-    np.testing.assert_allclose(cost.dA(A, Y), dA, rtol=1e-12, atol=1e-14)
-    assert cost.dY is not None
-    np.testing.assert_allclose(cost.dY(A, Y), dY, rtol=1e-12, atol=1e-14)
+    loss, (dA, dY), expected = derivatives(COST_OF[name], *outputs_and_targets(name, n))
+    assert loss.shape == (5,)
+    np.testing.assert_allclose(dA, expected[0], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(dY, expected[1], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
 @pytest.mark.parametrize("cost", [c for c in CROSS_ENTROPIES.values()], ids=repr)
 def test_collapsed_form_is_the_same_loss(cost, n):
-    pair, Z = cost.collapsed, 3 * jax.random.normal(jax.random.key(0), (n, 5))
-    A, Y = pair.output.g(Z), outputs_and_targets(repr(cost), n)[1]
-    np.testing.assert_allclose(pair.loss(Z, Y), cost.loss(A, Y), rtol=1e-12, atol=1e-15)
-    dZ, dY = jax.grad(lambda Z, Y: jnp.sum(pair.loss(Z, Y)), argnums=(0, 1))(Z, Y)
-    np.testing.assert_allclose(pair.dZ(Z, A, Y), dZ, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(pair.dY(Z, Y), dY, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(
-        pair.dZ(Z, A, Y), A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14
-    )
+    pair, Z = cost.collapsed, 3 * np.random.default_rng(0).normal(size=(n, 5))
+    _, Y = outputs_and_targets(repr(cost), n)
+    A, loss, (dZ, dY), expected = collapsed(pair, Z, Y)
+    np.testing.assert_allclose(loss, derivatives(cost, A, Y)[0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(dZ, expected[0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(dY, expected[1], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(dZ, A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14)
 
 
 def test_by_hand():
@@ -75,7 +90,7 @@ def test_saturated_logits(output, dtype):
     params = (bp.Layer(jnp.eye(2, dtype=dtype), jnp.zeros((2, 1), dtype)),)
     X, Y = jnp.asarray(LOGITS, dtype), jnp.asarray(TARGETS, dtype)
     c, grads = bp.value_and_grad(bp.Network(*model))(params, X, Y)
-    expected, expected_grads = jax.value_and_grad(lambda p: autodiff.cost(model, p, X, Y))(params)
+    expected, expected_grads = by_autodiff(model, params, X, Y)
     eps = np.finfo(dtype).eps
     assert np.isfinite(c)
     np.testing.assert_allclose(c, expected, rtol=4 * eps)
@@ -94,8 +109,7 @@ def test_small_derivatives_survive_saturation():
 
 @pytest.mark.parametrize("Y", [[0, 3, 1], [0, -1, 1]])
 def test_class_index_out_of_range_is_nan(Y):
-    network, X = bp.Network((2, 3)), jnp.ones((2, 3))
-    params = bp.init(network, jax.random.key(0))
+    network, params, X = random_network(Model((2, 3)), 3)
     record = bp.backpropagate(network, params, X, jnp.array(Y))
     np.testing.assert_array_equal(np.isnan(record.losses), [False, True, False])
     c, grads = bp.value_and_grad(network)(params, X, jnp.array(Y))
@@ -104,8 +118,7 @@ def test_class_index_out_of_range_is_nan(Y):
 
 
 def test_class_indices_are_one_hot_columns():
-    network = bp.Network((4, 3))
-    params, X = bp.init(network, jax.random.key(0)), jax.random.normal(jax.random.key(1), (4, 6))
+    network, params, X = random_network(Model((4, 3)), 6)
     Y = jnp.array([0, 2, 1, 1, 0, 2])
     by_index, by_column = (bp.backpropagate(network, params, X, y) for y in (Y, jax.nn.one_hot(Y, 3, axis=0)))
     for a, b in zip(jax.tree.leaves(by_index), jax.tree.leaves(by_column), strict=True):

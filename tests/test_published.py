@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from problems import BY_NAME, DEEP, REGRESSION, arrays
+from problems import BY_NAME, DEEP, REGRESSION, arrays, random_network
 
 import manual_bp as bp
 from reference import loops, published
+from reference.autodiff import Model
 from reference.grid import draw
 
 assert_exact = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-15)
@@ -70,9 +71,8 @@ DA_L = {
 def test_deep_network(hidden, cost):
     sizes, m = (5, 7, 6, 4, 3), 9
     output = "sigmoid" if cost == "cross_entropy" else "identity"
-    network = bp.Network(sizes, hidden, output, cost)
-    params, X = bp.init(network, jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, m))
-    Y = jax.random.uniform(jax.random.key(2), (3, m))
+    network, params, X = random_network(Model(sizes, hidden, output, cost), m)
+    Y = jnp.asarray(np.random.default_rng(0).uniform(size=(3, m)))
     r = bp.backpropagate(network, params, X, Y)
     found = {f"{name}{l}": values[l] for name, values in vars(r).items() if name in ("A", "dA") for l in range(5)}
     found |= {f"{name}{l}": values[l] for name, values in vars(r).items() if name in ("Z", "dZ") for l in range(1, 5)}
@@ -106,11 +106,12 @@ def test_many_neurons_neuron_by_neuron():
     assert_exact(jax.grad(bp.cost, argnums=2)(network, params, X, Y), dX)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _descend(network, params, X, Y, alpha, steps):
-    step = jax.jit(lambda p: optax.apply_updates(p, jax.tree.map(lambda d: -alpha * d, bp.grad(network)(p, X, Y))))
-    for _ in range(steps):
-        params = step(params)
-    return params
+    def step(_, params):
+        return optax.apply_updates(params, jax.tree.map(lambda d: -alpha * d, bp.grad(network)(params, X, Y)))
+
+    return jax.lax.fori_loop(0, steps, step, params)
 
 
 def test_gradient_descent():

@@ -17,6 +17,7 @@ from reference.compare import largest_error
 NETWORK = bp.Network((5, 6, 4, 2), ("tanh", "relu"))
 PARAMS_KEY, X_KEY = jax.random.split(jax.random.key(0))
 M = 16
+EVERY_DERIVATIVE = jax.jit(jax.grad(lambda *args: bp.cost(NETWORK, *args), argnums=(0, 1, 2, 3)))
 
 
 @pytest.fixture
@@ -35,11 +36,16 @@ def test_jit_and_eager_agree(data):
 
 def test_equations_under_strict_promotion(data):
     params, X, Y, _ = data
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+
+    @jax.jit
+    def sums(params, X, Y):
         A, Z = equations.forward(NETWORK, params, X)
         dA, dZ = equations.backward(NETWORK, params, A, Z, Y)
-        sums = equations.gradient_sums(params, A, dZ)
-    assert largest_error(jax.tree.map(lambda d: d / M, sums), bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
+        return equations.gradient_sums(params, A, dZ)
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        found = sums(params, X, Y)
+    assert largest_error(jax.tree.map(lambda d: d / M, found), bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
 
 
 def test_the_same_network_compiles_once():
@@ -55,17 +61,17 @@ def test_ensemble(data):
     ensemble = jax.vmap(lambda key: bp.init(NETWORK, key, jnp.float64))(keys)
     members = [bp.init(NETWORK, key, jnp.float64) for key in keys]
     expected = [bp.value_and_grad(NETWORK)(params, X, Y, weights) for params in members]
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *expected)
     by_hand = jax.vmap(bp.value_and_grad(NETWORK), in_axes=(0, None, None, None))
     by_grad = jax.vmap(jax.value_and_grad(lambda *args: bp.cost(NETWORK, *args)), in_axes=(0, None, None, None))
-    for found in (by_hand, by_grad):
-        assert largest_error(found(ensemble, X, Y, weights), expected) <= FLOAT64
+    for found in jax.jit(lambda *args: (by_hand(*args), by_grad(*args)))(ensemble, X, Y, weights):
+        assert largest_error(found, expected) <= FLOAT64
 
 
 def test_vmap_over_examples_gives_their_gradients(data):
     params, X, Y, _ = data
     each = jax.vmap(lambda x, y: bp.grad(NETWORK)(params, x[:, None], y[None]))(X.T, Y)
-    mean = jax.tree.map(lambda d: jnp.mean(d, axis=0), each)
+    mean = jax.tree.map(lambda d: np.mean(d, axis=0), each)
     assert largest_error(mean, bp.grad(NETWORK)(params, X, Y)) <= FLOAT64
 
 
@@ -101,6 +107,17 @@ class TestMesh:
         params = jax.tree.map(lambda p: put(mesh, p, params_spec(p.shape)), params)
         return mesh, (params, put(mesh, X, P(None, "data")), put(mesh, Y, P("data")), put(mesh, weights, P("data")))
 
+    @staticmethod
+    @jax.jit
+    def every_way(params, X, Y, weights):
+        """The gradient by each entry point, weighted and not, in one program."""
+        return {
+            "weighted": bp.value_and_grad(NETWORK)(params, X, Y, weights),
+            "mean": bp.value_and_grad(NETWORK)(params, X, Y),
+            "by_grad": jax.grad(lambda p: bp.cost(NETWORK, p, X, Y, weights))(params),
+            "by_record": bp.gradients(bp.backpropagate(NETWORK, params, X, Y, weights)),
+        }
+
     # Rows of W and b over "model" is one way to shard a layer, columns of W the other; 5 inputs can't be halved
     @pytest.mark.parametrize(
         "params_spec",
@@ -117,24 +134,19 @@ class TestMesh:
         # enough examples for another form of the products than the other tests meet
         data = params, jnp.tile(X, 10), jnp.tile(Y, 10), jnp.tile(weights, 10)
         _, placed = self.place(data, axis_type, params_spec)
-        for w in (slice(3), slice(4)):
-            c, grads = bp.value_and_grad(NETWORK)(*placed[w])
-            assert largest_error((c, grads), bp.value_and_grad(NETWORK)(*data[w])) <= FLOAT64
-            if axis_type == AxisType.Explicit:
+        found = self.every_way(*placed)
+        assert largest_error(found, self.every_way(*data)) <= FLOAT64
+        if axis_type == AxisType.Explicit:
+            for grads in (found["weighted"][1], found["mean"][1]):
                 for d, p in zip(jax.tree.leaves(grads), jax.tree.leaves(placed[0]), strict=True):
                     assert jax.typeof(d).sharding.spec == jax.typeof(p).sharding.spec
-        by_grad = jax.jit(jax.grad(lambda p: bp.cost(NETWORK, p, *placed[1:])))(placed[0])
-        assert largest_error(by_grad, bp.grad(NETWORK)(*data)) <= FLOAT64
-        record = bp.backpropagate(NETWORK, *placed)
-        assert largest_error(bp.gradients(record), bp.grad(NETWORK)(*data)) <= FLOAT64
 
     def test_float_targets_and_every_derivative(self, data, axis_type):
         params, X, Y, weights = data
         data = params, X, jax.nn.one_hot(Y, 2, axis=0, dtype=float), weights
         mesh, placed = self.place((params, X, Y, weights), axis_type)
         placed = (*placed[:2], put(mesh, data[2], P(None, "data")), placed[3])
-        every = jax.jit(jax.grad(lambda *args: bp.cost(NETWORK, *args), argnums=(0, 1, 2, 3)))
-        assert largest_error(every(*placed), every(*data)) <= FLOAT64
+        assert largest_error(EVERY_DERIVATIVE(*placed), EVERY_DERIVATIVE(*data)) <= FLOAT64
 
     def test_parameters_not_placed(self, data, axis_type):
         _, placed = self.place(data, axis_type)
@@ -166,12 +178,14 @@ class TestMesh:
             shards = lax.axis_size("data")
             return lax.pmean(record.cost, "data"), jax.tree.map(lambda d: d / shards, bp.gradients(record))
 
+        def each_way(*args):
+            return by_grad(*args), by_hand(*args), by_record(*args)
+
         unweighted = bp.value_and_grad(NETWORK)(*data[:3])
-        for body, want in ((by_grad, expected), (by_hand, unweighted), (by_record, unweighted)):
-            mapped = jax.shard_map(
-                body, mesh=mesh, in_specs=(P(), P(None, "data"), P("data"), P("data")), out_specs=P()
-            )
-            assert largest_error(jax.jit(mapped)(*placed), want) <= FLOAT64
+        mapped = jax.shard_map(
+            each_way, mesh=mesh, in_specs=(P(), P(None, "data"), P("data"), P("data")), out_specs=P()
+        )
+        assert largest_error(jax.jit(mapped)(*placed), (expected, unweighted, unweighted)) <= FLOAT64
 
     def test_shard_map_of_parameters_that_differ(self, data, axis_type):
         """One network on each shard, replicated examples: gradients stay apart."""
