@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from manual_bp import checker as checker
 from manual_bp._activations import Activation as Activation
 from manual_bp._costs import Collapsed as Collapsed
 from manual_bp._costs import Cost as Cost
@@ -16,5 +17,8 @@ from manual_bp._network import Network as Network
 from manual_bp._record import Record as Record
 from manual_bp._record import backpropagate as backpropagate
 from manual_bp._record import gradients as gradients
+from manual_bp.checker import assert_gradients_match as assert_gradients_match
+from manual_bp.checker import check_custom_vjp as check_custom_vjp
+from manual_bp.checker import check_gradients as check_gradients
 
 __version__ = _version("manual_bp")

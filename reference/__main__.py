@@ -1,4 +1,7 @@
-"""`python -m reference`: manual_bp against autodiff over the grid, a line for each case."""
+"""`python -m reference`: manual_bp against autodiff over the grid, a line for each case.
+
+`python -m reference published`: the gradient checker on published sets of equations as they are printed.
+"""
 
 import argparse
 import functools
@@ -12,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import manual_bp as bp
+from manual_bp.checker import Report, check_gradients
 from reference import autodiff
 from reference.compare import errors
 from reference.grid import PROBLEMS, SEEDS, Data, Problem, draw
+from reference.printed import PrintedSet, misprinted_sets, right_sets, scikit_learn_sets
 
 FLOAT64_BOUND = 1e-12
 FLOAT32_BOUND = 1e-5
@@ -120,16 +125,8 @@ def _units_at_a_kink(problem: Problem, data: Data) -> int:
     return sum(int(jnp.sum(jnp.abs(z) <= 8 * EPS * jnp.max(jnp.abs(z)))) for z in kinked)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m reference",
-        description="Check manual_bp against autodiff over a grid of networks, costs, seeds and weights. "
-        "An error is that of the worst leaf (cost, dW, db, dX, every dA and dZ), relative, in norm.",
-    )
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
-    problems = [p for p in PROBLEMS if parser.parse_args(argv).only in p.name]
-    if not problems:
-        parser.error("no case has that in its name; without --only all are listed")
+def cross_check_all(problems: Sequence[Problem]) -> int:
+    """The table of the cross-check; the number of cases that failed."""
     start, cases = time.perf_counter(), []
     print(HEADER, flush=True)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -144,7 +141,75 @@ def main(argv: list[str] | None = None) -> int:
         f"largest error {max(c.float64 for c in cases):.1e} in float64 (bound {FLOAT64_BOUND:.0e}), "
         f"{max(c.float32 for c in cases):.1e} in float32 (autodiff's own {max(c.autodiff32 for c in cases):.1e})"
     )
-    return 1 if failed else 0
+    return failed
+
+
+def check_published() -> int:
+    """The published sets under the name of their source, each with its report; the number that surprise."""
+    start, sources, surprising = time.perf_counter(), [], []
+    for sets in (right_sets, misprinted_sets, scikit_learn_sets):
+        try:
+            for printed in sets():
+                if printed.source not in sources:
+                    print("\n" * bool(sources) + printed.source)
+                    sources.append(printed.source)
+                lines, surprises = outcome(printed)
+                surprising.append(bool(surprises))
+                print("\n         ".join([*lines, *(f"SURPRISE: {s}" for s in surprises)]), flush=True)
+        except ModuleNotFoundError as error:
+            if error.name != "sklearn":
+                raise
+            print("\nscikit-learn is not installed, so its backward pass is left out: pip install manual_bp[sklearn]")
+    failed, seconds = sum(surprising), time.perf_counter() - start
+    print(f"\n{len(surprising)} sets, {failed} without the verdict that they should get, in {seconds:.0f} s")
+    return failed
+
+
+def outcome(printed: PrintedSet) -> tuple[list[str], list[str]]:
+    """What there is to print on a set, and how its report differs from what it should say."""
+    try:
+        report = check_gradients(printed.cost, printed.backward, *printed.data)
+    except ValueError as error:
+        return [f"  none   {printed.text}"], [f"no report: {error}"]
+    return summary(printed.text, report), printed.surprises(report)
+
+
+def summary(text: str, report: Report) -> list[str]:
+    """The verdict, what was accepted, and the lines to blame, each with its mistake and the correction."""
+    lines = [f"  {report.verdict:5s}  {text}"]
+    if report.verdict == "right":
+        lines += [f"accepted: {convention}" for convention in report.conventions]
+    for line in report.lines:
+        if line.verdict == "wrong":
+            name = line.line if line.returned else f"({line.line})"
+            correction = f"  write: {line.suggestion}" if line.suggestion else ""
+            lines.append(f"{name:6s} {line.mistake or '':22s}{correction}".rstrip())
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m reference",
+        description="Check manual_bp against autodiff over a grid of networks, costs, seeds and weights. "
+        "An error is that of the worst leaf (cost, dW, db, dX, every dA and dZ), relative, in norm.",
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
+    commands = parser.add_subparsers(dest="command", metavar="[published]")
+    commands.add_parser(
+        "published",
+        help="instead, let the gradient checker find the misprints in published equations",
+        description="Run the gradient checker over published sets of equations as they are printed, right and wrong. "
+        "The status is 1 if one of them does not get the verdict that it should.",
+    )
+    args = parser.parse_args(argv)
+    if args.command == "published":
+        if args.only:
+            parser.error("--only is for the cases of the cross-check")
+        return 1 if check_published() else 0
+    problems = [p for p in PROBLEMS if args.only in p.name]
+    if not problems:
+        parser.error("no case has that in its name; without --only all are listed")
+    return 1 if cross_check_all(problems) else 0
 
 
 if __name__ == "__main__":

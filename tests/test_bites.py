@@ -4,16 +4,23 @@ Each entry is (module, the line as it is, the line made wrong). A line that has 
 it, so the list keeps up with the code.
 """
 
+import functools
 import importlib
+import re
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from problems import BY_NAME, arrays, by_autodiff
+from problems import columns
 
 import manual_bp
+from reference import loops
+from reference.autodiff import Model
 from reference.compare import largest_error
+from reference.grid import Problem, draw
 
 SOURCE = Path(manual_bp.__file__).parent
 
@@ -64,37 +71,49 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def _found_and_true(bp, problem, weighted, few):
-    """Twice the cost, so that its cotangent is not 1, with its derivatives by params and X."""
-    _, layers, X, Y, weights = arrays(problem)
-    network, params = bp.Network(*problem.model), tuple(bp.Layer(W, b) for W, b in layers)
-    if few:
-        X, Y, weights = X[:, :1], Y[..., :1], weights[:1]
-    rest = (Y, weights) if weighted else (Y,)
-    found = jax.value_and_grad(lambda p, X: 2 * bp.cost(network, p, X, *rest), argnums=(0, 1))(params, X)
-    true = by_autodiff(problem.model, layers, X, *rest, argnums=(0, 1))
-    return jax.tree.leaves(found), [2 * leaf for leaf in jax.tree.leaves(true)]
+def _problem(hidden, output="softmax", cost="cross_entropy", targets="indices"):
+    """All have the same sizes, so that they share what JAX compiles for one operation."""
+    return Problem(f"{hidden}, {output}, {cost}", Model((6, 7, 4, 3), hidden, output, cost), 9, targets)
 
 
-# Between them these use every line above: both cross-entropies, both errors, every activation
+# Problem, weighted, one example. Between them these use every line above: both cross-entropies, both errors, every
+# activation.
 CHECKED = [
-    ("two layers, multilabel", False, False),
-    ("an activation for each layer", True, False),
-    ("an activation for each layer", False, True),
-    ("one-hot targets, a zero column", False, False),
-    ("softmax under squared error", False, False),
-    ("tanh absolute error", False, False),
-    ("leaky_relu", False, False),
-    ("elu", False, False),
-    ("softplus", False, False),
-    ("silu", False, False),
+    (_problem("sigmoid", "sigmoid", targets="binary"), False, False),
+    (_problem(("tanh", "gelu")), True, False),
+    (_problem(("tanh", "gelu")), False, True),
+    (_problem("relu", targets="one-hot"), False, False),
+    (_problem("tanh", cost="squared_error", targets="distributions"), False, False),
+    (_problem("tanh", "identity", "absolute_error", "real"), False, False),
+    (_problem(("leaky_relu", "elu")), False, False),
+    (_problem(("softplus", "silu")), False, False),
 ]
 
 
+@functools.cache
+def _drawn(problem, weighted, few):
+    """A problem's data, and what the scalar loops make of it: twice the cost with its derivatives by params and X."""
+    data = draw(problem, 0)
+    if few:
+        data = data._replace(X=data.X[:, :1], Y=data.Y[..., :1], weights=data.weights[:1])
+    weights = data.weights if weighted else None
+    C, *derivatives = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), weights)
+    true = [np.asarray(2 * leaf) for leaf in (C, *jax.tree.leaves(derivatives))]
+    return (data.params, *jax.tree.map(jnp.asarray, (data.X, data.Y, weights))), true
+
+
+def _found(bp, model, params, X, *rest):
+    """Twice the cost, so that its cotangent is not 1, with its derivatives by params and X."""
+    network, params = bp.Network(*model), tuple(bp.Layer(*map(jnp.asarray, layer)) for layer in params)
+    found = jax.value_and_grad(lambda p, X: 2 * bp.cost(network, p, X, *rest), argnums=(0, 1))(params, X)
+    return jax.tree.leaves(found)
+
+
 def _noticed(bp) -> bool:
-    for name, weighted, few in CHECKED:
+    for problem, weighted, few in CHECKED:
+        args, true = _drawn(problem, weighted, few)
         try:
-            error = largest_error(*_found_and_true(bp, BY_NAME[name], weighted, few))
+            error = largest_error(_found(bp, problem.model, *args), true)
         except (TypeError, ValueError):
             # shapes that do not fit: loud enough
             return True
@@ -104,15 +123,14 @@ def _noticed(bp) -> bool:
 
 
 def _copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: str = ""):
-    """The package under another name, one line of it replaced."""
+    """The package under another name, one line of it replaced; the checker, which is not under test, stays."""
     (tmp_path / name).mkdir()
     for file in SOURCE.glob("*.py"):
         text = file.read_text()
         if file.stem == module:
             assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {module}.py"
             text = text.replace(right, wrong)
-        text = text.replace("from manual_bp", f"from {name}").replace("import manual_bp", f"import {name}")
-        (tmp_path / name / file.name).write_text(text)
+        (tmp_path / name / file.name).write_text(re.sub(r"from manual_bp(?!.*checker)", f"from {name}", text))
     return importlib.import_module(name)
 
 
@@ -125,12 +143,17 @@ def import_path(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.fixture(autouse=True)
+def unjitted():
+    """What an operation compiles to is then shared between the copies of the package."""
+    with jax.disable_jit():
+        yield
+
+
 def test_a_faithful_copy_passes(import_path):
     assert not _noticed(_copy(import_path, "faithful"))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistake_is_noticed(mistake, import_path):
-    # Unjitted: what an operation compiles to is then shared between the copies of the package
-    with jax.disable_jit():
-        assert _noticed(_copy(import_path, "mistaken", *MISTAKES[mistake]))
+    assert _noticed(_copy(import_path, "mistaken", *MISTAKES[mistake]))

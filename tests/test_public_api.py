@@ -16,7 +16,8 @@ import manual_bp as bp
 ROOT = Path(__file__).parent.parent
 NAMES = [
     "Activation", "Collapsed", "Cost", "Layer", "Network", "Record",
-    "backpropagate", "cost", "forward", "grad", "gradients", "init", "predict", "value_and_grad",
+    "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker", "cost", "forward",
+    "grad", "gradients", "init", "predict", "value_and_grad",
 ]  # fmt: skip
 
 
@@ -54,6 +55,11 @@ def test_descriptions_hash_compare_and_pickle():
     assert jax.tree.leaves(network) == []
 
 
+def _without_rounding(text: str) -> str:
+    """What rounding leaves of an error differs between versions and machines."""
+    return re.sub(r" +(\d\.\d|\d)e-1[5-9]| +0(?= |$)", " rounding", text, flags=re.M)
+
+
 def test_readme_code_prints_what_it_says():
     """Every Python block runs, in order, in one namespace; a text block right after one is what it printed."""
     blocks = re.findall(r"```(python|text)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -65,6 +71,6 @@ def test_readme_code_prints_what_it_says():
                 with contextlib.redirect_stdout(out):
                     exec(compile(code, "README.md", "exec"), namespace)
                 if after == "text":
-                    assert out.getvalue() == output
+                    assert _without_rounding(out.getvalue()) == _without_rounding(output)
                     checked += 1
     assert checked >= 1

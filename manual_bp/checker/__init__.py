@@ -1,0 +1,9 @@
+"""The gradient checker: which line of a hand-written backward pass is wrong, and what the mistake is."""
+
+from manual_bp.checker._check import assert_gradients_match as assert_gradients_match
+from manual_bp.checker._check import check_gradients as check_gradients
+from manual_bp.checker._custom_vjp import check_custom_vjp as check_custom_vjp
+from manual_bp.checker._report import Line as Line
+from manual_bp.checker._report import Report as Report
+from manual_bp.checker._report import WrongGradient as WrongGradient
+from manual_bp.checker.proof._selftest import selftest as selftest

@@ -1,0 +1,518 @@
+"""The checker as its users meet it: verdicts, lines, conventions, messages."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import manual_bp as bp
+
+RNG = np.random.default_rng(0)
+SIZES, M = (4, 6, 3), 7
+PARAMS = {
+    "W1": RNG.normal(size=(6, 4)), "b1": RNG.normal(size=(6, 1)),
+    "W2": RNG.normal(size=(3, 6)), "b2": RNG.normal(size=(3, 1)),
+}  # fmt: skip
+X, Y = RNG.normal(size=(4, M)), RNG.normal(size=(3, M))
+check = functools.partial(bp.check_gradients)
+
+
+def cost(params, X, Y, tap):
+    Z1 = tap("Z1", params["W1"] @ X + params["b1"])
+    A1 = tap("A1", jnp.tanh(Z1))
+    A2 = tap("A2", tap("Z2", params["W2"] @ A1 + params["b2"]))
+    return jnp.mean(jnp.sum((A2 - Y) ** 2, axis=0))
+
+
+def untapped(params, X, Y):
+    return cost(params, X, Y, lambda name, value: value)
+
+
+def lines(params, X, Y, np=np):
+    m = X.shape[1]
+    A1 = np.tanh(params["W1"] @ X + params["b1"])
+    dA2 = dZ2 = 2 * (params["W2"] @ A1 + params["b2"] - Y) / m
+    dA1 = params["W2"].T @ dZ2
+    dZ1 = dA1 * (1 - A1**2)
+    return {
+        "dA2": dA2, "dZ2": dZ2, "dW2": dZ2 @ A1.T, "db2": dZ2.sum(axis=1, keepdims=True),
+        "dA1": dA1, "dZ1": dZ1, "dW1": dZ1 @ X.T, "db1": dZ1.sum(axis=1, keepdims=True),
+    }  # fmt: skip
+
+
+def gradient(params, X, Y):
+    found = lines(params, X, Y)
+    return {name: found["d" + name] for name in params}
+
+
+def replaced(**changes):
+    """The right pass with some lines replaced: each change is a function of all lines."""
+    return lambda params, X, Y: (right := lines(params, X, Y)) | {n: change(right) for n, change in changes.items()}
+
+
+def off(report, line, local=False):
+    error = report[line].local_error if local else report[line].global_error
+    assert error is not None
+    return error
+
+
+def verdicts(report):
+    return {line.line: line.verdict for line in report.lines}
+
+
+def test_right():
+    report = check(cost, lines, PARAMS, X, Y)
+    assert report.verdict == "right" and report.dtype == "float64"
+    assert [line.line for line in report.lines] == ["dA2", "dZ2", "dW2", "db2", "dA1", "dZ1", "dW1", "db1"]
+    assert max(off(report, line.line) for line in report.lines) < 1e-14
+    assert report.conventions == () and report.notes == ()
+
+
+def test_one_wrong_line_and_what_follows_from_it():
+    def backward(params, X, Y):
+        A1 = np.tanh(params["W1"] @ X + params["b1"])
+        dZ2 = 2 * (params["W2"] @ A1 + params["b2"] - Y) / X.shape[1]
+        dZ1 = params["W2"].T @ dZ2
+        return {"dZ2": dZ2, "dZ1": dZ1, "dW1": dZ1 @ X.T}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert verdicts(report) == {"dZ2": "right", "dZ1": "wrong", "dW1": "inherited"}
+    assert report["dZ1"].mistake == "missing g'"
+    assert report["dZ1"].suggestion == "dZ1 = (W2.T @ dZ2) * (1 - A1**2)"
+    assert off(report, "dW1") > 0.1 and off(report, "dW1", local=True) < 1e-14
+    assert report.notes == ("not returned, so not judged: dW2, db1, db2",)
+
+
+def test_independent_mistakes_are_each_named():
+    report = check(cost, replaced(dW2=lambda d: -d["dW2"], db1=lambda d: d["dZ1"].sum(axis=0)), PARAMS, X, Y)
+    wrong = {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
+    assert wrong == {"dW2": "wrong sign", "db1": "wrong axis"}
+    assert "(7,)" in report["db1"].diagnosis and "(6, 1)" in report["db1"].diagnosis
+
+
+@pytest.mark.parametrize("of", [cost, untapped], ids=["tapped", "not tapped"])
+def test_inferred_from_the_parameters_gradients(of):
+    def backward(params, X, Y):
+        A1 = np.tanh(params["W1"] @ X + params["b1"])
+        dZ2 = 2 * (params["W2"] @ A1 + params["b2"] - Y) / X.shape[1]
+        dZ1 = params["W2"].T @ dZ2 * A1
+        db1 = dZ1.sum(axis=1, keepdims=True)
+        return {"W1": dZ1 @ X.T, "b1": db1, "W2": dZ2 @ A1.T, "b2": dZ2.sum(axis=1, keepdims=True)}
+
+    report = check(of, backward, PARAMS, X, Y)
+    assert verdicts(report) == {
+        "dW2": "right", "db2": "right", "dZ1": "wrong", "dW1": "inherited", "db1": "inherited"
+    }  # fmt: skip
+    assert report["dZ1"].mistake == "g for g'" and not report["dZ1"].returned
+    assert "dW1, db1 are what follows from that" in report["dZ1"].diagnosis
+
+
+def test_inferred_without_a_name_for_the_mistake():
+    def backward(params, X, Y):
+        d = lines(params, X, Y)
+        dZ1 = d["dZ1"] + np.cos(np.arange(d["dZ1"].size)).reshape(d["dZ1"].shape)
+        return {"dW2": d["dW2"], "dW1": dZ1 @ X.T, "db1": dZ1.sum(axis=1, keepdims=True)}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert (report["dZ1"].verdict, report["dZ1"].mistake, report["dZ1"].returned) == ("wrong", "unknown", False)
+    assert "dW1, db1 are wrong together" in report["dZ1"].diagnosis
+
+
+def test_a_small_mistake_in_one_element():
+    def small(d):
+        dW1 = d["dW1"].copy()
+        dW1[3, 2] += 1e-9
+        return dW1
+
+    report = check(cost, replaced(dW1=small), PARAMS, X, Y)
+    assert report["dW1"].verdict == "wrong" and "most at [3, 2]" in report["dW1"].diagnosis
+    assert check(cost, replaced(dW1=small), PARAMS, X, Y, tolerance=1e-8).verdict == "right"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda params, X, Y, tap: cost(params, X, Y, tap),
+        lambda params, X, Y, *, tap=None: cost(params, X, Y, tap),
+        lambda params, X, Y, tap=lambda name, value: value: cost(params, X, Y, tap),
+        lambda params, X, Y, t: cost(params, X, Y, t),
+        jax.jit(cost, static_argnames="tap"),
+        lambda params, X, Y, tap: jax.jit(lambda p: cost(p, X, Y, tap))(params),
+        lambda params, X, Y, tap: jax.checkpoint(lambda p: cost(p, X, Y, tap))(params),
+    ],
+    ids=["positional", "keyword only", "default", "other name", "jitted", "inside jit", "inside remat"],
+)
+def test_every_way_to_take_tap(call):
+    assert len(check(call, lines, PARAMS, X, Y).lines) == 8
+    assert check(call, replaced(dZ1=lambda d: d["dA1"]), PARAMS, X, Y)["dZ1"].mistake == "missing g'"
+
+
+@pytest.mark.parametrize("backward", [gradient, lambda p, X, Y: jax.grad(untapped)(p, X, Y)], ids=["numpy", "jax"])
+@pytest.mark.parametrize("of", [cost, untapped], ids=["tapped", "not tapped"])
+def test_a_pytree_like_params(of, backward):
+    report = check(of, backward, PARAMS, X, Y)
+    assert verdicts(report) == dict.fromkeys(["dW2", "db2", "dW1", "db1"], "right")
+
+
+def test_names_in_nested_params():
+    W1, b1, W2, b2 = map(jnp.asarray, (PARAMS[name] for name in ("W1", "b1", "W2", "b2")))
+    params = {"layers": [bp.Layer(W1, b1), bp.Layer(W2, b2)]}
+
+    def nested(params, X, Y):
+        (W1, b1), (W2, b2) = params["layers"]
+        return untapped({"W1": W1, "b1": b1, "W2": W2, "b2": b2}, X, Y)
+
+    def backward(params, X, Y):
+        d = lines(PARAMS, X, Y)
+        return {"dlayers": [(d["dW1"], d["db1"]), (d["dW2"], d["db2"])]}
+
+    names = ["dlayers[1].W", "dlayers[1].b", "dlayers[0].W", "dlayers[0].b"]
+    by_path = {"dlayers[0].W": lines(PARAMS, X, Y)["dW1"]}
+    assert verdicts(check(nested, lambda *_: by_path, params, X, Y)) == {"dlayers[0].W": "right"}
+    by_subtree = check(nested, backward, params, X, Y)
+    assert [line.line for line in by_subtree.lines] == names and by_subtree.verdict == "right"
+    assert verdicts(check(nested, lambda *a: {"layers": backward(*a)["dlayers"]}, params, X, Y)) == dict.fromkeys(
+        names, "right"
+    )
+    of_tuple = check(
+        lambda p, X, Y: nested({"layers": p}, X, Y), lambda *a: backward(*a)["dlayers"], params["layers"], X, Y
+    )
+    assert "dp[0].W" in verdicts(of_tuple) and of_tuple.verdict == "right"
+
+
+def test_an_argument_has_a_line_too():
+    with_input = replaced(dX=lambda d: PARAMS["W1"].T @ d["dZ1"])
+    assert check(cost, with_input, PARAMS, X, Y)["dX"].verdict == "right"
+    wrong = check(cost, replaced(dX=lambda d: PARAMS["W1"].T @ d["dA1"]), PARAMS, X, Y)["dX"]
+    assert (wrong.verdict, wrong.mistake, wrong.suggestion) == ("wrong", "another line", "dX = W1.T @ dZ1")
+
+
+def conventional(*, m_at="dW", rows=False, turned=False):
+    def backward(params, X, Y):
+        d, m = lines(params, X, Y), X.shape[1]
+        if m_at == "dW":
+            d = {n: v * m if n[1] in "AZ" else v for n, v in d.items()}
+        if rows:
+            d = {n: v.T if n[1] in "AZ" else v for n, v in d.items()}
+        return {n: v.T if turned and n[1] == "W" else v for n, v in d.items()}
+
+    return backward
+
+
+@pytest.mark.parametrize("convention", [{}, {"rows": True}, {"turned": True}, {"rows": True, "turned": True}])
+@pytest.mark.parametrize("m_at", ["dW", "output"])
+def test_conventions_are_accepted_and_named(convention, m_at):
+    report = check(cost, conventional(m_at=m_at, **convention), PARAMS, X, Y)
+    assert report.verdict == "right"
+    said = " ".join(report.conventions)
+    assert ("m = 7 times" in said) == (m_at == "dW")
+    assert ("rows for columns: dA1, dA2, dZ1, dZ2" in said) == ("rows" in convention)
+    assert ("weights stored transposed: dW1, dW2" in said) == ("turned" in convention)
+
+
+def test_a_single_transposed_line_is_a_mistake():
+    report = check(cost, replaced(dW1=lambda d: d["dW1"].T), PARAMS, X, Y)
+    assert (report["dW1"].verdict, report["dW1"].mistake) == ("wrong", "transposed")
+
+
+def test_suggestions_are_in_the_users_convention():
+    backward = conventional(m_at="dW", rows=True, turned=True)
+    report = check(cost, lambda *a: (d := backward(*a)) | {"dW1": 2 * d["dW1"]}, PARAMS, X, Y)
+    assert report["dW1"].suggestion == "dW1 = X.T @ dZ1 / m"
+
+
+def test_a_sum_in_the_place_of_a_mean():
+    """All gradients are m times too large: one mistake, at the place where 1/m should have been taken."""
+    report = check(cost, lambda *a: {n: M * v for n, v in lines(*a).items()}, PARAMS, X, Y)
+    assert [(line.line, line.mistake) for line in report.lines if line.verdict == "wrong"] == [("dA2", "missing 1/m")]
+
+
+class TestCannotTell:
+    def test_zero_gradient(self):
+        dead = PARAMS | {"b1": np.full((6, 1), -100.0)}
+
+        def relu(params, X, Y):
+            A1 = jax.nn.relu(params["W1"] @ X + params["b1"])
+            return jnp.mean((params["W2"] @ A1 + params["b2"] - Y) ** 2)
+
+        report = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y), dead, X, Y)
+        assert verdicts(report) == {"dW2": "cannot tell", "db2": "right", "dW1": "cannot tell", "db1": "cannot tell"}
+        assert report.verdict == "cannot tell" and "zero" in report["dW1"].diagnosis
+        one = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y) | {"W1": np.ones((6, 4))}, dead, X, Y)
+        assert one["dW1"].verdict == "wrong"
+
+    def test_units_at_a_kink(self):
+        """relu'(0) = 1 is no mistake, and none may hide behind it."""
+        params = PARAMS | {"b1": np.zeros((6, 1))}
+        with_zero = np.concatenate([X, np.zeros((4, 1))], axis=1)
+        targets = np.concatenate([Y, np.ones((3, 1))], axis=1)
+
+        def relu(params, X, Y, tap):
+            A1 = tap("A1", jax.nn.relu(tap("Z1", params["W1"] @ X + params["b1"])))
+            return jnp.mean(jnp.sum((params["W2"] @ A1 + params["b2"] - Y) ** 2, axis=0))
+
+        def backward(params, X, Y, sign=1):
+            Z1 = params["W1"] @ X + params["b1"]
+            dZ2 = 2 * (params["W2"] @ np.maximum(Z1, 0) + params["b2"] - Y) / X.shape[1]
+            dZ1 = params["W2"].T @ dZ2 * (Z1 >= 0)
+            return {"dZ1": dZ1, "db1": sign * dZ1.sum(axis=1, keepdims=True)}
+
+        report = check(relu, backward, params, with_zero, targets)
+        assert verdicts(report) == dict.fromkeys(["dZ1", "db1"], "cannot tell")
+        assert "6 units are at a kink" in report["dZ1"].diagnosis
+        wrong = check(relu, functools.partial(backward, sign=-1), params, with_zero, targets)
+        assert verdicts(wrong) == {"dZ1": "cannot tell", "db1": "wrong"} and wrong["db1"].mistake == "wrong sign"
+
+    def test_below_the_resolution(self):
+        """At a minimum, within rounding, the outputs and the targets cancel: nobody gets a digit of that right."""
+
+        def fit(params, X, Y):
+            return jnp.sum((jnp.tanh(params["W1"] @ X) - Y) ** 2)
+
+        def backward(params, X, Y):
+            up, down = np.exp(params["W1"] @ X), np.exp(-(params["W1"] @ X))
+            A = (up - down) / (up + down)
+            return {"dW1": (2 * (A - Y) * (1 - A * A)) @ X.T}
+
+        targets = np.tanh(PARAMS["W1"] @ X) * (1 + 1e-12)
+        report = check(fit, backward, PARAMS, X, targets)
+        assert report["dW1"].verdict == "cannot tell" and "below the resolution" in report["dW1"].diagnosis
+        assert check(fit, backward, PARAMS, X, targets + 1e-3)["dW1"].verdict == "right"
+
+    def test_non_finite(self):
+        def root(params, X):
+            return jnp.sum(jnp.sqrt(params["a"])) + jnp.sum(params["b"] ** 2)
+
+        params = {"a": np.zeros(3), "b": np.ones(4)}
+        report = check(root, lambda p, X: {"da": np.full(3, np.inf), "db": 2 * p["b"]}, params, X)
+        assert verdicts(report) == {"da": "cannot tell", "db": "right"}
+        assert "not finite" in report["da"].diagnosis
+        nan = check(root, lambda p, X: {"db": np.array([2.0, 2, np.nan, 2])}, params, X)["db"]
+        assert (nan.verdict, nan.mistake) == ("wrong", "non-finite") and "[2]" in nan.diagnosis
+
+    def test_a_cost_of_nan(self):
+        def of_log(params, X):
+            return jnp.sum(jnp.log(params["a"])) + jnp.sum(params["b"] ** 2)
+
+        params = {"a": np.array([-1.0, 1.0]), "b": np.ones(4)}
+        report = check(of_log, lambda p, X: {"db": 2 * p["b"]}, params, X)
+        assert report["db"].verdict == "right" and report.notes[0] == "the cost is nan here"
+
+    def test_not_deterministic(self):
+        rng = np.random.default_rng(0)
+        noisy = check(cost, lambda *a: {"dW1": lines(*a)["dW1"] + rng.normal(), "dW2": lines(*a)["dW2"]}, PARAMS, X, Y)
+        assert verdicts(noisy) == {"dW2": "right", "dW1": "cannot tell"}
+        assert "backward is not deterministic" in noisy["dW1"].diagnosis
+        dropout = check(lambda p, X, Y: untapped(p, X + rng.normal(size=X.shape), Y), lines, PARAMS, X, Y)
+        assert dropout.verdict == "cannot tell" and "the cost is not deterministic" in dropout["dW1"].diagnosis
+
+
+class TestBadInput:
+    def test_unknown_name(self):
+        report = check(cost, lambda *a: {"dW3": np.ones(3), "dW1": lines(*a)["dW1"], "Z1": np.ones(2)}, PARAMS, X, Y)
+        assert verdicts(report) == {"dW1": "right", "dW3": "cannot tell", "Z1": "cannot tell"}
+        assert "did you mean dW" in report["dW3"].diagnosis and "its line is dZ1" in report["Z1"].diagnosis
+
+    def test_wrong_shape(self):
+        report = check(cost, replaced(dW1=lambda d: d["dW1"][:, :3], db2=lambda d: d["db2"][:, 0]), PARAMS, X, Y)
+        wrong = {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
+        assert wrong == {"dW1": "wrong shape", "db2": "wrong shape"}
+        assert "(6, 3)" in report["dW1"].diagnosis and "(6, 4)" in report["dW1"].diagnosis
+        assert "keepdims" in report["db2"].diagnosis
+
+    def test_no_array(self):
+        report = check(cost, replaced(dW1=lambda d: "no array"), PARAMS, X, Y)
+        assert "expected an array; got str" in report["dW1"].diagnosis and report["dZ1"].verdict == "right"
+
+    def test_backward_that_raises(self):
+        def backward(params, X, Y):
+            A = {0: X, 1: np.tanh(params["W1"] @ X + params["b1"])}
+            dZ2 = 2 * (params["W2"] @ A[1] + params["b2"] - Y)
+            dW2 = -dZ2 @ A[1].T / X.shape[1]
+            dA1 = params["W2"].T @ dZ2
+            dZ1 = dA1 * (1 - A[1] ** 2)
+            dW1 = (
+                dZ1 @ X  # a transpose is missing
+            )
+            return {"dW2": dW2, "dW1": dW1}
+
+        report = check(cost, backward, PARAMS, X, Y)
+        assert verdicts(report) == {
+            "dZ2": "right", "dW2": "wrong", "dA1": "right", "dZ1": "right", "dW1": "wrong"
+        }  # fmt: skip
+        assert report["dW1"].mistake == "raised" and report["dW1"].suggestion == "dW1 = dZ1 @ X.T / m"
+        for part in ("`dW1 = dZ1 @ X`", "ValueError", "dZ1 (6, 7)", "X (4, 7)"):
+            assert part in report["dW1"].diagnosis
+
+    @pytest.mark.parametrize("index", ['grads[f"dW{l}"]', "dW[l]"])
+    def test_raised_at_an_indexed_line(self, index, tmp_path):
+        source = f"def backward(params, X, Y):\n    grads, dW, l = {{}}, {{}}, 1\n    {index} = X @ X\n"
+        path = tmp_path / "mine.py"
+        path.write_text(source)
+        namespace: dict = {}
+        exec(compile(source, str(path), "exec"), namespace)
+        params = PARAMS if "grads" in index else {"W": [PARAMS["W1"], PARAMS["W1"]]}
+        of = untapped if "grads" in index else lambda p, X, Y: jnp.sum((p["W"][1] @ X) ** 2)
+        report = check(of, namespace["backward"], params, X, Y)
+        assert [line.line for line in report.lines] == ["dW1" if "grads" in index else "dW[1]"]
+
+    def test_backward_that_raises_before_any_line(self):
+        def backward(params, X, Y):
+            raise RuntimeError("nothing yet")
+
+        with pytest.raises(ValueError, match="backward raised RuntimeError at .*: nothing yet"):
+            check(cost, backward, PARAMS, X, Y)
+
+    def test_no_line(self):
+        with pytest.raises(ValueError, match="returned no line"):
+            check(cost, lambda *a: {}, PARAMS, X, Y)
+        with pytest.raises(TypeError, match="a dict of lines, .* or a pytree like params"):
+            check(cost, lambda *a: [np.ones(2)] * 4, PARAMS, X, Y)
+
+    def test_cost(self):
+        with pytest.raises(ValueError, match=r"one floating-point scalar; it returned float64\[3, 7\]"):
+            check(lambda p, X, Y: p["W2"] @ (p["W1"] @ X) - Y, lines, PARAMS, X, Y)
+        with pytest.raises(ValueError, match='"Z1".* is called twice'):
+            check(lambda p, X, Y, tap: tap("Z1", tap("Z1", jnp.sum(p["W1"]))), lines, PARAMS, X, Y)
+        with pytest.raises(ValueError, match='"Z1".* inside a loop'):
+            scanned = lambda p, X, Y, tap: jax.lax.scan(lambda c, x: (c + tap("Z1", x), None), 0.0, p["b1"][:, 0])[0]  # noqa: E731
+            check(scanned, lines, PARAMS, X, Y)
+        with pytest.raises(TypeError, match="the name first"):
+            check(lambda p, X, Y, tap: tap(p["W1"], "Z1"), lines, PARAMS, X, Y)
+        with pytest.raises(ValueError, match="no floating-point array"):
+            check(lambda p: jnp.sum(p["n"]) * 1.0, lambda p: {}, {"n": np.arange(3)})
+        with pytest.raises(TypeError, match="complex"):
+            check(lambda p: jnp.sum(jnp.abs(p["w"])), lambda p: {}, {"w": np.ones(3, complex)})
+
+    def test_order(self):
+        with pytest.raises(ValueError, match="order must be 1, or 2"):
+            check(cost, lines, PARAMS, X, Y, order=3)
+
+
+def test_the_users_arrays_are_left_alone():
+    def updates(params, X, Y):
+        d = lines(params, X, Y)
+        params["W2"] -= 0.1 * d["dW2"]
+        return d | {"dA1": params["W2"].T @ d["dZ2"]}
+
+    before = {name: value.copy() for name, value in PARAMS.items()}
+    report = check(cost, updates, PARAMS, X, Y)
+    assert all(np.array_equal(PARAMS[name], before[name]) for name in PARAMS)
+    assert (report["dA1"].verdict, report["dA1"].mistake) == ("wrong", "updated W")
+    assert "W2 in place" in report.notes[0]
+
+
+def test_float32_inputs_are_judged_in_float64():
+    narrow = {name: value.astype(np.float32) for name, value in PARAMS.items()}
+    seen = []
+
+    def backward(params, X, Y):
+        seen.append(params["W1"].dtype)
+        return lines(params, X, Y)
+
+    with jax.enable_x64(False):
+        report = check(cost, backward, narrow, jnp.asarray(X, jnp.float32), Y.astype(np.float32))
+        assert jnp.ones(1).dtype == np.float32  # as it was
+    assert report.dtype == "float64" and report.verdict == "right" and seen == [np.float64]
+
+
+@pytest.mark.parametrize("where", ["in the cost", "backward refuses float64"])
+def test_code_that_has_to_run_in_float32(where):
+    narrow = {name: value.astype(np.float32) for name, value in PARAMS.items()}
+
+    def cast(params, X, Y, tap):
+        return cost({name: p.astype(jnp.float32) for name, p in params.items()}, X.astype(np.float32), Y, tap)
+
+    def refuses(params, X, Y):
+        if params["W1"].dtype != np.float32:
+            raise TypeError("float32 only")
+        return lines(params, X, Y)
+
+    args = X.astype(np.float32), Y.astype(np.float32)
+    given = (cast, lines) if where == "in the cost" else (cost, refuses)
+    report = check(*given, narrow, *args)
+    assert report.dtype == "float32" and report.verdict == "right"
+    wrong = check(given[0], lambda *a: {n: v * 1.001 for n, v in given[1](*a).items()}, narrow, *args)
+    assert wrong.verdict == "wrong"
+
+
+def test_a_backward_pass_in_float32_is_judged_by_its_own_precision():
+    report = check(cost, lambda *a: {n: v.astype(np.float32) for n, v in lines(*a).items()}, PARAMS, X, Y)
+    assert report.verdict == "right" and 1e-9 < off(report, "dW1") < 1e-6
+
+
+def test_second_order():
+    in_jax = functools.partial(lines, np=jnp)
+    report = check(cost, in_jax, PARAMS, X, Y, order=2)
+    assert report.verdict == "right" and off(report, "d(dW1)") < 1e-13
+    assert off(check(cost, lines, PARAMS, X, Y, order=2), "d(dW1)") < 1e-8  # NumPy: by central differences
+
+    def stopped(params, X, Y):
+        return {"dW1": jax.lax.stop_gradient(in_jax(params, X, Y)["dW1"]), "dW2": in_jax(params, X, Y)["dW2"]}
+
+    report = check(cost, stopped, PARAMS, X, Y, order=2)
+    assert report["dW1"].verdict == "right" and report["d(dW1)"].verdict == "wrong"
+    assert report["d(dW2)"].verdict == "right"
+
+
+def test_the_cost_itself_by_central_differences():
+    (note,) = check(cost, lines, PARAMS, X, Y, finite_differences=True).notes
+    assert "agree with autodiff within" in note
+
+    def stopped(params, X, Y):
+        return untapped(params, X, Y) + jax.lax.stop_gradient(jnp.sum(params["W1"] ** 2))
+
+    (note,) = check(stopped, lines, PARAMS, X, Y, finite_differences=True).notes
+    assert "differ from autodiff" in note and "stop_gradient" in note
+
+
+def test_assert_gradients_match():
+    bp.assert_gradients_match(cost, lines, PARAMS, X, Y)
+    with pytest.raises(AssertionError, match="missing g'"):
+        bp.assert_gradients_match(cost, replaced(dZ1=lambda d: d["dA1"]), PARAMS, X, Y)
+    with pytest.raises(AssertionError, match="could not be verified"):
+        bp.assert_gradients_match(cost, lambda *a: {"dW9": np.ones(2)}, PARAMS, X, Y)
+
+
+def test_a_residual_connection_and_a_regulariser():
+    """A line with two ways to the cost: each is a term, and either can be the one that is wrong."""
+    W, V = RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
+    inputs, targets = RNG.normal(size=(5, M)), RNG.normal(size=(5, M))
+
+    def residual(params, X, Y, tap):
+        A1 = tap("A1", jnp.tanh(tap("Z1", params["V"] @ X)))
+        A2 = tap("A2", A1 + jnp.tanh(tap("Z2", params["W"] @ A1)))
+        return jnp.mean(jnp.sum((A2 - Y) ** 2, axis=0)) + 0.05 * jnp.sum(params["W"] ** 2)
+
+    def backward(params, X, Y, skip=1.0, decay=0.1):
+        A1 = np.tanh(params["V"] @ X)
+        T2 = np.tanh(params["W"] @ A1)
+        dA2 = 2 * (A1 + T2 - Y) / X.shape[1]
+        dZ2 = dA2 * (1 - T2**2)
+        dA1 = skip * dA2 + params["W"].T @ dZ2
+        return {"dA2": dA2, "dZ2": dZ2, "dW": dZ2 @ A1.T + decay * params["W"], "dA1": dA1}
+
+    params = {"W": W, "V": V}
+    run = lambda **how: check(residual, functools.partial(backward, **how), params, inputs, targets)  # noqa: E731
+    assert run().verdict == "right"
+    assert run(skip=0.0)["dA1"].mistake == "missing term" and "dA2" in run(skip=0.0)["dA1"].diagnosis
+    assert run(decay=0.0)["dW"].mistake == "missing term" and "the cost itself" in run(decay=0.0)["dW"].diagnosis
+    assert run(decay=0.2)["dW"].mistake == "factor 2"
+    assert run(skip=-1.0)["dA1"].mistake == "wrong sign"
+
+
+def test_the_librarys_own_gradient():
+    network = bp.Network((4, 6, 3), "tanh")
+    params = bp.init(network, jax.random.key(0))
+    targets = jax.nn.one_hot(jnp.arange(M) % 3, 3).T
+
+    def plain(params, X, Y):
+        (W1, b1), (W2, b2) = params
+        return -jnp.mean(jnp.sum(Y * jax.nn.log_softmax(W2 @ jnp.tanh(W1 @ X + b1) + b2, axis=0), axis=0))
+
+    assert check(plain, bp.grad(network), params, X, targets).verdict == "right"
+    (note,) = check(functools.partial(bp.cost, network), bp.grad(network), params, X, targets).notes
+    assert "custom_vjp" in note
+    assert bp.check_custom_vjp(functools.partial(bp.cost, network), params, X, targets).verdict == "right"

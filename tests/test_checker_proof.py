@@ -1,0 +1,94 @@
+"""The checker's proof of itself, on enough subjects for a thousand mistakes and a thousand correct passes."""
+
+import io
+import random
+
+import numpy as np
+import pytest
+
+from manual_bp.checker import selftest
+from manual_bp.checker._check import check
+from manual_bp.checker._prepare import prepare
+from manual_bp.checker.proof._plants import Style, backward, mistakes
+from manual_bp.checker.proof._subjects import draw
+
+
+@pytest.fixture(scope="module")
+def proof():
+    import jax
+
+    printed = io.StringIO()
+    with jax.enable_x64(True):
+        found = selftest(7, compare=False, stream=printed)
+    assert str(found) in printed.getvalue() and "7 of 7 networks" in printed.getvalue()
+    return found
+
+
+def test_every_planted_mistake_is_noticed(proof):
+    assert len(proof.planted) >= 1000
+    assert [str(p) for p in proof.planted if not p.detected] == []
+
+
+def test_the_right_line_is_blamed_and_no_other(proof):
+    assert [str(p) for p in proof.planted if not p.line] == []
+
+
+def test_the_mistake_is_named(proof):
+    assert len({p.mistake.key for p in proof.planted}) == 29
+    assert sum(p.diagnosis for p in proof.planted) >= 0.95 * len(proof.planted)
+
+
+def test_no_correct_pass_is_called_wrong(proof):
+    assert proof.passes >= 1000
+    assert [str(report) for report in proof.false_alarms] == []
+
+
+def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):
+    """Without its local expectations the checker blames what follows from a mistake as well."""
+    from manual_bp.checker import _judge
+
+    monkeypatch.setattr(_judge._Trial, "follows", property(lambda self: set()), raising=True)
+    found = selftest(2, compare=False, stream=io.StringIO())
+    assert all(p.detected for p in found.planted)
+    assert sum(p.line for p in found.planted) < 0.8 * len(found.planted)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_independent_mistakes_are_each_named(number):
+    """Factors, which can undo one another, and zeros, after which there is nothing to see, are left out."""
+    plain = {"missing g'", "g' at A", "g for g'", "g' kept", "wrong activation index", "Z for A", "dW for W",
+             "updated W", "wrong axis", "unsummed", "extra term", "missing term"}  # fmt: skip
+    checked = 0
+    for seed in range(6):
+        subject = draw(seed)
+        prepared = prepare(subject.cost, subject.params, (subject.X, subject.Y))
+        rng = random.Random(seed)
+        for average in ("output", "parameters"):
+            style = Style("columns", average, "all")
+            found = [m for m in mistakes(subject, style) if m.key in plain]
+            for _ in range(6):
+                planted = {m.line: m for m in rng.sample(found, min(len(found), 12))}
+                chosen = rng.sample(sorted(planted.values()), min(number, len(planted)))
+                try:
+                    backward(subject, style, *chosen)(subject.params, subject.X, subject.Y)
+                except ValueError:
+                    continue  # the two do not go together
+                report = check(prepared, backward(subject, style, *chosen))
+                named = {(line.line, line.mistake) for line in report.lines if line.verdict == "wrong"}
+                assert named == {(m.line, m.key) for m in chosen}, f"{subject.name}, {average}: {chosen}\n{report}"
+                checked += len(chosen) == number
+    assert checked >= 30
+
+
+def test_the_plants_are_right_without_mistakes():
+    """A subject's own pass agrees with central differences of its cost: the proof does not rest on the checker."""
+    subject = draw(4)
+    lines = backward(subject, Style("columns", "output", "parameters"))(subject.params, subject.X, subject.Y)
+
+    def cost(**changed):
+        return float(subject.cost(subject.params | changed, subject.X, subject.Y, lambda name, value: value))
+
+    for name, p in subject.params.items():
+        direction = np.random.default_rng(0).normal(size=p.shape)
+        slope = (cost(**{name: p + 1e-6 * direction}) - cost(**{name: p - 1e-6 * direction})) / 2e-6
+        assert slope == pytest.approx(float(np.sum(lines["d" + name] * direction)), rel=1e-6)

@@ -1,0 +1,342 @@
+import dataclasses
+import html.parser
+import json
+import math
+import re
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from manual_bp.checker._report import Line, Report, WrongGradient
+
+INF, NAN = float("inf"), float("nan")
+LINES = (
+    Line("dZ2", "right", 1.2e-16, 0.0),
+    Line("dW2", "right", 2e-16, 1e-17),
+    Line(
+        "dZ1", "wrong", 0.84, 0.84, "missing g'", "The derivative of tanh is missing. " * 5, "dZ1 = dA1 * (1 - A1**2)"
+    ),
+    Line("dW1", "inherited", 0.91, 1e-16),
+    Line("db1", "cannot tell", None, None, None, "It is zero at these inputs."),
+    Line("dA0", "wrong", INF, NAN, returned=False),
+)
+
+
+@pytest.fixture(autouse=True)
+def colour_allowed(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+def report(*lines, conventions=(), notes=()):
+    return Report(lines, conventions, notes, "float64", 0.25)
+
+
+def of(*verdicts):
+    return report(*(Line(f"d{i}", verdict) for i, verdict in enumerate(verdicts)))
+
+
+def table(text):
+    """The header and the rows, the first block after the headline."""
+    return text.split("\n\n")[1].splitlines()
+
+
+def plain(text):
+    return re.sub(r"\x1b\[\d*m", "", text)
+
+
+class Cells(html.parser.HTMLParser):
+    """The text of each table row, the other text, and the tags that are open and were not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.text, self.open = [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "table" not in self.open:
+            self.text += data
+        elif "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([], "cannot tell"),
+        (["right"], "right"),
+        (["right", "right"], "right"),
+        (["right", "wrong"], "wrong"),
+        (["right", "inherited"], "wrong"),
+        (["right", "cannot tell"], "cannot tell"),
+        (["cannot tell"], "cannot tell"),
+        (["cannot tell", "inherited"], "wrong"),
+        (["wrong", "cannot tell", "right"], "wrong"),
+    ],
+)
+def test_verdict(verdicts, expected):
+    assert of(*verdicts).verdict == expected
+
+
+def test_columns_are_aligned():
+    header, *rows = table(str(report(*LINES)))
+    starts = [header.index(name) for name in ("line", "verdict", "global", "local", "mistake")]
+    ends = {name: header.index(name) + len(name) for name in ("global", "local")}
+    for row, line in zip(rows, LINES, strict=True):
+        assert row[starts[0] :].startswith(line.line if line.returned else f"({line.line})")
+        assert row[starts[1] :].startswith(line.verdict)
+        assert row[starts[4] :] == (line.mistake or "")
+        for end in ends.values():
+            assert row[end - 1] != " " and row[end : end + 2].strip() == ""
+        assert row == row.rstrip()
+    shown = [tuple(row[: starts[4]].split()[-2:]) for row in rows]
+    assert shown == [
+        ("1.2e-16", "0"),
+        ("2.0e-16", "1.0e-17"),
+        ("8.4e-01", "8.4e-01"),
+        ("9.1e-01", "1.0e-16"),
+        ("-", "-"),
+        ("inf", "nan"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "headline"),
+    [
+        (LINES, "wrong: dZ1 (missing g'), dA0 (not returned)"),
+        ([Line("dZ1", "wrong", mistake="transposed", returned=False)], "wrong: dZ1 (transposed; not returned)"),
+        ([Line("dZ1", "wrong"), Line("dW1", "inherited")], "wrong: dZ1"),
+        ([Line("dZ1", "right"), Line("dW1", "inherited")], "wrong: dW1"),
+        ([Line("dZ1", "right")], "right: 1 line agrees with autodiff in float64"),
+        ([Line("dZ1", "right"), Line("dW1", "right")], "right: 2 lines agree with autodiff in float64"),
+        ([Line("dZ1", "right"), Line("dW1", "cannot tell"), Line("db1", "cannot tell")], "cannot tell: dW1, db1"),
+        ([], "cannot tell: no lines to judge"),
+    ],
+)
+def test_headline(lines, headline):
+    found = report(*lines)
+    assert str(found).splitlines()[0] == headline
+    assert headline in Cells(found._repr_html_()).text
+
+
+def test_names_what_it_was_judged_against():
+    found = dataclasses.replace(of("right"), truth="finite differences")
+    assert str(found).startswith("right: 1 line agrees with finite differences in float64\n")
+    assert "global against finite differences" in str(found) and "autodiff" not in str(found)
+
+
+def test_paragraphs_below_the_table():
+    """A wrong line is always explained, another only where it has something to say; paragraphs hang and are wrapped."""
+    text = str(report(*LINES, Line("dX", "cannot tell"), conventions=("1/m sits in dW.",), notes=("A kink is near.",)))
+    below = text.split("\n\n")[3:]
+    assert [paragraph.split(":")[0] for paragraph in below] == ["dZ1", "db1", "dA0 (not returned)", "accepted"]
+    assert below[0].splitlines()[-1] == "    write: dZ1 = dA1 * (1 - A1**2)"
+    assert below[0].splitlines()[1].startswith("    ") and len(below[0].splitlines()) == 3
+    assert below[2].endswith("no known mistake explains what it computes.")
+    assert below[3] == "accepted: 1/m sits in dW.\nnote: A kink is near."
+    assert max(map(len, text.splitlines())) <= 100
+    assert "write" not in below[1]
+
+
+def test_mistake_stands_in_for_a_diagnosis():
+    assert "\ndZ1: transposed\n    write: dZ1 = X" in str(
+        report(Line("dZ1", "wrong", mistake="transposed", suggestion="dZ1 = X"))
+    )
+
+
+def test_suggested_code_is_not_wrapped():
+    """It can be copied: a long line stays whole, a second line keeps its indent relative to the first."""
+    code = "dZ1 = (" + " + ".join(["dA1"] * 30) + "\n    + dA2)"
+    shown = str(report(Line("dZ1", "wrong", suggestion=code)))
+    start = shown.index("dZ1 = (") - shown.rindex("\n", 0, shown.index("dZ1 = (")) - 1
+    first, second = shown[shown.index("dZ1 = (") :].splitlines()
+    assert f"{first}\n{second[start:]}" == code
+
+
+def test_words_are_not_broken():
+    """An expression in a sentence stays whole wherever the line ends."""
+    for word in ("sum(dA-dY)", "W" * 120):
+        for before in range(80, 100):
+            assert word in str(report(notes=("x" * before + f" {word}",)))
+
+
+def test_parentheses_are_explained_where_there_are_any():
+    assert "in parentheses: not returned" in " ".join(str(report(*LINES)).split())
+    assert "parentheses" not in str(report(*LINES[:-1]))
+
+
+def test_no_escape_codes_unless_on_a_terminal():
+    assert "\x1b" not in str(report(*LINES))
+
+
+def test_colour_on_a_terminal(monkeypatch, terminal):
+    coloured = str(report(*LINES))
+    codes = [re.findall(r"\x1b\[(\d+)m(.*?)\x1b\[0m", row) for row in table(coloured)[1:]]
+    assert [[(code, text.strip()) for code, text in row] for row in codes] == [
+        [({"right": "32", "wrong": "31"}.get(line.verdict, "33"), line.verdict)] for line in LINES
+    ]
+    assert coloured.startswith("\x1b[31mwrong\x1b[0m: dZ1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert plain(coloured) == str(report(*LINES)) != coloured
+
+
+@pytest.mark.parametrize(("value", "coloured"), [("1", False), ("0", False), ("", True)])
+def test_no_color(monkeypatch, terminal, value, coloured):
+    """https://no-color.org: any value that is not empty."""
+    monkeypatch.setenv("NO_COLOR", value)
+    assert ("\x1b" in str(report(*LINES))) == coloured
+
+
+def test_without_stdout(monkeypatch):
+    """As under pythonw."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert "\x1b" not in str(report(*LINES))
+
+
+def forbidden(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("cost", [0.25, INF, -INF, NAN])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_round_trip(cost, indent):
+    found = Report(LINES, ("One.", "Two."), ("∂ is a note.",), "float32", cost, "finite differences")
+    text = found.to_json(indent)
+    parsed = json.loads(text, parse_constant=forbidden)
+    assert parsed == found.to_dict()
+    assert parsed["verdict"] == "wrong"
+    assert (parsed["lines"][-1]["global_error"], parsed["lines"][-1]["local_error"]) == ("inf", "nan")
+    assert parsed["lines"][4]["global_error"] is None
+    assert ("\n" in text) == (indent is not None)
+
+    back = Report.from_json(text)
+    assert back == found and hash(back) == hash(found)
+    assert back.lines[:-1] == found.lines[:-1] and isinstance(back["dZ2"], Line)
+    assert back["dA0"].global_error == INF and back["dA0"].local_error is not None
+    assert math.isnan(back["dA0"].local_error)
+    assert isinstance(back.cost, float) and str(back) == str(found)
+
+
+def test_json_of_array_scalars():
+    """Errors and the cost may come straight from JAX or NumPy."""
+    error: object = jnp.float32(0.5)
+    found = Report((Line("dZ1", "right", error, np.float32("inf")),), (), (), "float32", jnp.float32(0.25))  # pyright: ignore[reportArgumentType]
+    parsed = json.loads(found.to_json(), parse_constant=forbidden)
+    assert (parsed["lines"][0]["global_error"], parsed["lines"][0]["local_error"], parsed["cost"]) == (0.5, "inf", 0.25)
+    assert table(str(found))[1].split() == ["dZ1", "right", "5.0e-01", "inf"]
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Report)])
+def test_reports_that_differ_are_not_equal(field):
+    other = {"lines": LINES[1:], "conventions": ("One.",), "notes": ("One.",), "dtype": "float32", "cost": 0.5}
+    other["truth"] = "finite differences"
+    other["truth"] = "central differences"
+    found = report(*LINES)
+    assert dataclasses.replace(found, **{field: other[field]}) != found
+    assert found != found.to_dict()
+
+
+@pytest.mark.parametrize("field", Line._fields)
+def test_every_field_of_a_line_survives(field):
+    changes: dict[str, object] = {name: f"another {name}" for name in Line._fields}
+    changes |= {"verdict": "wrong", "global_error": 0.5, "local_error": 0.25, "returned": False}
+    line = Line("dZ1", "right", INF, INF)._replace(**{field: changes[field]})
+    assert Report.from_json(report(line).to_json()).lines == (line,)
+    assert report(line) != report(Line("dZ1", "right", INF, INF))
+
+
+def test_html_escapes_every_text():
+    mark = "<b>&\"'"
+    fields = {name: f"{mark}{name}" for name in ("line", "mistake", "diagnosis", "suggestion")}
+    found = Report((Line(verdict="wrong", **fields),), (f"{mark}convention",), (f"{mark}note",), f"{mark}dtype", 0.25)  # pyright: ignore[reportArgumentType]
+    source = found._repr_html_()
+    assert "<b>&" not in source
+    cells = Cells(source)
+    assert cells.rows[1] == [fields["line"], "wrong", "-", "-", fields["mistake"]]
+    for text in (fields["diagnosis"], fields["suggestion"], *found.conventions, *found.notes, found.dtype):
+        assert text in cells.text
+
+
+def test_html_says_what_the_text_says():
+    found = report(*LINES, conventions=("1/m sits in dW.",), notes=("A kink is near.",))
+    cells = Cells(found._repr_html_())
+    assert cells.open == []
+    assert [" ".join(row).split() for row in cells.rows] == [row.split() for row in table(str(found))]
+
+    said = "".join(cells.text.split())
+    blocks = str(found).split("\n\n")
+    for block in (blocks[0], *blocks[2:-1], *blocks[-1].splitlines()):
+        assert "".join(block.replace("write: ", "").split()) in said
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_html_is_legible_in_light_and_dark():
+    """Text keeps the notebook's colour, and verdicts stand out from white and from JupyterLab's dark #111111."""
+    source = report(*LINES)._repr_html_() + of("right")._repr_html_() + of("cannot tell")._repr_html_()
+    colours = set(re.findall(r"color:\s*([^;\"]+)", source))
+    assert len(colours) == 3 and "background" not in source
+    for colour in colours:
+        assert 1.05 / (luminance(colour) + 0.05) >= 4
+        assert (luminance(colour) + 0.05) / (luminance("#111111") + 0.05) >= 4
+
+
+def test_html_of_no_lines_has_no_table():
+    found = report(notes=("Nothing was returned.",))
+    assert "<table" not in found._repr_html_() and "Nothing was returned." in found._repr_html_()
+    assert str(found) == "cannot tell: no lines to judge\n\nnote: Nothing was returned."
+
+
+def test_raise_if_wrong(monkeypatch):
+    found = report(*LINES)
+    text = str(found)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(WrongGradient) as caught:
+        found.raise_if_wrong()
+    assert str(caught.value) == text
+    assert isinstance(caught.value, AssertionError)
+
+
+@pytest.mark.parametrize("verdicts", [["inherited"], ["right", "wrong"]])
+def test_raises(verdicts):
+    with pytest.raises(WrongGradient):
+        of(*verdicts).raise_if_wrong()
+
+
+@pytest.mark.parametrize("verdicts", [[], ["right"], ["cannot tell"], ["right", "cannot tell"]])
+def test_does_not_raise(verdicts):
+    assert of(*verdicts).raise_if_wrong() is None
+
+
+def test_line_by_name():
+    found = report(*LINES)
+    assert found["dW1"] is LINES[3]
+    with pytest.raises(KeyError, match="no line 'dZ3' in the report, which has dZ2, dW2, dZ1, dW1, db1, dA0"):
+        found["dZ3"]
+    with pytest.raises(KeyError, match="which has no lines"):
+        report()["dZ1"]
+
+
+def test_a_report_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report(*LINES).cost = 0.5  # pyright: ignore[reportAttributeAccessIssue]
