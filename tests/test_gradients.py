@@ -23,8 +23,8 @@ from problems import (
 
 import manual_bp as bp
 from reference import autodiff, loops
-from reference.__main__ import cross_check
 from reference.autodiff import Model
+from reference.commands.cross_check import cross_check
 from reference.compare import largest_error
 from reference.finite_differences import central_differences
 from reference.grid import PROBLEMS, draw

@@ -13,6 +13,7 @@ import pytest
 from manual_bp.checker import Report
 from reference import __main__ as command
 from reference import published, scikit_learn
+from reference.commands import published as published_command
 from reference.printed import G, PrintedSet, logistic_cost, misprinted_sets, network_cost, right_sets, scikit_learn_sets
 
 SETS = [*right_sets(), *misprinted_sets()]
@@ -40,9 +41,9 @@ def ran() -> Iterator[Ran]:
         reports[-1] = check(*args)
         return reports[-1]
 
-    check, out = command.check_gradients, io.StringIO()
+    check, out = published_command.check_gradients, io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(command, "check_gradients", check_gradients)
+        patch.setattr(published_command, "check_gradients", check_gradients)
         status = command.main(["published"])
     yield Ran(status, out.getvalue(), reports)
 
@@ -156,7 +157,7 @@ def test_the_command_prints_a_paragraph_for_each_set(ran):
 @pytest.fixture
 def nothing(monkeypatch):
     for name in ("right_sets", "misprinted_sets", "scikit_learn_sets"):
-        monkeypatch.setattr(command, name, lambda: ())
+        monkeypatch.setattr(published_command, name, lambda: ())
 
 
 def test_the_command_fails_on_a_verdict_that_it_should_not_get(capsys, monkeypatch, nothing):
@@ -167,7 +168,7 @@ def test_the_command_fails_on_a_verdict_that_it_should_not_get(capsys, monkeypat
         first._replace(average=False),
         misprint._replace(mistakes={}),
     ]
-    monkeypatch.setattr(command, "misprinted_sets", lambda: sets)
+    monkeypatch.setattr(published_command, "misprinted_sets", lambda: sets)
     assert command.main(["published"]) == 1
     out = capsys.readouterr().out
     assert "SURPRISE: dZ should be wrong: missing g'\n         SURPRISE: the verdict should be wrong" in out
@@ -177,7 +178,7 @@ def test_the_command_fails_on_a_verdict_that_it_should_not_get(capsys, monkeypat
 
 
 def test_the_command_goes_on_without_scikit_learn(capsys, monkeypatch, nothing):
-    monkeypatch.setattr(command, "scikit_learn_sets", scikit_learn_sets)
+    monkeypatch.setattr(published_command, "scikit_learn_sets", scikit_learn_sets)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert command.main(["published"]) == 0
     out = capsys.readouterr().out

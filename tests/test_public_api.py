@@ -32,7 +32,7 @@ def test_every_name_is_documented(name):
 
 
 def test_oracles_do_not_import_the_library():
-    files = [file for file in (ROOT / "reference").glob("*.py") if file.name != "__main__.py"]
+    files = list((ROOT / "reference").glob("*.py"))  # its commands, in a folder of their own, may
     assert len(files) >= 6
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -42,7 +42,7 @@ def test_oracles_do_not_import_the_library():
 
 
 def test_library_imports_neither_oracles_nor_benchmarks():
-    for file in (ROOT / "manual_bp").glob("*.py"):
+    for file in (ROOT / "manual_bp").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) (reference|benchmarks|tests)", file.read_text(), re.M), file.name
 
 

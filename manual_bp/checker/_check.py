@@ -9,11 +9,11 @@ import numpy as np
 from manual_bp.checker._conventions import layout_sentences
 from manual_bp.checker._doubt import reconsider
 from manual_bp.checker._explain import explain
+from manual_bp.checker._factor import Finding
 from manual_bp.checker._finite_differences import agreement
 from manual_bp.checker._graph import has_custom_vjp
 from manual_bp.checker._inputs import is_float, take_apart
 from manual_bp.checker._judge import Judged, judge
-from manual_bp.checker._match import Finding
 from manual_bp.checker._prepare import Prepared, is_narrow, prepare
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._returned import Returned, call
@@ -89,10 +89,10 @@ def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *arg
 
 
 class Run(NamedTuple):
-    """What backward returned, and its arguments after it had run."""
+    """What backward returned, and the arrays that it was given, after it had run."""
 
     returned: Returned
-    values: tuple
+    arrays: list
 
 
 def check(
@@ -105,7 +105,7 @@ def check(
 ) -> Report:
     """The report on one backward pass, under the precision that is set."""
     graph, arrays = prepared.graph, prepared.inputs.arrays
-    returned, values = run or _run(prepared, backward)
+    returned, after = run or _run(prepared, backward)
     found = {n: line for n, line in returned.found.items() if n in graph.nodes or n in graph.roots}
     if not found and not returned.faults:
         raise ValueError(returned.raised or "backward returned no line; expected a dict such as {'dW1': ...}")
@@ -117,7 +117,7 @@ def check(
         scene = Scene(prepared.full_cut(), arrays, judged, 1e-7 if prepared.eps < 1e-10 else 2e-3)
         findings = explain(scene, wrong, judged.found) if wrong else {}
     lines = [*_lines(prepared, judged, findings, scene), *_faults(returned, scene)]
-    notes = [*_notes(prepared, returned, values, judged.cost)]
+    notes = [*_notes(prepared, returned, after, judged.cost)]
     if order == 2:
         lines += second_order(prepared, backward, judged)
     if finite_differences:
@@ -132,8 +132,8 @@ def precision(eps: float) -> str:
 
 
 def _run(prepared: Prepared, backward: Callable) -> Run:
-    values = prepared.inputs.copies()
-    return Run(call(backward, values, prepared.names()), values)
+    arrays = prepared.inputs.copied_arrays()
+    return Run(call(backward, prepared.inputs.rebuild(arrays), prepared.names()), arrays)
 
 
 def _lines(prepared: Prepared, judged: Judged, findings: dict[str, Finding], scene: Scene | None) -> Iterator[Line]:
@@ -165,13 +165,13 @@ def _conventions(prepared: Prepared, judged: Judged) -> Iterator[str]:
         yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
 
 
-def _notes(prepared: Prepared, returned: Returned, values: tuple, cost: float) -> Iterator[str]:
+def _notes(prepared: Prepared, returned: Returned, after: list, cost: float) -> Iterator[str]:
     if not np.isfinite(cost):
         yield f"the cost is {cost} here"
     if returned.raised:
         at = "" if returned.faults else f": {returned.raised}"
         yield f"backward raised, and the lines that it had by then are judged{at}"
-    changed = _changed(prepared, values)
+    changed = _changed(prepared, after)
     if changed:
         yield f"backward changed {', '.join(changed)} in place; from there on its values are not those of the cost"
     missing = [n for n in prepared.graph.params if n not in returned.found]
@@ -181,8 +181,8 @@ def _notes(prepared: Prepared, returned: Returned, values: tuple, cost: float) -
         yield "the cost has a custom_vjp in it, by whose rule autodiff goes; check_custom_vjp checks the rule itself"
 
 
-def _changed(prepared: Prepared, values: tuple) -> list[str]:
-    inputs, after = prepared.inputs, take_apart(prepared.cost, values[0], values[1:]).arrays
+def _changed(prepared: Prepared, after: list) -> list[str]:
+    inputs = prepared.inputs
     return [
         name
         for name, a, b in zip(inputs.names, inputs.arrays, after, strict=True)

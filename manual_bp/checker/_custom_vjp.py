@@ -39,6 +39,8 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
 
     f runs in float64 where it allows it, with matmul precision "highest".
     """
+    if not args:
+        raise TypeError("check_custom_vjp(f, *args) needs the arguments of f, at which its rule is checked")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         weighted = _weighted(f, seed)
         prepared = prepare(weighted, args[0], args[1:], through_rules=True, named_after=f)

@@ -23,7 +23,8 @@ def reconsider(
         again = call(backward, prepared.inputs._replace(arrays=moved).copies(), prepared.names()).found
         if found.keys() <= again.keys():
             elsewhere = judge(prepared, moved, {n: again[n] for n in found}, tolerance)
-            reasons = _at_a_kink(prepared, kinks, judged, elsewhere)
+            unclear = {n: judged.reasons[n] for n in judged.with_verdict("cannot tell")}
+            reasons = unclear | _at_a_kink(prepared, kinks, judged, elsewhere)
             # what is wrong is looked at where no unit is at a kink
             errors = {"global_errors": judged.global_errors, "local_errors": judged.local_errors}
             arrays, judged = moved, elsewhere._replace(cost=judged.cost, **errors)

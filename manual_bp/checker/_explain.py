@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_bp.checker._catalogue import candidates
-from manual_bp.checker._match import UNKNOWN, Finding, coefficient, own_mistake, scaled, times
+from manual_bp.checker._factor import Finding, scaled, times
+from manual_bp.checker._match import UNKNOWN, coefficient, own_mistake
 from manual_bp.checker._scene import Scene
 
 

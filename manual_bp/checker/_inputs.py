@@ -27,21 +27,29 @@ class Inputs(NamedTuple):
 
     def copies(self) -> tuple:
         """(params, *args) again, of copies: what a backward pass does to them in place stays its own."""
-        return self.rebuild([a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays])
+        return self.rebuild(self.copied_arrays())
+
+    def copied_arrays(self) -> list:
+        return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
 
 
 def is_float(array: Any) -> bool:
     return jnp.issubdtype(array.dtype, jnp.floating)
 
 
-def take_apart(cost: Callable, params: Any, args: Sequence) -> Inputs:
-    """The arrays of params and args. A parameter is named by its path in params, an argument by cost's signature."""
+def take_apart(cost: Callable, params: Any, args: Sequence, numbers: bool = True) -> Inputs:
+    """The arrays of params and args, and the Python numbers in params unless `numbers` is false.
+
+    A parameter is named by its path in params, an argument by cost's signature.
+    """
     names = argument_names(cost, 1 + len(args))
     paths, structure = jax.tree_util.tree_flatten_with_path((params, *args))
     found = []
     for index, (path, leaf) in enumerate(paths):
         of_params = path[0].idx == 0
-        if isinstance(leaf, jax.Array | np.ndarray | np.generic) or (of_params and isinstance(leaf, float | int)):
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic) or (
+            numbers and of_params and isinstance(leaf, float | int)
+        ):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
                 raise TypeError(f"{path_name(path, names)} is complex; the checker takes real parameters and arguments")

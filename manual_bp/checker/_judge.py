@@ -73,7 +73,7 @@ def judge(prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: flo
     shaped = {n: line for n, line in found.items() if line.shape == expected[n].shape}
     errors = {n: relative(line, expected[n]) for n, line in shaped.items()}
     limits = {n: tolerance or bound(graph, n, max(prepared.eps, _eps(returned[n]))) for n in order}
-    bounds = _bounds(cut, arrays, expected, limits, errors)
+    bounds = _bounds(cut, arrays, prepared.eps, expected, limits, errors)
 
     def scaled(lines: Arrays, scale: float) -> dict[str, np.ndarray]:
         return {n: line / scale if scale != 1 and n in graph.nodes else line for n, line in lines.items()}
@@ -112,12 +112,14 @@ def judge(prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: flo
     )
 
 
-def _bounds(cut: Cut, arrays: Sequence, expected: Arrays, limits: dict[str, float], errors: dict) -> _Bounds:
+def _bounds(
+    cut: Cut, arrays: Sequence, eps: float, expected: Arrays, limits: dict[str, float], errors: dict
+) -> _Bounds:
     """What rounding does to a line is measured only where a line is zero, or off by more than its bound."""
     zero = {n for n in expected if not expected[n].any()}
     if not zero and all(n in errors and errors[n] <= limits[n] for n in limits):
         return _Bounds(limits, dict.fromkeys(limits, 0.0), zero)
-    moves = noise(cut, arrays)
+    moves = noise(cut, arrays, eps)
     floor = {n: limits[n] * moves[n] for n in limits}
     zero = {n for n in limits if _norm(expected[n]) <= floor[n]}
     # a line that is zero has no size of its own to be measured by

@@ -1,26 +1,16 @@
 """A wrong line and the candidates: which mistake it is, with the evidence in numbers."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from manual_bp.checker._catalogue import candidates
 from manual_bp.checker._conventions import ratio
+from manual_bp.checker._factor import CONSTANT, Finding, of_term, scaled, times
 from manual_bp.checker._graph import COST
-from manual_bp.checker._output import constant_text
 from manual_bp.checker._resolution import relative
 from manual_bp.checker._scene import Scene
 from manual_bp.checker._stage import Sum, stages
 
-UNKNOWN, CONSTANT = "unknown", "scaled by a constant"
-
-
-class Finding(NamedTuple):
-    """A mistake's key and a sentence; not exact where the line is a multiple of what the mistake leads to."""
-
-    mistake: str
-    diagnosis: str
-    exact: bool = True
+UNKNOWN = "unknown"
 
 
 def own_mistake(scene: Scene, line: str, found: np.ndarray) -> Finding:
@@ -51,7 +41,7 @@ def own_mistake(scene: Scene, line: str, found: np.ndarray) -> Finding:
         k = coefficient(scene, [found], [expected], [stage.expected])
         if k is not None:
             way = "from the cost itself" if stage.successor == COST else f"by way of d{stage.successor}"
-            return _of_term(scaled(scene, line, 1 + k), way)
+            return of_term(scaled(scene, line, 1 + k), way)
     for turned, right in [(found, expected)] + [(found.T, expected.T)] * (found.ndim == 2):
         finding = _first(scene, line, turned, right)
         if finding:
@@ -110,54 +100,6 @@ def coefficient(
     # the difference is what rounding of the two lines left of it
     floor = scene.tolerance * (np.linalg.norm(difference) + 1e-6 * sum(float(np.linalg.norm(f)) for f in found))
     return k if k and np.linalg.norm(difference - k * direction) <= floor else None
-
-
-def scaled(scene: Scene, line: str, c: float) -> Finding:
-    """The name of a constant factor."""
-    if abs(c) <= 1e-6:
-        return Finding("zero", "it is 0 everywhere")
-    text = times(scene, line, c)
-    magnitude, what = text.removeprefix("-"), f"it is {c:.6g} times what it should be"
-    if text == "-1":
-        return Finding("wrong sign", "it has the wrong sign: " + what)
-    sign = ", and the sign is wrong" if c < 0 else ""
-    match magnitude:
-        case "m":
-            return Finding(
-                "missing 1/m", f"{what}, and m = {scene.m}: the average over the examples, 1/m, is missing{sign}"
-            )
-        case "1/m":
-            return Finding("extra 1/m", f"{what}, and 1/m = 1/{scene.m}: there is a 1/m too many{sign}")
-        case "2" | "1/2":
-            return Finding(
-                "factor 2", f"{what}: a factor of 2 is {'too many' if magnitude == '2' else 'missing'}{sign}"
-            )
-    if any(magnitude in (str(n), f"1/{n}") for n in widths(scene, line)):
-        way = "the sum over the outputs stands for their mean" if "/" not in magnitude else "a mean stands for a sum"
-        return Finding("factor n_l", f"{what}, and {magnitude.removeprefix('1/')} is a width of its layer: {way}{sign}")
-    named = "" if magnitude[:1].isdigit() and magnitude.replace(".", "").isdigit() else f" ({text})"
-    return Finding(CONSTANT, f"{what}{named}{sign}")
-
-
-def _of_term(finding: Finding, way: str) -> Finding:
-    if finding.mistake == "zero":
-        return Finding("missing term", f"the term that comes {way} is missing")
-    return finding._replace(diagnosis=f"of the term that comes {way}: {finding.diagnosis}")
-
-
-def times(scene: Scene, line: str, c: float) -> str:
-    """A constant in words, as far as it has any at this line."""
-    return constant_text(c, scene.m, widths(scene, line))
-
-
-def widths(scene: Scene, line: str) -> tuple[int, ...]:
-    """The sizes of a line and of the intermediate that it follows from, m left out."""
-    shapes = [
-        scene.expected[line].shape,
-        *(scene.expected[s].shape for s in scene.graph.successors[line] if s in scene.expected),
-    ]
-    sizes = dict.fromkeys(n for shape in shapes for n in shape)
-    return tuple(n for n in sizes if n not in (1, 2, scene.m))
 
 
 def _evidence(found: np.ndarray, as_mistaken: np.ndarray) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from manual_bp.checker._conventions import ratio
+from manual_bp.checker._factor import constant_text
 from manual_bp.checker._graph import COST
 from manual_bp.checker._nodes import renamed
 
@@ -118,32 +119,3 @@ def _targets(scene: "Scene", A: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             columns = A.shape[1] == len(Y)
             one_hot = np.eye(A.shape[0] if columns else A.shape[1])[Y]
             yield f"one_hot({name})", one_hot.T if columns else one_hot
-
-
-def constant_text(c: float, m: int, widths: tuple[int, ...] = ()) -> str:
-    """A constant by what it is made of: -1, 2, 1/m, 2/m, n_l, ...; else in figures."""
-    named = {
-        "1": 1.0,
-        "m": float(m),
-        "1/m": 1 / m,
-        "2": 2.0,
-        "1/2": 0.5,
-        "2/m": 2 / m,
-        "m/2": m / 2,
-        "2 * m": 2.0 * m,
-        "1/(2 * m)": 0.5 / m,
-    }
-    for n in widths:
-        named |= {
-            f"{n}": float(n),
-            f"1/{n}": 1 / n,
-            f"1/({n} * m)": 1 / (n * m),
-            f"{n}/m": n / m,
-            f"m/{n}": m / n,
-            f"{n} * m": n * m,
-        }
-    for text, value in named.items():
-        for sign in (1, -1):
-            if abs(c - sign * value) <= 1e-6 * abs(c):
-                return text if sign > 0 else "-" + text
-    return f"{c:.6g}"

@@ -48,7 +48,7 @@ def prepare(
 
     Arguments have the names of `named_after`, the cost itself unless given.
     """
-    given = take_apart(named_after or cost, params, args)
+    given = take_apart(named_after or cost, params, args, numbers=not through_rules)
     inputs = given if as_given else given.cast(np.float64)
     try:
         graph = graph_of(cost, inputs, through_rules)

@@ -42,12 +42,13 @@ def bound(graph: Graph, name: str, eps: float) -> float:
     return 16 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
 
 
-def noise(cut: Cut, arrays: Sequence) -> dict[str, float]:
+def noise(cut: Cut, arrays: Sequence, eps: float) -> dict[str, float]:
     """How far each line moves, in norm, per unit of relative change of what it is computed from.
 
     A line that is small because large terms cancel moves far: rounding, a relative change of eps, moves it too.
     """
-    delta, rng = 1e-7, np.random.default_rng(0)
+    # far above rounding itself, and small beside what is to be seen
+    delta, rng = 1e-7 if eps < 1e-10 else 1e-3, np.random.default_rng(0)
     moved = [a * (1 + delta * rng.choice([-1.0, 1.0], a.shape)).astype(a.dtype) if is_float(a) else a for a in arrays]
     before, after = cut(arrays).lines, cut(moved).lines
     return {name: float(np.linalg.norm(after[name] - before[name])) / delta for name in before}

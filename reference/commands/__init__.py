@@ -1,0 +1,1 @@
+"""What `python -m reference` does. Here, and only here, the oracles meet the library."""

@@ -1,0 +1,123 @@
+"""check_custom_vjp: the rule of a function against autodiff of what the function computes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import manual_bp as bp
+
+RNG = np.random.default_rng(0)
+W, B, X = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 1)), RNG.normal(size=(3, 6))
+
+
+def layer(rule):
+    """tanh(W x + b) with a backward rule of its own, rule(W, x, a, cotangent)."""
+
+    @jax.custom_vjp
+    def f(W, b, x):
+        return jnp.tanh(W @ x + b)
+
+    f.defvjp(lambda W, b, x: (a := f(W, b, x), (W, x, a)), lambda kept, cotangent: rule(*kept, cotangent))
+    return f
+
+
+def from_dZ(make):
+    def rule(W, x, a, cotangent):
+        dZ = make(a, cotangent)
+        return dZ @ x.T, jnp.sum(dZ, axis=1, keepdims=True), W.T @ dZ
+
+    return rule
+
+
+right = layer(from_dZ(lambda a, u: u * (1 - a * a)))
+
+
+@pytest.mark.parametrize("f", [right, jax.jit(right), lambda W, b, x: {"out": 2 * right(W, b, x)}])
+def test_right(f):
+    report = bp.check_custom_vjp(f, W, B, X)
+    assert report.verdict == "right" and {line.line for line in report.lines} == {"dW", "db", "dx"}
+    assert "random cotangent" in report.notes[0]
+
+
+def test_the_line_between_is_inferred():
+    report = bp.check_custom_vjp(layer(from_dZ(lambda a, u: u)), W, B, X)
+    (wrong,) = (line for line in report.lines if line.verdict == "wrong")
+    assert (wrong.line, wrong.mistake, wrong.returned) == ("dZ", "missing g'", False)
+    assert wrong.suggestion == "dZ = dout * (1 - out**2)"
+
+
+def test_one_wrong_argument():
+    def rule(W, x, a, u):
+        dW, db, dx = from_dZ(lambda a, u: u * (1 - a * a))(W, x, a, u)
+        return dW, -db, dx
+
+    report = bp.check_custom_vjp(layer(rule), W, B, X)
+    assert {line.line: line.verdict for line in report.lines} == {"dW": "right", "db": "wrong", "dx": "right"}
+    assert report["db"].mistake == "wrong sign"
+
+
+@pytest.mark.parametrize(
+    "make, mistake",
+    [
+        (lambda a, u: 1 - a * a, "cotangent forgotten"),
+        (lambda a, u: u * jnp.abs(u) * (1 - a * a), "not linear in the cotangent"),
+    ],
+)
+def test_a_rule_that_misuses_its_cotangent(make, mistake):
+    report = bp.check_custom_vjp(layer(from_dZ(make)), W, B, X)
+    assert {line.mistake for line in report.lines} == {mistake}
+
+
+def test_none_for_an_argument_is_zero():
+    def rule(W, x, a, u):
+        return *from_dZ(lambda a, u: u * (1 - a * a))(W, x, a, u)[:2], None
+
+    report = bp.check_custom_vjp(layer(rule), W, B, X)
+    assert (report["dx"].mistake, report["dx"].suggestion) == ("zero", "dx = W.T @ dZ")
+
+
+def test_several_outputs_static_and_integer_arguments():
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def f(power, params, index):
+        return params["w"][index] ** power, jnp.sum(params["w"])
+
+    def backward(wrong, power, kept, cotangents):
+        w, index = kept
+        dw = jnp.zeros_like(w).at[index].add(cotangents[0] * power * w[index] ** (power - 1 + wrong)) + cotangents[1]
+        return {"w": dw}, None
+
+    params, index = {"w": RNG.normal(size=5)}, jnp.array([0, 2, 2])
+    for wrong, verdict in ((0, "right"), (1, "wrong")):
+        calls = (f, (3, params, index)), (functools.partial(f, 3), (params, index))
+        f.defvjp(
+            lambda power, params, index: (f(power, params, index), (params["w"], index)),
+            functools.partial(backward, wrong),
+        )
+        for call, args in calls:
+            report = bp.check_custom_vjp(call, *args)
+            assert [(line.line[-1], line.verdict) for line in report.lines] == [("w", verdict)]
+
+
+def test_without_autodiff_by_central_differences():
+    @jax.custom_vjp
+    def kernel(x):
+        return jax.pure_callback(lambda x: np.sinh(x), jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    x = RNG.normal(size=7)
+    for rule, verdict in ((jnp.cosh, "right"), (jnp.sinh, "wrong")):
+        kernel.defvjp(lambda x: (kernel(x), x), lambda x, u, rule=rule: (u * rule(x),))
+        report = bp.check_custom_vjp(kernel, x)
+        assert report.verdict == verdict and report.truth == "central differences"
+    assert "not possible" in report.notes[0] and "off by" in report["dx"].diagnosis
+
+
+def test_refused():
+    with pytest.raises(ValueError, match="no custom_vjp in it"):
+        bp.check_custom_vjp(jnp.tanh, X)
+    with pytest.raises(ValueError, match="no floating-point output"):
+        bp.check_custom_vjp(lambda W, b, x: jnp.argmax(right(W, b, x)), W, B, X)
+    with pytest.raises(TypeError, match="needs the arguments"):
+        bp.check_custom_vjp(right)
