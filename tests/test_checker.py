@@ -212,6 +212,53 @@ def test_conventions_are_accepted_and_named(convention, m_at):
     assert ("weights stored transposed: dW1, dW2" in said) == ("turned" in convention)
 
 
+def test_gradients_like_params_have_the_shape_of_params():
+    """Lines may be of another layout; a pytree like params is subtracted from them."""
+    turned = lambda *a: {n: v.T if n[0] == "W" else v for n, v in gradient(*a).items()}  # noqa: E731
+    report = check(cost, turned, PARAMS, X, Y)
+    assert {line.line: line.mistake for line in report.lines if line.mistake} == dict.fromkeys(
+        ["dW1", "dW2"], "transposed"
+    )
+
+
+def test_weights_taken_at_the_gradients():
+    """As in this library: dZ of each example's own loss, w in dW and db."""
+    w = RNG.uniform(0.1, 2, size=M)
+
+    def weighted(params, X, Y, w, tap):
+        Z1 = tap("Z1", params["W1"] @ X + params["b1"])
+        Z2 = tap("Z2", params["W2"] @ jnp.tanh(Z1) + params["b2"])
+        return jnp.sum(w * jnp.sum((Z2 - Y) ** 2, axis=0)) / jnp.sum(w)
+
+    def backward(params, X, Y, w):
+        A1 = np.tanh(params["W1"] @ X + params["b1"])
+        dZ2 = 2 * (params["W2"] @ A1 + params["b2"] - Y)
+        dZ1 = params["W2"].T @ dZ2 * (1 - A1**2)
+        return {"dZ2": dZ2, "dW2": (dZ2 * w / w.sum()) @ A1.T, "dZ1": dZ1, "dW1": (dZ1 * w / w.sum()) @ X.T}
+
+    report = check(weighted, backward, PARAMS, X, Y, w)
+    assert report.verdict == "right" and "weights are taken at dW and db" in report.conventions[0]
+
+
+def test_stacks_of_matrices_and_vectors():
+    """Shapes other than those of the textbook: a batch of sequences, and one example as a vector."""
+    stack, params = RNG.normal(size=(3, 6, 4)), {"W": RNG.normal(size=(4, 5)), "V": RNG.normal(size=(5, 2))}
+    of_stack = lambda p, X: jnp.mean((jnp.tanh(X @ p["W"]) @ p["V"]) ** 2)  # noqa: E731
+
+    def backward(params, X):
+        A = np.tanh(X @ params["W"])
+        d = 2 * (A @ params["V"]) / (18 * 2)
+        return {"V": np.einsum("bij,bik->jk", A, d), "W": np.einsum("bij,bik->jk", X, d @ params["V"].T)}
+
+    report = check(of_stack, lambda *a: backward(*a) | {"V": -backward(*a)["V"]}, params, stack)
+    assert report["dV"].mistake == "wrong sign"
+    assert report["dW"].diagnosis.startswith("dA stands where dZ should")  # g' left out, as far as dW alone can tell
+    vector = lambda p, x: jnp.sum(jnp.tanh(p["W"] @ jnp.tanh(p["W"] @ x + p["b"]) + p["b"]) ** 2)  # noqa: E731
+    square = {"W": RNG.normal(size=(4, 4)), "b": RNG.normal(size=4)}
+    doubled = check(vector, lambda p, x: jax.tree.map(lambda g: 2 * g, jax.grad(vector)(p, x)), square, X[:, 0])
+    assert {line.mistake for line in doubled.lines if line.verdict == "wrong"} == {"factor 2"}
+
+
 def test_a_single_transposed_line_is_a_mistake():
     report = check(cost, replaced(dW1=lambda d: d["dW1"].T), PARAMS, X, Y)
     assert (report["dW1"].verdict, report["dW1"].mistake) == ("wrong", "transposed")
@@ -276,10 +323,35 @@ class TestCannotTell:
             A = (up - down) / (up + down)
             return {"dW1": (2 * (A - Y) * (1 - A * A)) @ X.T}
 
-        targets = np.tanh(PARAMS["W1"] @ X) * (1 + 1e-12)
+        targets = np.tanh(PARAMS["W1"] @ X) * (1 + 1e-13)
         report = check(fit, backward, PARAMS, X, targets)
         assert report["dW1"].verdict == "cannot tell" and "below the resolution" in report["dW1"].diagnosis
         assert check(fit, backward, PARAMS, X, targets + 1e-3)["dW1"].verdict == "right"
+
+    def test_zero_by_cancellation(self):
+        """A shift that is taken out again has no gradient but what rounding leaves."""
+
+        def shifted(params, X):
+            Z = params["W1"] @ X + params["b1"]
+            return jnp.mean(jnp.tanh(Z - Z.mean(axis=1, keepdims=True)) ** 2)
+
+        by_hand = lambda params, X: jax.grad(shifted)(params, X) | {"b1": np.zeros((6, 1))}  # noqa: E731
+        report = check(shifted, by_hand, {"W1": PARAMS["W1"], "b1": PARAMS["b1"]}, X)
+        assert verdicts(report) == {"dW1": "right", "db1": "cannot tell"}
+
+    def test_the_cost_does_not_depend_on_it(self):
+        report = check(lambda p: jnp.sum(p["a"] ** 2), lambda p: {"a": 2 * p["a"], "u": 0 * p["u"]}, {"a": X, "u": Y})
+        assert report.verdict == "right"
+
+    def test_a_tie_of_the_maximum(self):
+        def largest(params, X):
+            return jnp.sum(jnp.max(params["W1"] @ X, axis=0))
+
+        def backward(params, X):
+            Z = params["W1"] @ X
+            return {"W1": (Z == Z.max(axis=0)) @ X.T}
+
+        assert check(largest, backward, {"W1": np.zeros((6, 4))}, X)["dW1"].verdict == "cannot tell"
 
     def test_non_finite(self):
         def root(params, X):
@@ -324,7 +396,9 @@ class TestBadInput:
 
     def test_no_array(self):
         report = check(cost, replaced(dW1=lambda d: "no array"), PARAMS, X, Y)
-        assert "expected an array; got str" in report["dW1"].diagnosis and report["dZ1"].verdict == "right"
+        assert (
+            "expected an array of real numbers; got str" in report["dW1"].diagnosis and report["dZ1"].verdict == "right"
+        )
 
     def test_backward_that_raises(self):
         def backward(params, X, Y):
@@ -364,6 +438,48 @@ class TestBadInput:
 
         with pytest.raises(ValueError, match="backward raised RuntimeError at .*: nothing yet"):
             check(cost, backward, PARAMS, X, Y)
+
+    def test_raised_at_no_line(self):
+        def backward(params, X, Y):
+            d = lines(params, X, Y)
+            dW1 = d["dW1"]
+            return {"dW1": dW1, "dW2": dB2}  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+        report = check(cost, backward, PARAMS, X, Y)
+        assert report.verdict == "wrong" and report["dW1"].verdict == "right"
+        assert "NameError" in report["backward"].diagnosis
+
+    def test_raised_in_a_helper(self):
+        def helper(A):
+            return A @ A
+
+        def backward(params, X, Y):
+            dW2 = lines(params, X, Y)["dW2"]
+            dW1 = helper(X)
+            return {"dW2": dW2, "dW1": dW1}
+
+        report = check(cost, backward, PARAMS, X, Y)
+        assert verdicts(report) == {"dW2": "right", "dW1": "wrong"}
+        assert "`dW1 = helper(X)`" in report["dW1"].diagnosis
+
+    def test_none_and_complex(self):
+        report = check(cost, replaced(dW1=lambda d: None, dW2=lambda d: d["dW2"] + 1j), PARAMS, X, Y)
+        assert report.verdict == "cannot tell"
+        assert "NoneType" in report["dW1"].diagnosis and "complex128" in report["dW2"].diagnosis
+        gradients = check(cost, lambda *a: gradient(*a) | {"b1": None}, PARAMS, X, Y)
+        assert gradients["db1"].verdict == "cannot tell"
+
+    def test_no_function(self):
+        with pytest.raises(TypeError, match="backward must be a function"):
+            check(cost, lines(PARAMS, X, Y), PARAMS, X, Y)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(TypeError, match="without b1"):
+            check(cost, lambda *a: {"W1": 0, "W2": 0, "b2": 0}, PARAMS, X, Y)
+        with pytest.raises(TypeError, match="written in JAX"):
+            check(lambda p, X, Y: np.sum(np.tanh(p["W1"] @ X)), lines, PARAMS, X, Y)
+        with pytest.raises(ValueError, match="tolerance must be a positive number"):
+            check(cost, lines, PARAMS, X, Y, tolerance=0)
+        with pytest.raises(ValueError, match="has the name of a parameter"):
+            check(lambda p, X, Y, tap: jnp.sum(tap("W1", p["W1"])), lines, PARAMS, X, Y)
 
     def test_no_line(self):
         with pytest.raises(ValueError, match="returned no line"):
@@ -464,7 +580,9 @@ def test_the_cost_itself_by_central_differences():
     def stopped(params, X, Y):
         return untapped(params, X, Y) + jax.lax.stop_gradient(jnp.sum(params["W1"] ** 2))
 
-    (note,) = check(stopped, lines, PARAMS, X, Y, finite_differences=True).notes
+    report = check(stopped, lines, PARAMS, X, Y, finite_differences=True)
+    (note,) = report.notes
+    assert report.verdict == "cannot tell"
     assert "differ from autodiff" in note and "stop_gradient" in note
 
 

@@ -114,6 +114,26 @@ def test_without_autodiff_by_central_differences():
     assert "not possible" in report.notes[0] and "off by" in report["dx"].diagnosis
 
 
+@pytest.mark.parametrize("rule, verdict", [(lambda x, u: 2 * u * x, "right"), (lambda x, u: 3 * u * x, "wrong")])
+def test_a_rule_inside_a_loop(rule, verdict):
+    """Autodiff of the loop would go by the rule: it is judged by central differences."""
+
+    @jax.custom_vjp
+    def square(x):
+        return x**2
+
+    square.defvjp(lambda x: (x**2, x), lambda x, u: (rule(x, u),))
+    report = bp.check_custom_vjp(lambda x: jax.lax.map(square, x), RNG.normal(size=4))
+    assert report.verdict == verdict and "inside a loop" in report.notes[0]
+
+
+def test_a_forward_pass_of_another_value():
+    g = jax.custom_vjp(lambda W, x: W @ x)
+    g.defvjp(lambda W, x: (W @ x + 1e-3, (W, x)), lambda kept, u: (u @ kept[1].T, kept[0].T @ u))
+    report = bp.check_custom_vjp(g, W, X)
+    assert report.verdict == "wrong" and report["out"].mistake == "another value"
+
+
 def test_refused():
     with pytest.raises(ValueError, match="no custom_vjp in it"):
         bp.check_custom_vjp(jnp.tanh, X)

@@ -5,6 +5,7 @@ unknown coefficient. They are made from the equation that the line should have b
 a diagnosis are those of the cost. Factors, zeros and shapes are told without candidates (see _match).
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,18 @@ from manual_bp.checker._stage import Elementwise, Product, Stage, Sum, stages
 
 def candidates(scene: Scene, line: str) -> Iterator[Candidate]:
     """What the mistakes of the catalogue would make of a node's or root's line, the likeliest first."""
+    shape = scene.expected[line].shape
+    for c in _candidates(scene, line):
+        # a column for a vector is a matter of how the products are formed here
+        vector = len(shape) < 2 and c.line.size == math.prod(shape) and c.line.ndim == 2
+        c = c._replace(line=c.line.reshape(shape)) if vector else c
+        if c.direction is not None and c.direction.size == c.line.size:
+            yield c._replace(direction=c.direction.reshape(c.line.shape))
+        elif c.direction is None:
+            yield c
+
+
+def _candidates(scene: Scene, line: str) -> Iterator[Candidate]:
     expected = scene.expected[line]
     if expected.ndim == 2:
         yield Candidate("transposed", expected.T, f"d{line} is transposed")

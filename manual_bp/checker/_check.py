@@ -36,10 +36,12 @@ def check_gradients(
 ) -> Report:
     """Judge a hand-written backward pass line by line against autodiff of the cost, and name the mistakes in it.
 
-    Each line is judged twice: against the derivative that autodiff finds, and against what the line should be given
-    the user's own lines upstream of it, by cutting the cost's graph at each of those. A line that fails the first and
-    passes the second is "inherited"; one that fails both is wrong, and is compared with a catalogue of mistakes. Where
-    1/m is taken, rows for columns, and W stored transposed are conventions: they are inferred and accepted.
+    Each line d_r is judged twice: against the derivative that autodiff finds, and against what it should be given the
+    user's own lines upstream of it, sum over the t that r feeds of (dt/dr)^T d_t, by cutting the cost's graph at each
+    of those. A line that fails the first and passes the second is "inherited"; one that fails both is wrong, and is
+    compared with a catalogue of mistakes. Where 1/m (or the examples' weights) are taken, rows for columns, and W
+    stored transposed are conventions: they are inferred and accepted, the transposed ones not in a pytree like params,
+    which is there to be subtracted from them.
 
     Args:
         cost: cost(params, *args) or cost(params, *args, tap), a scalar, in JAX. tap("Z1", Z1) returns Z1 and names it,
@@ -47,23 +49,27 @@ def check_gradients(
             without a tap, and are named after the parameter: Z1 and A1 for W1.
         backward: backward(params, *args), in JAX or NumPy. It returns any subset of the lines, {"dZ2": ..., "dW2":
             ...}, where a line is "d" and the name of a tap, a parameter or an argument (for a nested one its path,
-            "dlayers[0].W"), or a pytree like params. It gets copies.
+            "dlayers[0].W"), or a pytree like params, none of it None. It gets copies.
         params: a pytree of arrays, NumPy's or JAX's.
         args: what the cost takes besides; arrays in them may have a line too.
         tolerance: the relative error in norm that passes. By default it follows from the dtype, the depth of the line
-            and the longest sum.
-        order: 2 also checks the derivative of each line along a random direction of params, a second derivative.
-        finite_differences: also compare autodiff with central differences of the cost, over a sweep of steps.
+            and the longest sum: some 1e-14 in float64 and 1e-5 in float32 for a small network.
+        order: 2 also judges the derivative of each right line along a random direction of params, a line d(dW1).
+        finite_differences: also compare autodiff with central differences of the cost, over a sweep of steps; if they
+            differ, no line is called right.
 
     Returns:
         A `Report`: print it, look at report.lines, or call report.raise_if_wrong().
 
     Raises:
         ValueError: the cost is not a floating-point scalar, a tap is called twice or inside a loop, or backward raised
-            or returned before it had any line.
+            before it had any line. If it had some, they are judged and the report is "wrong".
+        TypeError: the cost is not written in JAX, or backward returned something other than lines or gradients.
 
     Both functions run in float64 where they allow it, with matmul precision "highest".
     """
+    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
+        raise ValueError(f"tolerance must be a positive number, a relative error; got {tolerance!r}")
     if order not in (1, 2):
         raise ValueError(f"order must be 1, or 2 for second derivatives as well; got {order!r}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -107,11 +113,14 @@ def check(
     graph, arrays = prepared.graph, prepared.inputs.arrays
     returned, after = run or _run(prepared, backward)
     found = {n: line for n, line in returned.found.items() if n in graph.nodes or n in graph.roots}
+    if "backward" in returned.faults and not found:
+        raise ValueError(returned.raised)
     if not found and not returned.faults:
-        raise ValueError(returned.raised or "backward returned no line; expected a dict such as {'dW1': ...}")
-    judged = judge(prepared, arrays, found, tolerance)
+        raise ValueError("backward returned no line; expected a dict such as {'dW1': ...}")
+    with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
+        judged = judge(prepared, arrays, found, tolerance, layouts=not returned.like_params)
     if judged.with_verdict("wrong", "inherited") and not returned.raised:
-        arrays, judged = reconsider(prepared, backward, found, judged, tolerance)
+        arrays, judged = reconsider(prepared, backward, found, judged, tolerance, not returned.like_params)
     wrong, scene, findings = judged.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judged.well_shaped()):
         scene = Scene(prepared.full_cut(), arrays, judged, 1e-7 if prepared.eps < 1e-10 else 2e-3)
@@ -121,7 +130,11 @@ def check(
     if order == 2:
         lines += second_order(prepared, backward, judged)
     if finite_differences:
-        notes.append(agreement(prepared))
+        agrees, note = agreement(prepared)
+        notes.append(note)
+        if not agrees:
+            why = "autodiff itself is in doubt: see the note on central differences"
+            lines = [x._replace(verdict="cannot tell", diagnosis=why) if x.verdict == "right" else x for x in lines]
     return Report(
         tuple(lines), tuple(_conventions(prepared, judged)), tuple(notes), precision(prepared.eps), judged.cost
     )
@@ -152,7 +165,7 @@ def _lines(prepared: Prepared, judged: Judged, findings: dict[str, Finding], sce
 def _faults(returned: Returned, scene: Scene | None) -> Iterator[Line]:
     for name, fault in returned.faults.items():
         if returned.raised:
-            suggestion = written(scene, name[1:]) if scene else ""
+            suggestion = written(scene, name[1:]) if scene and name != "backward" else ""
             yield Line(name, "wrong", None, None, "raised", fault, suggestion)
         else:
             yield Line(name, "cannot tell", None, None, None, fault)
@@ -160,6 +173,8 @@ def _faults(returned: Returned, scene: Scene | None) -> Iterator[Line]:
 
 def _conventions(prepared: Prepared, judged: Judged) -> Iterator[str]:
     yield from layout_sentences(prepared.graph, judged.turned)
+    if judged.weights is not None:
+        yield "the examples' weights are taken at dW and db: dZ and dA are derivatives of each example's own loss"
     if judged.scale != 1:
         text = f"m = {judged.m}" if judged.scale == judged.m else f"{judged.scale:.6g}"
         yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
@@ -169,12 +184,11 @@ def _notes(prepared: Prepared, returned: Returned, after: list, cost: float) -> 
     if not np.isfinite(cost):
         yield f"the cost is {cost} here"
     if returned.raised:
-        at = "" if returned.faults else f": {returned.raised}"
-        yield f"backward raised, and the lines that it had by then are judged{at}"
+        yield "backward raised; the lines that it had by then are judged"
     changed = _changed(prepared, after)
     if changed:
         yield f"backward changed {', '.join(changed)} in place; from there on its values are not those of the cost"
-    missing = [n for n in prepared.graph.params if n not in returned.found]
+    missing = [n for n in prepared.graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
         yield f"not returned, so not judged: {', '.join('d' + n for n in missing)}"
     if has_custom_vjp(prepared.graph) and not CUSTOM_VJP <= prepared.graph.into:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from manual_bp.checker._cut import Arrays
-from manual_bp.checker._graph import Graph, input_names
+from manual_bp.checker._graph import Graph
 
 
 def examples(graph: Graph, arrays: Sequence) -> int:
     """m: the size that every intermediate and every argument has in its shape, or 1 if there is none such."""
-    used = [i for i, name in enumerate(input_names(graph)) if name not in graph.params]
+    used = [i for i, name in enumerate(graph.inputs) if name not in graph.params]
     shapes = [n.shape for n in graph.nodes.values()] + [np.shape(arrays[i]) for i in used]
     shapes = [s for s in shapes if s]
     common = set.intersection(*map(set, shapes)) if shapes else set()
@@ -82,6 +82,28 @@ def ratio(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-6) -> f
     c = float(np.vdot(expected, found)) / size if size else 0.0
     close = np.linalg.norm(found - c * expected) <= tolerance * np.linalg.norm(found)
     return c if c and close else None
+
+
+def weights_left_out(graph: Graph, found: Arrays, expected: Arrays, m: int) -> np.ndarray | None:
+    """w, if every dZ and dA is the derivative of each example's own loss: times w, not all equal, it is the cost's.
+
+    The gradients have to be right, so that w is in them.
+    """
+    deltas = [(line, expected[n]) for n, line in found.items() if n in graph.nodes]
+    gradients = [ratio(line, expected[n]) for n, line in found.items() if n not in graph.nodes]
+    if not deltas or not gradients or any(c is None or abs(c - 1) > 1e-6 for c in gradients):
+        return None
+    for axis in (-1, 0):
+        if any(line.ndim != 2 or line.shape[axis] != m or m == 1 for line, _ in deltas):
+            continue
+        other = 1 + axis if axis == -1 else 1
+        squares = sum(np.sum(line * line, axis=other, keepdims=True) for line, _ in deltas)
+        w = sum(np.sum(line * true, axis=other, keepdims=True) for line, true in deltas) / np.where(squares, squares, 1)
+        same = np.ptp(w) <= 1e-3 * np.max(np.abs(w))
+        fits = all(np.linalg.norm(line * w - true) <= 1e-6 * np.linalg.norm(true) for line, true in deltas)
+        if fits and not same:
+            return w
+    return None
 
 
 def common_ratio(found: Mapping[str, np.ndarray], expected: Arrays) -> float | None:

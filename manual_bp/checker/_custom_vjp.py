@@ -1,7 +1,7 @@
 """The rule of a custom_vjp against autodiff of the function it stands for."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from manual_bp.checker._check import check, precision
 from manual_bp.checker._finite_differences import against_differences
-from manual_bp.checker._graph import has_custom_vjp
+from manual_bp.checker._graph import has_custom_vjp, has_rule_out_of_reach
 from manual_bp.checker._inputs import is_float
 from manual_bp.checker._prepare import Prepared, prepare
 from manual_bp.checker._report import Line, Report
@@ -47,16 +47,19 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         if not has_custom_vjp(prepared.graph):
             raise ValueError("f has no custom_vjp in it, so there is no rule to check; check_gradients checks a cost")
         by_rule = _by_rule(weighted, prepared)
+        reason = "a rule stands inside a loop or a branch" if has_rule_out_of_reach(prepared.graph) else ""
         try:
             prepared.full_cut()(prepared.inputs.arrays)
         except Exception as error:
-            return _by_differences(prepared, by_rule, error)
+            reason = str(error).strip().splitlines()[0]
+        if reason:
+            return _by_differences(prepared, by_rule, reason)
         report = check(prepared, by_rule, tolerance=tolerance)
         notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
         lines = report.lines
         if report.verdict == "wrong":
             lines = _forgotten_cotangents(lines, by_rule(), _by_rule(lambda *values: 2 * weighted(*values), prepared)())
-        return dataclasses.replace(report, lines=lines, notes=notes)
+        return dataclasses.replace(report, lines=(*_another_value(weighted, prepared), *lines), notes=notes)
 
 
 def _weighted(f: Callable, seed: int) -> Callable:
@@ -91,6 +94,21 @@ def _by_rule(weighted: Callable, prepared: Prepared) -> Callable:
     return by_rule
 
 
+def _another_value(weighted: Callable, prepared: Prepared) -> Iterator[Line]:
+    """The forward pass of the rule has to return what f does."""
+    first = next(iter(prepared.graph.params))
+    arrays, place = prepared.inputs.arrays, prepared.graph.roots[first]
+
+    def of_first(array: Any) -> Any:
+        return weighted(*prepared.inputs.rebuild([*arrays[:place], array, *arrays[place + 1 :]]))
+
+    with_rule, _ = jax.vjp(of_first, jnp.asarray(arrays[place]))
+    without = prepared.cost_again()
+    if not abs(float(with_rule) - without) <= 1e4 * prepared.eps * max(abs(without), 1.0):
+        says = f"fwd returns another value than f: <u, f> is {float(with_rule):.9g} by the rule, not {without:.9g}"
+        yield Line("out", "wrong", None, None, "another value", says)
+
+
 def _forgotten_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:
     """A vjp is linear in its cotangent: twice the cotangent has to give twice the line."""
     found = {}
@@ -99,7 +117,7 @@ def _forgotten_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> t
         if line.verdict in ("wrong", "inherited") and a.any() and relative(b, 2 * a) > 1e-6:
             key = "cotangent forgotten" if relative(b, a) <= 1e-6 else "not linear in the cotangent"
             says = {
-                "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use that",
+                "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use its cotangent",
                 "not linear in the cotangent": "it is not twice as large for twice the cotangent, as a vjp has to be",
             }
             found[line.line] = line._replace(verdict="wrong", mistake=key, diagnosis=says[key], suggestion="")
@@ -108,9 +126,8 @@ def _forgotten_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> t
     return tuple(found.get(line.line, line) for line in lines if line.returned)
 
 
-def _by_differences(prepared: Prepared, by_rule: Callable, error: Exception) -> Report:
+def _by_differences(prepared: Prepared, by_rule: Callable, reason: str) -> Report:
     """Where autodiff has no rule of its own for what f calls: a kernel, a callback."""
     lines = tuple(against_differences(prepared, {name[1:]: line for name, line in by_rule().items()}))
-    reason = str(error).strip().splitlines()[0]
     note = f"judged by central differences: autodiff of f without its rule is not possible ({reason})"
     return Report(lines, (), (note,), precision(prepared.eps), prepared.cost_again(), "central differences")

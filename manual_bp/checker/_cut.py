@@ -57,10 +57,7 @@ class Cut:
 
     def traced(self, arrays: Sequence) -> dict:
         """Autodiff's derivatives, for JAX to differentiate again."""
-        zeros = self._zeros
-        return _program(
-            self.graph, self.nodes, self.roots, list(arrays), {n: (z, False) for n, z in zeros.items()}, zeros
-        )[1]
+        return _program(self.graph, self.nodes, self.roots, list(arrays), {}, self._zeros)[1]
 
 
 def _program(graph: Graph, nodes: Sequence[str], roots: Sequence[str], arrays: list, given: dict, shifts: dict) -> Any:
@@ -73,9 +70,10 @@ def _program(graph: Graph, nodes: Sequence[str], roots: Sequence[str], arrays: l
             outputs = evaluate(equation, inputs)
             if n not in at:
                 return outputs
-            line, replace = given[at[n]]
             (value,) = outputs
-            value = _replace_cotangent(value, line.astype(value.dtype), replace)
+            if given:
+                line, replace = given[at[n]]
+                value = _replace_cotangent(value, line.astype(value.dtype), replace)
             values[at[n]] = value + shifts[at[n]].astype(value.dtype)
             return [values[at[n]]]
 

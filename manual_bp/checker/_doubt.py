@@ -11,7 +11,12 @@ from manual_bp.checker._returned import call
 
 
 def reconsider(
-    prepared: Prepared, backward: Callable, found: dict[str, np.ndarray], judged: Judged, tolerance: float | None
+    prepared: Prepared,
+    backward: Callable,
+    found: dict[str, np.ndarray],
+    judged: Judged,
+    tolerance: float | None,
+    layouts: bool,
 ) -> tuple[Sequence, Judged]:
     """The judgement with the lines taken out about which nothing can be told, and where it was made."""
     arrays = prepared.inputs.arrays
@@ -22,7 +27,7 @@ def reconsider(
         moved = moved_off_kinks(prepared.graph, arrays)
         again = call(backward, prepared.inputs._replace(arrays=moved).copies(), prepared.names()).found
         if found.keys() <= again.keys():
-            elsewhere = judge(prepared, moved, {n: again[n] for n in found}, tolerance)
+            elsewhere = judge(prepared, moved, {n: again[n] for n in found}, tolerance, layouts)
             unclear = {n: judged.reasons[n] for n in judged.with_verdict("cannot tell")}
             reasons = unclear | _at_a_kink(prepared, kinks, judged, elsewhere)
             # what is wrong is looked at where no unit is at a kink

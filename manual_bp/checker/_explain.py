@@ -31,7 +31,10 @@ def explain(scene: Scene, wrong: list[str], found: Mapping[str, np.ndarray]) -> 
     own = {n: own_mistake(scene, n, line) for n, line in unexplained.items()}
     for nodes, fed in _hidden_groups(scene):
         if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed):
-            findings[nodes[0]] = Finding(UNKNOWN, f"{_listed(scene, fed)} are wrong together, and all follow from it")
+            findings[nodes[0]] = Finding(
+                UNKNOWN,
+                f"{_listed(scene, fed)} are wrong together; a mistake here or before here would explain it",
+            )
             own = {n: f for n, f in own.items() if n not in fed}
     for line, finding in own.items():
         before = None if finding.exact else _on_the_way(scene, line, found[line])

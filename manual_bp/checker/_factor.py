@@ -46,7 +46,7 @@ def scaled(scene: "Scene", line: str, c: float) -> Finding:
 def of_term(finding: Finding, way: str) -> Finding:
     if finding.mistake == "zero":
         return Finding("missing term", f"the term that comes {way} is missing")
-    return finding._replace(diagnosis=f"of the term that comes {way}: {finding.diagnosis}")
+    return finding._replace(diagnosis=finding.diagnosis.replace("it is", f"the term that comes {way} is", 1))
 
 
 def times(scene: "Scene", line: str, c: float) -> str:

@@ -12,8 +12,8 @@ from manual_bp.checker._walk import evaluate, walk
 STEPS = tuple(10.0**-k for k in range(1, 9))
 
 
-def agreement(prepared: Prepared, directions: int = 3) -> str:
-    """A sentence on whether <gradient, v> is (C(p + h v) - C(p - h v)) / 2h, v random of norm 1, for some step h.
+def agreement(prepared: Prepared, directions: int = 3) -> tuple[bool, str]:
+    """Whether, with a sentence, <gradient, v> is (C(p + h v) - C(p - h v)) / 2h, v random of norm 1, for some step h.
 
     The error of the difference falls as h^2 until rounding, eps C / h, takes over: the smallest over the steps counts.
     """
@@ -28,8 +28,8 @@ def agreement(prepared: Prepared, directions: int = 3) -> str:
             worst, at = error, h
     what = f"central differences of the cost along {directions} random directions"
     if worst <= _limit(prepared):
-        return f"{what} agree with autodiff within {worst:.0e} of the gradient's norm, at step {at:.0e}"
-    return (
+        return True, f"{what} agree with autodiff within {worst:.0e} of the gradient's norm, at step {at:.0e}"
+    return False, (
         f"{what} differ from autodiff by {worst:.1e} of the gradient's norm at the best of the steps {STEPS[0]:.0e} "
         f"to {STEPS[-1]:.0e}: autodiff does not give the derivative of this cost here; look for a stop_gradient, a "
         "rounding, a custom rule, or a kink"

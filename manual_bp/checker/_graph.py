@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.extend import core
 
 from manual_bp.checker._inputs import Inputs, is_float
 from manual_bp.checker._nodes import TAP, Node, find_nodes
@@ -24,6 +25,7 @@ class Graph(NamedTuple):
     """Nodes in forward order, roots (parameters and arguments) in theirs, and what each of them feeds directly."""
 
     jaxpr: Any
+    inputs: tuple[str, ...]
     nodes: dict[str, Node]
     roots: dict[str, int]  # the place of each floating-point root among the inputs
     params: tuple[str, ...]
@@ -85,7 +87,10 @@ def graph_of(cost: Callable, inputs: Inputs, through_rules: bool = False) -> Gra
     def of_arrays(*arrays: Any) -> Any:
         return call_with_tap(cost, inputs.rebuild(arrays), tap)
 
-    closed = jax.make_jaxpr(of_arrays)(*inputs.arrays)
+    try:
+        closed = jax.make_jaxpr(of_arrays)(*inputs.arrays)
+    except jax.errors.TracerArrayConversionError as error:
+        raise TypeError("the cost has to be written in JAX: a NumPy function in it cannot be traced") from error
     outputs: list[Any] = list(closed.out_avals)
     if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
@@ -97,6 +102,9 @@ def graph_of(cost: Callable, inputs: Inputs, through_rules: bool = False) -> Gra
     )
     if not params:
         raise ValueError("params holds no floating-point array, so there is no gradient to check")
+    clash = [name for name in called if name in inputs.names]
+    if clash:
+        raise ValueError(f'tap("{clash[0]}", ...) has the name of a parameter or an argument; give it one of its own')
     nodes = find_nodes(closed, inputs.names, params, into)
     hidden = [name for name in called if name not in nodes]
     if hidden:
@@ -104,7 +112,9 @@ def graph_of(cost: Callable, inputs: Inputs, through_rules: bool = False) -> Gra
             f'tap("{hidden[0]}", ...) is called inside a loop, a branch or a custom rule of the cost (scan, '
             "while_loop, cond, custom_jvp, custom_vjp), or on an integer; name intermediates outside of those"
         )
-    return Graph(closed, nodes, roots, params, _successors(closed, nodes, inputs.names, roots, into), into)
+    return Graph(
+        closed, inputs.names, nodes, roots, params, _successors(closed, nodes, inputs.names, roots, into), into
+    )
 
 
 def _successors(
@@ -130,11 +140,17 @@ def _successors(
     return {name: tuple(fed[name]) for name in fed}
 
 
-def input_names(graph: Graph) -> list[str]:
-    """The root at each place among the inputs, "" for an array that is no root."""
-    names = {place: name for name, place in graph.roots.items()}
-    return [names.get(i, "") for i in range(len(graph.jaxpr.jaxpr.invars))]
-
-
 def has_custom_vjp(graph: Graph) -> bool:
-    return bool(CUSTOM_VJP & names_inside(graph.jaxpr))
+    return bool(CUSTOM_VJP & names_inside(graph.jaxpr.jaxpr))
+
+
+def has_rule_out_of_reach(graph: Graph) -> bool:
+    """Whether a custom_vjp stands inside something that is not walked through, a loop or a branch."""
+    found = []
+
+    def step(n: int, equation: Any, values: list) -> list:
+        found.extend(names_inside(inner) for inner in core.jaxprs_in_params(equation.params))
+        return [None for _ in equation.outvars]
+
+    walk(graph.jaxpr, [None] * len(graph.inputs), step, graph.into, lift=lambda _: None)
+    return any(CUSTOM_VJP & names for names in found)

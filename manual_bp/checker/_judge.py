@@ -6,12 +6,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp.checker._conventions import common_ratio, examples, ratio, transposed
+from manual_bp.checker._conventions import common_ratio, examples, ratio, transposed, weights_left_out
 from manual_bp.checker._cut import Arrays, Cut
 from manual_bp.checker._graph import Graph
 from manual_bp.checker._prepare import Prepared
 from manual_bp.checker._report import Verdict
 from manual_bp.checker._resolution import bound, noise, relative
+
+COARSE = 0.01  # where rounding is larger than this it can hide a mistake
 
 
 class Judged(NamedTuple):
@@ -25,6 +27,7 @@ class Judged(NamedTuple):
     cost: float
     m: int
     scale: float
+    weights: np.ndarray | None  # those that the deltas leave out, if they leave out any
     turned: set[str]
 
     def with_verdict(self, *verdicts: str) -> list[str]:
@@ -58,20 +61,29 @@ class _Trial(NamedTuple):
         return len(lines - self.right - self.follows), len(lines - self.right)
 
 
-def judge(prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: float | None) -> Judged:
+def judge(
+    prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: float | None, layouts: bool = True
+) -> Judged:
     """Each line twice: against autodiff, and against what the user's own lines before it make of it.
 
     A line that agrees with autodiff is right. One that does not, but follows from the lines before it, is inherited.
+    Lines may be transposed by convention only if `layouts` are: a pytree like params is there to be subtracted from it.
     """
     graph = prepared.graph
     order = [name for name in graph.backward_order() if name in returned]
     cut = prepared.cuts(tuple(n for n in order if n in graph.nodes), tuple(n for n in order if n in graph.roots))
     truth = cut(arrays)
     expected, m = truth.lines, examples(graph, arrays)
-    turned = transposed(graph, returned, expected)
+    turned = transposed(graph, returned, expected) if layouts else set()
     found = {n: np.asarray(returned[n].T if n in turned else returned[n], np.float64) for n in order}
     shaped = {n: line for n, line in found.items() if line.shape == expected[n].shape}
     errors = {n: relative(line, expected[n]) for n, line in shaped.items()}
+    off = any(error > 1e-3 for n, error in errors.items() if n in graph.nodes)
+    weights = weights_left_out(graph, shaped, expected, m) if off else None
+    if weights is not None:
+        found |= {n: line * weights for n, line in shaped.items() if n in graph.nodes}
+        shaped = {n: found[n] for n in shaped}
+        errors = {n: relative(line, expected[n]) for n, line in shaped.items()}
     limits = {n: tolerance or bound(graph, n, max(prepared.eps, _eps(returned[n]))) for n in order}
     bounds = _bounds(cut, arrays, prepared.eps, expected, limits, errors)
 
@@ -98,7 +110,7 @@ def judge(prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: flo
     trials = {scale: tried(scale) for scale in scales}
     scale = min(trials, key=lambda s: trials[s].badness())
     trial = trials[scale]
-    judged = {n: _verdict(n, trial, bounds, expected[n]) for n in order}
+    judged = {n: _verdict(graph, n, trial, bounds, expected[n]) for n in order}
     return Judged(
         found=scaled(found, scale),
         verdicts={n: verdict for n, (verdict, _) in judged.items()},
@@ -108,6 +120,7 @@ def judge(prepared: Prepared, arrays: Sequence, returned: Arrays, tolerance: flo
         cost=truth.cost,
         m=m,
         scale=scale,
+        weights=weights,
         turned=turned,
     )
 
@@ -121,22 +134,29 @@ def _bounds(
         return _Bounds(limits, dict.fromkeys(limits, 0.0), zero)
     moves = noise(cut, arrays, eps)
     floor = {n: limits[n] * moves[n] for n in limits}
-    zero = {n for n in limits if _norm(expected[n]) <= floor[n]}
-    # a line that is zero has no size of its own to be measured by
+    # a line that is zero, or is left by terms that cancel, has no size of its own to be measured by
     whole = float(np.sqrt(sum(np.sum(e[np.isfinite(e)] ** 2) for e in expected.values())))
+    zero = {n for n in limits if _norm(expected[n]) <= min(limits[n], 1e-3) * whole}
     return _Bounds(limits, floor | {n: max(floor[n], limits[n] * whole) for n in zero}, zero)
 
 
-def _verdict(name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray) -> tuple[Verdict, str]:
+def _verdict(graph: Graph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray) -> tuple[Verdict, str]:
+    if not graph.successors[name] and trial.global_errors.get(name) == 0:
+        return "right", ""  # the cost does not depend on it at all
     if not np.isfinite(expected).all():
         return "cannot tell", "autodiff's own derivative is not finite here"
     if name not in trial.right:
         return "inherited" if name in trial.follows else "wrong", ""
     if name in bounds.zero:
         return "cannot tell", "the derivative is zero up to rounding: most mistakes in the line would leave it so"
-    floor, size = bounds.floor[name], _norm(expected)
-    if trial.global_errors[name] > bounds.relative[name] and floor > 0.01 * size:
-        return "cannot tell", f"below the resolution: rounding alone moves the line by {floor / size:.0e} of its size"
+    error, share = trial.global_errors[name], bounds.floor[name] / _norm(expected)
+    if error > bounds.relative[name] and share > COARSE:
+        return "cannot tell", f"below the resolution: rounding alone moves the line by {share:.0e} of its size"
+    if error > COARSE:
+        return (
+            "cannot tell",
+            f"below the resolution of its dtype, in which rounding may reach {bounds.relative[name]:.0e}",
+        )
     return "right", ""
 
 

@@ -18,7 +18,7 @@ def own_mistake(scene: Scene, line: str, found: np.ndarray) -> Finding:
     expected = scene.expected[line]
     if not np.isfinite(found).all():
         return _non_finite(found, expected)
-    if not found.any():
+    if found.shape == expected.shape and not found.any():
         return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
     if found.shape != expected.shape:
         if found.size == expected.size and scene.same(found.reshape(expected.shape), expected):
@@ -95,7 +95,7 @@ def coefficient(
     """k where found = line + k direction in every one of these arrays, k not 0; None where there is none."""
     difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
     direction = np.concatenate([d.ravel() for d in directions])
-    size = float(direction @ direction)
+    size = float(direction @ direction) if direction.size > 1 else 0.0
     k = float(direction @ difference) / size if size else 0.0
     # the difference is what rounding of the two lines left of it
     floor = scene.tolerance * (np.linalg.norm(difference) + 1e-6 * sum(float(np.linalg.norm(f)) for f in found))
@@ -115,9 +115,10 @@ def _non_finite(found: np.ndarray, expected: np.ndarray) -> Finding:
 
 
 def _largest(found: np.ndarray, expected: np.ndarray) -> str:
-    at = np.unravel_index(np.argmax(np.abs(found - expected)), found.shape)
-    wrong = int(np.sum(np.abs(found - expected) > 1e-6 * np.max(np.abs(expected))))
+    difference = np.abs(found - expected)
+    at = np.unravel_index(np.argmax(difference), found.shape)
+    wrong = int(np.sum(difference > 1e-3 * difference[at]))
     return (
         f"no mistake of the catalogue fits: {wrong} of {found.size} elements differ, most at {[int(i) for i in at]}, "
-        f"found {found[at]:.6g}, expected {expected[at]:.6g}"
+        f"found {found[at]:.9g}, expected {expected[at]:.9g}, a difference of {found[at] - expected[at]:.1e}"
     )

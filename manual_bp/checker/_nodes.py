@@ -72,7 +72,7 @@ def find_nodes(closed: Any, names: Sequence[str], params: Sequence[str], into: f
 
     def add(n: int, name: str) -> None:
         while name in taken:
-            name += "'"
+            name += "_"
         taken.add(name)
         found[n] = Node(name, n, shapes[n], False)
 
@@ -91,6 +91,6 @@ def find_nodes(closed: Any, names: Sequence[str], params: Sequence[str], into: f
 def renamed(name: str, letter: str) -> str:
     """The name of a layer's other quantity: Z1 for W1, layers[0].Z for layers[0].W, Z[0] for coefs[0], a1 for z1."""
     *path, last = name.rsplit(".", 1)
-    index = "".join(re.findall(r"(?:\d+|\[[^]]*\])*'*$", last))
+    index = "".join(re.findall(r"(?:\d+|\[[^]]*\])*_*$", last))
     stem = last.removesuffix(index)
     return ".".join([*path, (letter.lower() if len(stem) == 1 and stem.islower() else letter) + index])

@@ -71,8 +71,8 @@ def output_stage(scene: "Scene", line: str, expected: np.ndarray) -> Output | No
 
 def recognised(scene: "Scene", line: str, array: np.ndarray) -> Iterator[Output]:
     """Every way to write an array as a constant times a usual derivative, with a g' after it or not."""
-    if line not in scene.values or not np.isfinite(array).all():
-        return
+    if line not in scene.values or not np.isfinite(array).all() or array.size == 1:
+        return  # any number is a multiple of any other
     for A_name, A in _outputs(scene, line):
         for Y_name, Y in _targets(scene, A):
             for derivative, (formula, _, inside) in DERIVATIVES.items():

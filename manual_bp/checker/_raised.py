@@ -4,46 +4,57 @@ import ast
 import inspect
 import re
 import textwrap
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-LIBRARIES = ("site-packages", "importlib")
+import jax
+import numpy as np
+from jax.core import Tracer
+
+LIBRARIES = ("site-packages", "importlib", str(Path(__file__).parent / "_"))
 
 
 def harvest(error: Exception, known: list[str]) -> tuple[dict[str, Any], str, str]:
     """The arrays that stood under the names of lines, the line at which it raised or "", and a sentence."""
-    frame, number = _frame(error)
-    variables = dict(frame.f_locals)
-    tables: list[dict] = [variables, *(v for v in variables.values() if isinstance(v, dict))]
-    for name, value in variables.items():
-        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        tables.append({f"{name}[{key}]": item for key, item in items})
-    lines = {name: table["d" + name] for table in tables for name in known if _is_array(table.get("d" + name))}
-    node = _statement(frame, number)
-    line = next((target for target in _targets(node, variables) if target[1:] in known and target[0] == "d"), "")
+    frames = _frames(error)
+    lines: dict[str, Any] = {}
+    line, where, shapes = "", "", []
+    for frame, number in frames:
+        variables = dict(frame.f_locals)
+        for table in _tables(variables):
+            lines |= {name: table["d" + name] for name in known if _is_array(table.get("d" + name))}
+        node = _statement(frame, number)
+        targets = [t for t in _targets(node, variables) if t[0] == "d" and t[1:] in known]
+        # the outermost statement that writes a line, else the innermost of all
+        if not line:
+            line = next(iter(targets), "")
+            text = ast.unparse(node) if node else ""
+            where = f"{f'`{text}`, ' if text else ''}line {number}"
+            names = dict.fromkeys(re.findall(r"\w+", text.partition(" = ")[2] or text))
+            shapes = [f"{name} {tuple(variables[name].shape)}" for name in names if _is_array(variables.get(name))]
     lines.pop(line[1:], None)
-    text = ast.unparse(node) if node else ""
-    right = text.partition(" = ")[2] or text
-    shapes = [
-        f"{name} {tuple(variables[name].shape)}"
-        for name in dict.fromkeys(re.findall(r"\w+", right))
-        if _is_array(variables.get(name))
-    ]
-    sentence = f"backward raised {type(error).__name__} at {f'`{text}`, ' if text else ''}line {number}: {error}"
+    sentence = f"backward raised {type(error).__name__}{f' at {where}' if where else ''}: {error}"
     return lines, line, sentence + (f" (shapes: {', '.join(shapes)})" if shapes else "")
 
 
-def _frame(error: Exception) -> tuple[FrameType, int]:
-    """The innermost frame of the user's own code: the last of the traceback that is no library's."""
-    trace = error.__traceback__
-    assert trace is not None
-    own = trace.tb_next or trace  # the first is the checker's call
-    trace = own
+def _frames(error: Exception) -> list[tuple[FrameType, int]]:
+    """The frames of the user's own code, outermost first; the first of all is the checker's call."""
+    trace, found = error.__traceback__ and error.__traceback__.tb_next, []
     while trace is not None:
         if not any(part in trace.tb_frame.f_code.co_filename for part in LIBRARIES):
-            own = trace
+            found.append((trace.tb_frame, trace.tb_lineno))
         trace = trace.tb_next
-    return own.tb_frame, own.tb_lineno
+    return found
+
+
+def _tables(variables: dict) -> list[dict]:
+    """The variables by name; what dicts of them hold; dZ[2] for the entry 2 of a dict or list dZ."""
+    tables = [variables, *(v for v in variables.values() if isinstance(v, dict))]
+    for name, value in variables.items():
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        tables.append({f"{name}[{key}]": item for key, item in items})
+    return tables
 
 
 def _statement(frame: FrameType, number: int) -> ast.stmt | None:
@@ -75,4 +86,4 @@ def _targets(node: ast.stmt | None, variables: dict) -> list[str]:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer)

@@ -7,30 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker._cut import Cut
-from manual_bp.checker._graph import Graph, input_names
+from manual_bp.checker._graph import Graph
 from manual_bp.checker._inputs import is_float
 from manual_bp.checker._walk import CUSTOM_JVP, evaluate, walk
 
 KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "abs", "sign"})
+REDUCED = frozenset({"reduce_max", "reduce_min"})
 
 
 def eps_of(graph: Graph) -> float:
     """The spacing of the coarsest dtype in which the cost computes anything that depends on a parameter."""
-    coarsest = [0.0]
+    found = [float(np.finfo(np.float64).eps)]
 
     def step(n: int, equation: Any, values: list[bool]) -> list[bool]:
-        active = any(values)
-        outputs = [active and is_float(v.aval) for v in equation.outvars]
-        coarsest[0] = max(
-            [
-                coarsest[0],
-                *(float(jnp.finfo(v.aval.dtype).eps) for v in equation.outvars if is_float(v.aval) and active),
-            ]
+        outputs = [any(values) and is_float(v.aval) for v in equation.outvars]
+        found.extend(
+            float(jnp.finfo(v.aval.dtype).eps) for v, active in zip(equation.outvars, outputs, strict=True) if active
         )
         return outputs
 
-    walk(graph.jaxpr, [name in graph.params for name in input_names(graph)], step, graph.into, lift=lambda _: False)
-    return coarsest[0] or float(np.finfo(np.float64).eps)
+    walk(graph.jaxpr, [name in graph.params for name in graph.inputs], step, graph.into, lift=lambda _: False)
+    return max(found)
 
 
 def bound(graph: Graph, name: str, eps: float) -> float:
@@ -39,7 +36,7 @@ def bound(graph: Graph, name: str, eps: float) -> float:
     Rounding errors of a sum of n terms add up like a random walk, and each step from the cost back adds its own.
     """
     longest = max(max(v.aval.shape, default=1) for v in graph.jaxpr.jaxpr.invars)
-    return 16 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
+    return 2 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
 
 
 def noise(cut: Cut, arrays: Sequence, eps: float) -> dict[str, float]:
@@ -61,13 +58,21 @@ def units_at_a_kink(graph: Graph, eps: float, arrays: Sequence) -> Any:
     def step(n: int, equation: Any, inputs: list[tuple]) -> list[tuple]:
         values, active = [v for v, _ in inputs], any(a for _, a in inputs)
         if equation.primitive.name in KINKED and active and all(is_float(jnp.asarray(v)) for v in values):
-            distance = jnp.abs(values[0] - (values[1] if len(values) > 1 else 0))
-            near.append(jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0))))
-        return [(o, active) for o in evaluate(equation, values)]
+            near.append(_near(values[0] - (values[1] if len(values) > 1 else 0), eps))
+        outputs = evaluate(equation, values)
+        if equation.primitive.name in REDUCED and active:
+            kept = jnp.expand_dims(outputs[0], equation.params["axes"])
+            near.append(_near(values[0] - kept, eps) - kept.size)  # each maximum is one itself
+        return [(o, active) for o in outputs]
 
-    inputs = [(a, name in graph.params) for a, name in zip(arrays, input_names(graph), strict=True)]
+    inputs = [(a, name in graph.params) for a, name in zip(arrays, graph.inputs, strict=True)]
     walk(graph.jaxpr, inputs, step, graph.into | CUSTOM_JVP, lift=lambda c: (c, False))
     return sum(near, jnp.array(0))
+
+
+def _near(difference: Any, eps: float) -> Any:
+    distance = jnp.abs(difference)
+    return jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0)))
 
 
 def moved_off_kinks(graph: Graph, arrays: Sequence) -> list:

@@ -18,15 +18,18 @@ class Returned(NamedTuple):
     found: dict[str, np.ndarray]
     faults: dict[str, str]
     raised: str = ""
+    like_params: bool = False
 
 
 def call(backward: Callable, values: tuple, known: list[str]) -> Returned:
     """backward(params, *args), read as lines. If it raises, the lines that were local variables by then."""
+    if not callable(backward):
+        raise TypeError(f"backward must be a function of (params, *args); got {type(backward).__name__}")
     try:
         raw = backward(*values)
     except Exception as error:
         found, line, sentence = harvest(error, known)
-        return Returned(as_arrays(found), {line: sentence} if line else {}, sentence)
+        return Returned(as_arrays(found), {line or "backward": sentence}, sentence)
     return read(raw, values[0], known)
 
 
@@ -36,11 +39,16 @@ def read(raw: Any, params: Any, known: list[str]) -> Returned:
     of_params = known[: len(jax.tree.leaves(params))]
     leaves = jax.tree.leaves(raw, is_leaf=_is_none)
     if len(leaves) == len(of_params) and jax.tree.structure(_plain(raw)) == jax.tree.structure(_plain(params)):
-        return _keep(zip(of_params, leaves, strict=True))
+        return _keep(zip(of_params, leaves, strict=True))._replace(like_params=True)
     if not isinstance(raw, dict):
         raise TypeError(
             "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
             f"{jax.tree.structure(params)}; it returned {jax.tree.structure(raw)}"
+        )
+    if isinstance(params, dict) and raw and raw.keys() < params.keys():
+        missing = ", ".join(str(key) for key in params if key not in raw)
+        raise TypeError(
+            f"backward returned a pytree like params, but without {missing}; return it, or lines named d..."
         )
     lines: list[tuple[str, Any]] = []
     unknown = {}
@@ -79,26 +87,31 @@ def _is_none(value: Any) -> bool:
 
 
 def _keep(lines: Iterable[tuple[str, Any]]) -> Returned:
-    """A line that is None is not there."""
     found, faults = {}, {}
     for name, value in lines:
         try:
-            if value is not None:
-                found |= as_arrays({name: value})
+            found |= as_arrays({name: value})
         except (TypeError, ValueError):
-            faults["d" + name] = f"expected an array; got {type(value).__name__}"
+            faults["d" + name] = f"expected an array of real numbers; got {_kind(value)}"
     return Returned(found, faults)
 
 
 def as_arrays(lines: dict[str, Any]) -> dict[str, Any]:
     """NumPy arrays of floating point; tracers as they are."""
     arrays = {n: value if isinstance(value, Tracer) else np.asarray(value) for n, value in lines.items()}
+    if any(a.dtype.kind in "cOSU" for a in arrays.values() if isinstance(a, np.ndarray)):
+        raise TypeError
     return {n: a if is_float(a) else a.astype(np.float64) for n, a in arrays.items()}
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else str(type(value).__name__)
 
 
 def _unknown(line: str, known: list[str]) -> str:
     if line in known:
         return f"no line has this name: {line} is a parameter or an intermediate, and its line is d{line}"
-    close = difflib.get_close_matches(line, ["d" + name for name in known], 1, 0.5)
+    close = [f"d{name}" for name in known if f"d{name}".lower() == line.lower()]
+    close = close or difflib.get_close_matches(line, ["d" + name for name in known], 1, 0.5)
     names = ", ".join("d" + name for name in known)
     return f"no tap or parameter has this name{f'; did you mean {close[0]}?' if close else ''} The lines are: {names}"

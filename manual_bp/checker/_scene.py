@@ -22,8 +22,7 @@ class Scene:
         self.found = judged.well_shaped()
         self.returned = self.found.keys()
         self.given = {name: line for name, line in self.found.items() if name in graph.nodes}
-        names = {place: name for name, place in graph.roots.items()}
-        self.values = {names.get(i, f"argument {i}"): np.asarray(a) for i, a in enumerate(arrays) if _is_number(a)}
+        self.values = {n: np.asarray(a) for n, a in zip(graph.inputs, arrays, strict=True) if _is_number(a)}
         result = self.cut(arrays, self.given)
         self.values |= result.values
         self.expected = result.lines
@@ -60,8 +59,8 @@ class Scene:
 
 
 def matrix(array: np.ndarray) -> np.ndarray:
-    """A vector as a column, a scalar as a 1 by 1 matrix."""
-    return array.reshape(-1, 1) if array.ndim < 2 else array
+    """A vector as a column, a scalar as a 1 by 1 matrix; of a stack of matrices the rows, one below the other."""
+    return array.reshape(-1, 1) if array.ndim < 2 else array.reshape(-1, array.shape[-1])
 
 
 def _is_number(array: object) -> bool:

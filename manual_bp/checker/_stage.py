@@ -92,7 +92,7 @@ def _product(scene: Scene, line: str, successor: str, D: np.ndarray, expected: n
     names = sorted(scene.values.keys() - {line}, key=lambda name: (name not in first, name in scene.graph.roots, name))
     for name in names:
         value = scene.values[name]
-        if value.ndim <= 2 and np.isfinite(value).all():
+        if np.isfinite(value).all():
             # with m = 1 a transposed product has the values too, but not the shape
             for form, array in sorted(products(D, value, name), key=lambda made: made[1].shape != expected.shape):
                 if array.size == expected.size and scene.same(array.reshape(expected.shape), expected):
@@ -121,31 +121,37 @@ def _elementwise(scene: Scene, line: str, successor: str, D: np.ndarray, expecte
 def written(scene: Scene, line: str) -> str:
     """The equation of a line as its author would write it, in the layout and the scale in which it was returned."""
     parts = [_written(scene, stage) for stage in stages(scene, line)]
-    if not parts or not all(parts):
-        return ""
-    text = " + ".join(parts)
-    if line in scene.graph.roots and scene.scale != 1:
-        text = f"({text})" if len(parts) > 1 else text
-        text += " / m" if scene.scale == scene.m else f" / {scene.scale:.4g}"
-    return f"d{line} = {text}"
+    return f"d{line} = {' + '.join(parts)}" if parts and all(parts) else ""
 
 
 def _written(scene: Scene, stage: Stage) -> str:
+    text = _equation(scene, stage)
+    if not text or stage.successor == COST or stage.line in scene.graph.nodes or scene.scale == 1:
+        return text
+    return f"{text} / m" if scene.scale == scene.m else f"{text} / {scene.scale:.4g}"
+
+
+def _equation(scene: Scene, stage: Stage) -> str:
     D = "d" + stage.successor
     match stage.form:
         case Product() as form:
+            if max(stage.D.ndim, scene.values[form.name].ndim) > 2:
+                return ""
+            if stage.D.ndim == scene.values[form.name].ndim == 1:
+                return f"np.outer({', '.join((D, form.name) if form.line_first else (form.name, D))})"
             form = form.transposed() if stage.line in scene.turned else form
             line = D + ".T" * (form.flip_line != (stage.successor in scene.turned) and stage.D.ndim == 2)
             value = form.name + ".T" * (form.flip != _is_turned(scene, form.name) and scene.values[form.name].ndim == 2)
             return f"{line} @ {value}" if form.line_first else f"{value} @ {line}"
         case Sum(axes):
-            turned = stage.successor in scene.turned
-            (axis,) = axes if len(axes) == 1 else (None,)
-            at = axis if axis is None or not turned else 1 - axis
-            keep = ", keepdims=True" if stage.expected.ndim == stage.D.ndim else ""
-            return f"{D}.sum({f'axis={at}' if at is not None else ''}{keep})"
+            at = tuple(1 - axis for axis in axes) if stage.successor in scene.turned else axes
+            axis = f"axis={at[0] if len(at) == 1 else at}" if len(at) < stage.D.ndim else ""
+            keep = "keepdims=True" if stage.expected.ndim == stage.D.ndim and stage.D.ndim else ""
+            return f"{D}.sum({', '.join(filter(None, (axis, keep)))})"
         case Elementwise(G, factor):
             g_prime = factor or derivative_text(scene, stage.line, stage.successor, G)
+            if g_prime.startswith("g'") and stage.line.rsplit(".", 1)[-1][:1] not in ("Z", "z"):
+                return ""  # what stands between is no activation
             D = _in_full(scene, stage.successor)
             return D if g_prime == "1" else f"{D} * {g_prime}"
         case Output() as output:
@@ -155,7 +161,7 @@ def _written(scene: Scene, stage: Stage) -> str:
 
 def regulariser_text(scene: Scene, stage: Stage) -> str:
     value = scene.values.get(stage.line)
-    c = None if value is None else ratio(stage.expected, value)
+    c = None if value is None or value.size == 1 else ratio(stage.expected, value)
     return f"{c:.6g} * {stage.line}" if c else ""
 
 
@@ -182,8 +188,8 @@ def _in_full(scene: Scene, node: str) -> str:
     if node in scene.returned:
         return "d" + node
     found = stages(scene, node)
-    product = len(found) == 1 and isinstance(found[0].form, Product)
-    return f"({_written(scene, found[0])})" if product else "d" + node
+    text = _equation(scene, found[0]) if len(found) == 1 and isinstance(found[0].form, Product) else ""
+    return f"({text})" if text else "d" + node
 
 
 def activation_of(scene: Scene, line: str) -> str:

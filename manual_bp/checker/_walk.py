@@ -60,7 +60,7 @@ def evaluate(equation: Any, values: Sequence) -> list:
     return found if equation.primitive.multiple_results else [found]
 
 
-def names_inside(closed: Any) -> set[str]:
+def names_inside(jaxpr: Any) -> set[str]:
     """The primitives of a jaxpr, those of loops, branches and custom rules included."""
     seen: set[str] = set()
 
@@ -70,5 +70,5 @@ def names_inside(closed: Any) -> set[str]:
             for inner in core.jaxprs_in_params(equation.params):
                 visit(getattr(inner, "jaxpr", inner))
 
-    visit(closed.jaxpr)
+    visit(getattr(jaxpr, "jaxpr", jaxpr))
     return seen
