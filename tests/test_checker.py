@@ -120,6 +120,16 @@ def test_inferred_without_a_name_for_the_mistake():
     assert "dW1, db1 are wrong together" in report["dZ1"].diagnosis
 
 
+def test_a_check_is_one_backward_pass_and_two_of_autodiff(monkeypatch):
+    """What a check costs where nothing is wrong: the user's pass, autodiff's, and one with the graph cut."""
+    from manual_bp.checker._cut import Cut
+
+    evaluations, passes, evaluate = [], [], Cut.__call__
+    monkeypatch.setattr(Cut, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
+    check(cost, lambda *args: (passes.append(1), lines(*args))[1], PARAMS, X, Y)
+    assert (len(evaluations), len(passes)) == (2, 1)
+
+
 def test_a_small_mistake_in_one_element():
     def small(d):
         dW1 = d["dW1"].copy()

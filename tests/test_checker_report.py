@@ -233,6 +233,13 @@ def test_json_round_trip(cost, indent):
     assert isinstance(back.cost, float) and str(back) == str(found)
 
 
+def test_the_same_is_said_once():
+    same = [Line(name, "cannot tell", diagnosis="Two runs differ.") for name in ("dZ1", "dW1")]
+    text = str(report(*same, Line("db1", "cannot tell", diagnosis="It is zero.")))
+    assert "\ndZ1, dW1: Two runs differ.\n" in text and text.count("Two runs") == 1
+    assert "\ndb1: It is zero." in text
+
+
 def test_json_of_array_scalars():
     """Errors and the cost may come straight from JAX or NumPy."""
     error: object = jnp.float32(0.5)

@@ -126,7 +126,7 @@ def check(
         scene = Scene(prepared.full_cut(), arrays, judged, 1e-7 if prepared.eps < 1e-10 else 2e-3)
         findings = explain(scene, wrong, judged.found) if wrong else {}
     lines = [*_lines(prepared, judged, findings, scene), *_faults(returned, scene)]
-    notes = [*_notes(prepared, returned, after, judged.cost)]
+    notes = [*_notes(prepared, returned, after, judged)]
     if order == 2:
         lines += second_order(prepared, backward, judged)
     if finite_differences:
@@ -180,11 +180,13 @@ def _conventions(prepared: Prepared, judged: Judged) -> Iterator[str]:
         yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
 
 
-def _notes(prepared: Prepared, returned: Returned, after: list, cost: float) -> Iterator[str]:
-    if not np.isfinite(cost):
-        yield f"the cost is {cost} here"
+def _notes(prepared: Prepared, returned: Returned, after: list, judged: Judged) -> Iterator[str]:
+    if not np.isfinite(judged.cost):
+        yield f"the cost is {judged.cost} here"
     if returned.raised:
         yield "backward raised; the lines that it had by then are judged"
+    if judged.with_verdict("wrong") and judged.m > 1 and not judged.found.keys() & prepared.graph.nodes.keys():
+        yield "no dZ or dA was returned: where a correction has one, it is the derivative of the cost, 1/m in it"
     changed = _changed(prepared, after)
     if changed:
         yield f"backward changed {', '.join(changed)} in place; from there on its values are not those of the cost"

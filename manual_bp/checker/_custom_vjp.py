@@ -21,8 +21,10 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
     """Judge the backward rule of a `jax.custom_vjp` function, or of those inside a function, by its cotangents.
 
     What is checked is <u, f(*args)> for a random cotangent u: its derivative by the rule, against autodiff of what f
-    computes with the rule left aside. The lines are "d" and the names of f's arguments, "dx", "dparams[0].W". A wrong
-    rule is run on 2 u as well, to see whether it forgets its cotangent.
+    computes with the rule left aside. The lines are "d" and the names of f's arguments, "dx", "dparams[0].W"; the
+    cotangent itself is "dout". A wrong rule is run on 2 u as well, to see whether it forgets its cotangent, and what
+    fwd returns is compared with f. Where autodiff has no way through f (a callback, a kernel), or would go by the rule
+    (inside a loop or a branch), central differences take its place, and only the lines returned are judged.
 
     Args:
         f: the function, jitted or not, with outputs of any structure.

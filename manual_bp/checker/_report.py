@@ -51,7 +51,8 @@ class Report:
     """The finding on every line: `print` shows it as a table, a notebook as HTML.
 
     Attributes:
-        lines: in backward order, the outermost first.
+        lines: a `Line` each (line, verdict, global_error, local_error, mistake, diagnosis, suggestion, returned), in
+            backward order, the outermost first.
         conventions: sentences on the conventions that were accepted.
         notes: sentences on what else there is to know, such as parameters without a returned line.
         dtype, truth, cost: what it was judged in ("float64"), what against ("autodiff"), and the cost there.
@@ -174,13 +175,13 @@ class Report:
 
     def _findings(self) -> list[tuple[str, str]]:
         """A paragraph and the corrected code, for each line that is to blame or that has something to explain."""
-        found = []
+        names: dict[tuple[str, str], list[str]] = {}  # of the lines of which the same is to be said
         for line in self.lines:
             if line.verdict == "wrong" or line.verdict == "cannot tell" and line.diagnosis:
-                name = line.line + ("" if line.returned else " (not returned)")
                 why = line.diagnosis or line.mistake or "no known mistake explains what it computes."
-                found.append((f"{name}: {why}", line.suggestion))
-        return found
+                name = line.line + ("" if line.returned else " (not returned)")
+                names.setdefault((why, line.suggestion), []).append(name)
+        return [(f"{', '.join(lines)}: {why}", code) for (why, code), lines in names.items()]
 
     def _remarks(self) -> list[str]:
         return [*(f"accepted: {text}" for text in self.conventions), *(f"note: {text}" for text in self.notes)]
