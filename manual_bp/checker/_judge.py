@@ -105,7 +105,7 @@ def judge(
 
     agree = {n for n in shaped if bounds.passes(n, shaped[n], expected[n], errors[n])}
     scales = _scales(graph, shaped, expected, agree, m)
-    if len(scales) > 1:
+    if len(scales) > 1 and not agree & graph.nodes.keys():
         scales += _scale_of_parameters(graph, shaped, cut, arrays)
     trials = {scale: tried(scale) for scale in scales}
     scale = min(trials, key=lambda s: trials[s].badness())
