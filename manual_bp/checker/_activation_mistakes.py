@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
+from manual_bp._activations import ACTIVATIONS
 from manual_bp.checker._candidate import Candidate, wrong_delta
 from manual_bp.checker._output import DERIVATIVES, ONE_SIGN_LOST, PRIMES, SQUARED_ERROR, Output
 from manual_bp.checker._scene import Scene
@@ -52,28 +54,17 @@ def _primes_elsewhere(scene: Scene, stage: Stage) -> Iterator[Candidate]:
 
 
 def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
-    with np.errstate(over="ignore"):
-        s, t = 1 / (1 + np.exp(-Z)), np.tanh(Z)
-    return {
+    """What stands for g'(Z) by mistake: slips in a formula of A, and the derivatives of all activations."""
+    slips = {
         "{A} * (1 - {A}), the sigmoid's": A * (1 - A),
         "1 - {A}**2, tanh's": 1 - A**2,
-        "{Z} > 0, the ReLU's": (Z > 0) * 1.0,
-        "sigmoid'({Z})": s * (1 - s),
-        "tanh'({Z})": 1 - t * t,
-        "sigmoid({Z})": s,
         "1 + {A}**2": 1 + A**2,
         "1 - {A}": 1 - A,
-        "leaky_relu'({Z})": np.where(Z >= 0, 1.0, 0.01),
-        "elu'({Z})": np.exp(np.minimum(Z, 0)),
-        "silu'({Z})": s * (1 + Z * (1 - s)),
-        "gelu'({Z})": _gelu_prime(Z),
     }
-
-
-def _gelu_prime(Z: np.ndarray) -> np.ndarray:
-    root = np.sqrt(2 / np.pi)
-    t = np.tanh(root * (Z + 0.044715 * Z**3))
-    return (1 + t) / 2 + Z * (1 - t * t) * root * (1 + 3 * 0.044715 * Z * Z) / 2
+    known = {f"{name}'({{Z}})": (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
+    return slips | {
+        text: np.asarray(g_prime(jnp.asarray(Z), g(jnp.asarray(Z)))) for text, (g, g_prime) in known.items()
+    }
 
 
 def output(scene: Scene, stage: Stage, form: Output) -> Iterator[Candidate]:

@@ -93,10 +93,9 @@ def weights_left_out(graph: Graph, found: Arrays, expected: Arrays, m: int) -> n
     gradients = [ratio(line, expected[n]) for n, line in found.items() if n not in graph.nodes]
     if not deltas or not gradients or any(c is None or abs(c - 1) > 1e-6 for c in gradients):
         return None
-    for axis in (-1, 0):
+    for axis, other in ((-1, 0), (0, 1)):
         if any(line.ndim != 2 or line.shape[axis] != m or m == 1 for line, _ in deltas):
             continue
-        other = 1 + axis if axis == -1 else 1
         squares = sum(np.sum(line * line, axis=other, keepdims=True) for line, _ in deltas)
         w = sum(np.sum(line * true, axis=other, keepdims=True) for line, true in deltas) / np.where(squares, squares, 1)
         same = np.ptp(w) <= 1e-3 * np.max(np.abs(w))

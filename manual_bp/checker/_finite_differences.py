@@ -1,5 +1,6 @@
 """Autodiff itself against central differences of the cost, over a sweep of steps."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -23,8 +24,8 @@ def agreement(prepared: Prepared, directions: int = 3) -> tuple[bool, str]:
     worst, at = 0.0, STEPS[0]
     for v in _directions(gradient, directions):
         slope = sum(float(np.sum(gradient[n] * v[n])) for n in v)
-        error, h = min((abs(slope_of(v, h) - slope) / size, h) for h in STEPS)
-        if not error < worst:
+        error, h = min((_or_infinite(abs(slope_of(v, h) - slope) / size), h) for h in STEPS)
+        if error >= worst:
             worst, at = error, h
     what = f"central differences of the cost along {directions} random directions"
     if worst <= _limit(prepared):
@@ -44,7 +45,7 @@ def against_differences(prepared: Prepared, found: dict[str, np.ndarray], direct
         for v in _directions({name: line}, directions):
             slopes = [slope_of(v, h) for h in STEPS]
             mine = float(np.sum(line * v[name]))
-            errors.append(min(abs(s - mine) / max(abs(s), abs(mine), 1e-300) for s in slopes))
+            errors.append(min(_or_infinite(abs(s - mine) / max(abs(s), abs(mine), 1e-300)) for s in slopes))
         error = max(errors)
         ok = error <= _limit(prepared)
         says = "" if ok else f"along a random direction it is off by {error:.1e} of its size"
@@ -75,6 +76,11 @@ def _directions(like: dict[str, np.ndarray], number: int) -> Iterator[dict[str, 
         v = {name: rng.normal(size=a.shape) for name, a in like.items()}
         norm = np.sqrt(sum(float(np.sum(a * a)) for a in v.values()))
         yield {name: a / norm for name, a in v.items()}
+
+
+def _or_infinite(error: float) -> float:
+    """A long step may leave the domain of the cost; that says nothing against a shorter one."""
+    return error if math.isfinite(error) else math.inf
 
 
 def _limit(prepared: Prepared) -> float:

@@ -14,12 +14,11 @@ VIEWS = frozenset(
 
 
 class Node(NamedTuple):
-    """An intermediate: the equation whose output it is, and whether the cost itself names it."""
+    """An intermediate, and the equation whose output it is."""
 
     name: str
     equation: int
     shape: tuple[int, ...]
-    tapped: bool
 
 
 class _Trail(NamedTuple):
@@ -67,14 +66,14 @@ def find_nodes(closed: Any, names: Sequence[str], params: Sequence[str], into: f
     inputs = [_Trail(root=n, active=n in params) for n in names]
     walk(closed, inputs, step, into, lift=lambda _: _Trail())
 
-    found = {n: Node(name, n, shapes[n], True) for n, name in taps.items()}
+    found = {n: Node(name, n, shapes[n]) for n, name in taps.items()}
     taken = set(taps.values())
 
     def add(n: int, name: str) -> None:
         while name in taken:
             name += "_"
         taken.add(name)
-        found[n] = Node(name, n, shapes[n], False)
+        found[n] = Node(name, n, shapes[n])
 
     for product, (weight, _) in products.items():
         n = sums.get(product, product)

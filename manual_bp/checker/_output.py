@@ -66,13 +66,9 @@ class Output(NamedTuple):
 
 
 def output_stage(scene: "Scene", line: str, expected: np.ndarray) -> Output | None:
-    return next(recognised(scene, line, expected), None)
-
-
-def recognised(scene: "Scene", line: str, array: np.ndarray) -> Iterator[Output]:
-    """Every way to write an array as a constant times a usual derivative, with a g' after it or not."""
-    if line not in scene.values or not np.isfinite(array).all() or array.size == 1:
-        return  # any number is a multiple of any other
+    """An array as a constant times a usual derivative, with a g' after it or not; None if it is no such."""
+    if line not in scene.values or not np.isfinite(expected).all() or expected.size == 1:
+        return None  # any number is a multiple of any other
     for A_name, A in _outputs(scene, line):
         for Y_name, Y in _targets(scene, A):
             for derivative, (formula, _, inside) in DERIVATIVES.items():
@@ -80,9 +76,10 @@ def recognised(scene: "Scene", line: str, array: np.ndarray) -> Iterator[Output]
                     continue
                 base = formula(A, Y)
                 for prime, g_prime in PRIMES.items():
-                    c = ratio(array, base * g_prime(A), scene.tolerance)
+                    c = ratio(expected, base * g_prime(A), scene.tolerance)
                     if c is not None:
-                        yield Output(c, derivative, prime, A_name, Y_name, (A, Y))
+                        return Output(c, derivative, prime, A_name, Y_name, (A, Y))
+    return None
 
 
 def output_activations(scene: "Scene") -> dict[str, np.ndarray]:

@@ -114,4 +114,4 @@ def _unknown(line: str, known: list[str]) -> str:
     close = [f"d{name}" for name in known if f"d{name}".lower() == line.lower()]
     close = close or difflib.get_close_matches(line, ["d" + name for name in known], 1, 0.5)
     names = ", ".join("d" + name for name in known)
-    return f"no tap or parameter has this name{f'; did you mean {close[0]}?' if close else ''} The lines are: {names}"
+    return f"no tap or parameter has this name{f'; did you mean {close[0]}?' if close else '.'} The lines are: {names}"

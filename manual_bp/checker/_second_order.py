@@ -46,7 +46,9 @@ def second_order(prepared: Prepared, backward: Callable, judged: Judged) -> Iter
         found, limit = {n: (after[n] - before[n]) / (2 * STEP) for n in names}, 1e-6
     for name in names:
         a, b = np.asarray(found[name], np.float64), np.asarray(true[name], np.float64)
-        a = (a.T if name in judged.turned else a) / (judged.scale if name in graph.nodes else 1)
+        a = a.T if name in judged.turned else a
+        if name in graph.nodes:
+            a = a / judged.scale if judged.weights is None else a * judged.weights
         error = relative(a, b)
         ok = error <= (limit or 16 * bound(graph, name, prepared.eps))
         why = "" if ok else "the line is right here, but its derivative along a random direction of params is not"

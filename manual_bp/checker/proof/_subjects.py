@@ -116,7 +116,7 @@ def _cost(
     for l, g in enumerate(activations, 1):
         Z[l] = tap(f"Z{l}", params[f"W{l}"] @ A[l - 1] + params[f"b{l}"])
         if l < L or cost_name in COSTS_OF_A:
-            A[l] = tap(f"A{l}", _G_IN_COST[g](Z[l]))
+            A[l] = tap(f"A{l}", getattr(jax.nn, g)(Z[l]))
     losses = COSTS_OF_A[cost_name](A[L], Y) if cost_name in COSTS_OF_A else COSTS_OF_Z[cost_name](Z[L], Y)
     C = jnp.mean(jnp.sum(losses, axis=0))
     if penalty:
@@ -142,18 +142,6 @@ _PAIRS = (
     ("tanh", "squared_error"),
     ("identity", "absolute_error"),
 )
-
-_G_IN_COST: dict[str, Callable] = {
-    "identity": lambda Z: Z,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "elu": jax.nn.elu,
-    "softplus": jax.nn.softplus,
-    "silu": jax.nn.silu,
-    "gelu": partial(jax.nn.gelu, approximate=True),
-}
 
 
 def _sigmoid(Z: NDArray) -> NDArray:
