@@ -1,6 +1,7 @@
 """The gradient checker on published sets of equations as they are printed, right and misprinted, and the command."""
 
 import contextlib
+import functools
 import io
 import sys
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,8 @@ def names(printed: PrintedSet) -> dict[str, Any]:
     known: dict[str, Any] = {"m": X.shape[1], "X": X, "Y": Y} | params
     if printed.cost is logistic_cost:
         return known | published.logistic_regression_vectorised(params["W"], params["b"], X, Y)
-    g = printed.cost.keywords["g"]  # type: ignore[attr-defined]
+    assert isinstance(printed.cost, functools.partial)
+    g = printed.cost.keywords["g"]
     W, b = ([params[k][l] if k in params else params[f"{k}{l}"] for l in range(1, len(g) + 1)] for k in "Wb")
     layers = list(zip(W, b, strict=True))
     q = published.deep_network(layers, X, Y, [G[name] for name in g], lambda A, Y: -Y / A + (1 - Y) / (1 - A))

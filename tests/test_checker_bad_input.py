@@ -1,0 +1,145 @@
+"""Bad input to the checker: the message names the line and what came, and the other lines are still judged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from two_layers import PARAMS, X, Y, check, cost, gradient, lines, replaced, untapped, verdicts
+
+
+def test_unknown_name():
+    report = check(cost, lambda *a: {"dW3": np.ones(3), "dW1": lines(*a)["dW1"], "Z1": np.ones(2)}, PARAMS, X, Y)
+    assert verdicts(report) == {"dW1": "right", "dW3": "cannot tell", "Z1": "cannot tell"}
+    assert "did you mean dW" in report["dW3"].diagnosis and "its line is dZ1" in report["Z1"].diagnosis
+
+
+def test_wrong_shape():
+    report = check(cost, replaced(dW1=lambda d: d["dW1"][:, :3], db2=lambda d: d["db2"][:, 0]), PARAMS, X, Y)
+    wrong = {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
+    assert wrong == {"dW1": "wrong shape", "db2": "wrong shape"}
+    assert "(6, 3)" in report["dW1"].diagnosis and "(6, 4)" in report["dW1"].diagnosis
+    assert "keepdims" in report["db2"].diagnosis
+
+
+def test_no_array():
+    report = check(cost, replaced(dW1=lambda d: "no array"), PARAMS, X, Y)
+    assert "expected an array of real numbers; got str" in report["dW1"].diagnosis and report["dZ1"].verdict == "right"
+
+
+def test_backward_that_raises():
+    def backward(params, X, Y):
+        A = {0: X, 1: np.tanh(params["W1"] @ X + params["b1"])}
+        dZ2 = 2 * (params["W2"] @ A[1] + params["b2"] - Y)
+        dW2 = -dZ2 @ A[1].T / X.shape[1]
+        dA1 = params["W2"].T @ dZ2
+        dZ1 = dA1 * (1 - A[1] ** 2)
+        dW1 = (
+            dZ1 @ X  # a transpose is missing
+        )
+        return {"dW2": dW2, "dW1": dW1}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert verdicts(report) == {
+        "dZ2": "right", "dW2": "wrong", "dA1": "right", "dZ1": "right", "dW1": "wrong"
+    }  # fmt: skip
+    assert report["dW1"].mistake == "raised" and report["dW1"].suggestion == "dW1 = dZ1 @ X.T / m"
+    for part in ("`dW1 = dZ1 @ X`", "ValueError", "dZ1 (6, 7)", "X (4, 7)"):
+        assert part in report["dW1"].diagnosis
+
+
+@pytest.mark.parametrize("index", ['grads[f"dW{l}"]', "dW[l]"])
+def test_raised_at_an_indexed_line(index, tmp_path):
+    source = f"def backward(params, X, Y):\n    grads, dW, l = {{}}, {{}}, 1\n    {index} = X @ X\n"
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    namespace: dict = {}
+    exec(compile(source, str(path), "exec"), namespace)
+    params = PARAMS if "grads" in index else {"W": [PARAMS["W1"], PARAMS["W1"]]}
+    of = untapped if "grads" in index else lambda p, X, Y: jnp.sum((p["W"][1] @ X) ** 2)
+    report = check(of, namespace["backward"], params, X, Y)
+    assert [line.line for line in report.lines] == ["dW1" if "grads" in index else "dW[1]"]
+
+
+def test_backward_that_raises_before_any_line():
+    def backward(params, X, Y):
+        raise RuntimeError("nothing yet")
+
+    with pytest.raises(ValueError, match="backward raised RuntimeError at .*: nothing yet"):
+        check(cost, backward, PARAMS, X, Y)
+
+
+def test_raised_at_no_line():
+    def backward(params, X, Y):
+        d = lines(params, X, Y)
+        dW1 = d["dW1"]
+        return {"dW1": dW1, "dW2": d["dB2"]}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert report.verdict == "wrong" and report["dW1"].verdict == "right"
+    assert "KeyError" in report["backward"].diagnosis
+
+
+def test_raised_in_a_helper():
+    def helper(A):
+        return A @ A
+
+    def backward(params, X, Y):
+        dW2 = lines(params, X, Y)["dW2"]
+        dW1 = helper(X)
+        return {"dW2": dW2, "dW1": dW1}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert verdicts(report) == {"dW2": "right", "dW1": "wrong"}
+    assert "`dW1 = helper(X)`" in report["dW1"].diagnosis
+
+
+def test_none_and_complex():
+    report = check(cost, replaced(dW1=lambda d: None, dW2=lambda d: d["dW2"] + 1j), PARAMS, X, Y)
+    assert report.verdict == "cannot tell"
+    assert "NoneType" in report["dW1"].diagnosis and "complex128" in report["dW2"].diagnosis
+    gradients = check(cost, lambda *a: gradient(*a) | {"b1": None}, PARAMS, X, Y)
+    assert gradients["db1"].verdict == "cannot tell"
+
+
+def test_no_function():
+    with pytest.raises(TypeError, match="backward must be a function"):
+        check(cost, lines(PARAMS, X, Y), PARAMS, X, Y)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="without b1"):
+        check(cost, lambda *a: {"W1": 0, "W2": 0, "b2": 0}, PARAMS, X, Y)
+    with pytest.raises(TypeError, match="written in JAX"):
+        check(lambda p, X, Y: np.sum(np.tanh(p["W1"] @ X)), lines, PARAMS, X, Y)
+    with pytest.raises(ValueError, match="tolerance must be a positive number"):
+        check(cost, lines, PARAMS, X, Y, tolerance=0)
+    with pytest.raises(ValueError, match="has the name of a parameter"):
+        check(lambda p, X, Y, tap: jnp.sum(tap("W1", p["W1"])), lines, PARAMS, X, Y)
+
+
+def test_no_line():
+    with pytest.raises(ValueError, match="returned no line"):
+        check(cost, lambda *a: {}, PARAMS, X, Y)
+    with pytest.raises(TypeError, match="a dict of lines, .* or a pytree like params"):
+        check(cost, lambda *a: [np.ones(2)] * 4, PARAMS, X, Y)
+
+
+def test_cost():
+    with pytest.raises(ValueError, match=r"one floating-point scalar; it returned float64\[3, 7\]"):
+        check(lambda p, X, Y: p["W2"] @ (p["W1"] @ X) - Y, lines, PARAMS, X, Y)
+    with pytest.raises(ValueError, match='"Z1".* is called twice'):
+        check(lambda p, X, Y, tap: tap("Z1", tap("Z1", jnp.sum(p["W1"]))), lines, PARAMS, X, Y)
+
+    def scanned(p, X, Y, tap):
+        return jax.lax.scan(lambda c, x: (c + tap("Z1", x), None), 0.0, p["b1"][:, 0])[0]
+
+    with pytest.raises(ValueError, match='"Z1".* inside a loop'):
+        check(scanned, lines, PARAMS, X, Y)
+    with pytest.raises(TypeError, match="the name first"):
+        check(lambda p, X, Y, tap: tap(p["W1"], "Z1"), lines, PARAMS, X, Y)
+    with pytest.raises(ValueError, match="no floating-point array"):
+        check(lambda p: jnp.sum(p["n"]) * 1.0, lambda p: {}, {"n": np.arange(3)})
+    with pytest.raises(TypeError, match="complex"):
+        check(lambda p: jnp.sum(jnp.abs(p["w"])), lambda p: {}, {"w": np.ones(3, complex)})
+
+
+def test_order():
+    with pytest.raises(ValueError, match="order must be 1, or 2"):
+        check(cost, lines, PARAMS, X, Y, order=3)

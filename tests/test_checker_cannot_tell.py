@@ -1,0 +1,122 @@
+"""Where the checker says neither right nor wrong, and why."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from two_layers import PARAMS, X, Y, check, cost, lines, untapped, verdicts
+
+
+def test_zero_gradient():
+    dead = PARAMS | {"b1": np.full((6, 1), -100.0)}
+
+    def relu(params, X, Y):
+        A1 = jax.nn.relu(params["W1"] @ X + params["b1"])
+        return jnp.mean((params["W2"] @ A1 + params["b2"] - Y) ** 2)
+
+    report = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y), dead, X, Y)
+    assert verdicts(report) == {"dW2": "cannot tell", "db2": "right", "dW1": "cannot tell", "db1": "cannot tell"}
+    assert report.verdict == "cannot tell" and "zero" in report["dW1"].diagnosis
+    one = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y) | {"W1": np.ones((6, 4))}, dead, X, Y)
+    assert one["dW1"].verdict == "wrong"
+
+
+def test_units_at_a_kink():
+    """relu'(0) = 1 is no mistake, and none may hide behind it."""
+    params = PARAMS | {"b1": np.zeros((6, 1))}
+    with_zero = np.concatenate([X, np.zeros((4, 1))], axis=1)
+    targets = np.concatenate([Y, np.ones((3, 1))], axis=1)
+
+    def relu(params, X, Y, tap):
+        A1 = tap("A1", jax.nn.relu(tap("Z1", params["W1"] @ X + params["b1"])))
+        return jnp.mean(jnp.sum((params["W2"] @ A1 + params["b2"] - Y) ** 2, axis=0))
+
+    def backward(params, X, Y, sign=1):
+        Z1 = params["W1"] @ X + params["b1"]
+        dZ2 = 2 * (params["W2"] @ np.maximum(Z1, 0) + params["b2"] - Y) / X.shape[1]
+        dZ1 = params["W2"].T @ dZ2 * (Z1 >= 0)
+        return {"dZ1": dZ1, "db1": sign * dZ1.sum(axis=1, keepdims=True)}
+
+    report = check(relu, backward, params, with_zero, targets)
+    assert verdicts(report) == dict.fromkeys(["dZ1", "db1"], "cannot tell")
+    assert "6 units are at a kink" in report["dZ1"].diagnosis
+    wrong = check(relu, functools.partial(backward, sign=-1), params, with_zero, targets)
+    assert verdicts(wrong) == {"dZ1": "cannot tell", "db1": "wrong"} and wrong["db1"].mistake == "wrong sign"
+
+
+def test_below_the_resolution():
+    """At a minimum, within rounding, the outputs and the targets cancel: nobody gets a digit of that right."""
+
+    def fit(params, X, Y):
+        return jnp.sum((jnp.tanh(params["W1"] @ X) - Y) ** 2)
+
+    def backward(params, X, Y):
+        up, down = np.exp(params["W1"] @ X), np.exp(-(params["W1"] @ X))
+        A = (up - down) / (up + down)
+        return {"dW1": (2 * (A - Y) * (1 - A * A)) @ X.T}
+
+    targets = np.tanh(PARAMS["W1"] @ X) * (1 + 1e-13)
+    report = check(fit, backward, PARAMS, X, targets)
+    assert report["dW1"].verdict == "cannot tell" and "below the resolution" in report["dW1"].diagnosis
+    assert check(fit, backward, PARAMS, X, targets + 1e-3)["dW1"].verdict == "right"
+
+
+def test_zero_by_cancellation():
+    """A shift that is taken out again has no gradient but what rounding leaves."""
+
+    def shifted(params, X):
+        Z = params["W1"] @ X + params["b1"]
+        return jnp.mean(jnp.tanh(Z - Z.mean(axis=1, keepdims=True)) ** 2)
+
+    def by_hand(params, X):
+        return jax.grad(shifted)(params, X) | {"b1": np.zeros((6, 1))}
+
+    report = check(shifted, by_hand, {"W1": PARAMS["W1"], "b1": PARAMS["b1"]}, X)
+    assert verdicts(report) == {"dW1": "right", "db1": "cannot tell"}
+
+
+def test_the_cost_does_not_depend_on_it():
+    report = check(lambda p: jnp.sum(p["a"] ** 2), lambda p: {"a": 2 * p["a"], "u": 0 * p["u"]}, {"a": X, "u": Y})
+    assert report.verdict == "right"
+
+
+def test_a_tie_of_the_maximum():
+    def largest(params, X):
+        return jnp.sum(jnp.max(params["W1"] @ X, axis=0))
+
+    def backward(params, X):
+        Z = params["W1"] @ X
+        return {"W1": (Z == Z.max(axis=0)) @ X.T}
+
+    assert check(largest, backward, {"W1": np.zeros((6, 4))}, X)["dW1"].verdict == "cannot tell"
+
+
+def test_non_finite():
+    def root(params, X):
+        return jnp.sum(jnp.sqrt(params["a"])) + jnp.sum(params["b"] ** 2)
+
+    params = {"a": np.zeros(3), "b": np.ones(4)}
+    report = check(root, lambda p, X: {"da": np.full(3, np.inf), "db": 2 * p["b"]}, params, X)
+    assert verdicts(report) == {"da": "cannot tell", "db": "right"}
+    assert "not finite" in report["da"].diagnosis
+    nan = check(root, lambda p, X: {"db": np.array([2.0, 2, np.nan, 2])}, params, X)["db"]
+    assert (nan.verdict, nan.mistake) == ("wrong", "non-finite") and "[2]" in nan.diagnosis
+
+
+def test_a_cost_of_nan():
+    def of_log(params, X):
+        return jnp.sum(jnp.log(params["a"])) + jnp.sum(params["b"] ** 2)
+
+    params = {"a": np.array([-1.0, 1.0]), "b": np.ones(4)}
+    report = check(of_log, lambda p, X: {"db": 2 * p["b"]}, params, X)
+    assert report["db"].verdict == "right" and report.notes[0] == "the cost is nan here"
+
+
+def test_not_deterministic():
+    rng = np.random.default_rng(0)
+    noisy = check(cost, lambda *a: {"dW1": lines(*a)["dW1"] + rng.normal(), "dW2": lines(*a)["dW2"]}, PARAMS, X, Y)
+    assert verdicts(noisy) == {"dW2": "right", "dW1": "cannot tell"}
+    assert "backward is not deterministic" in noisy["dW1"].diagnosis
+    dropout = check(lambda p, X, Y: untapped(p, X + rng.normal(size=X.shape), Y), lines, PARAMS, X, Y)
+    assert dropout.verdict == "cannot tell" and "the cost is not deterministic" in dropout["dW1"].diagnosis
