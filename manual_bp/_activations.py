@@ -1,8 +1,8 @@
-"""Activations: g and its derivative g', side by side.
+"""Activations: g and its derivatives g' and g'', side by side.
 
-An activation gives the forward line A = g(Z) and the backward line dZ = dA * g'(Z). Each g' is written in Z or in
-A = g(Z), whichever is exact and cheap. Where g has a corner the convention is that of `jax.nn`: relu'(0) = 0,
-leaky_relu'(0) = elu'(0) = 1.
+An activation gives the forward line A = g(Z), the backward line dZ = dA * g'(Z), and with g'' the line of a product
+with the Hessian. Each derivative is written in Z or in A = g(Z), whichever is exact and cheap. Where g has a corner the
+convention is that of `jax.nn`: relu'(0) = 0, leaky_relu'(0) = elu'(0) = 1, elu''(0) = 1.
 """
 
 import dataclasses
@@ -25,11 +25,13 @@ class Activation:
         g_prime: g'(Z) as a function of (Z, A) with A = g(Z); None for the softmax alone, whose outputs depend on one
             another.
         init: the variance of the weights that feed it, "he" (2/n_in) or "glorot" (2/(n_in + n_out)).
+        g_second: g''(Z) as a function of (Z, A), for `bp.hessian_product`, which says so where it is missing.
     """
 
     g: Callable[[Array], Array]
     g_prime: Callable[[Array, Array], Array] | None
     init: str = "glorot"
+    g_second: Callable[[Array, Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if self.g_prime is None and self.g is not softmax:
@@ -59,12 +61,21 @@ def identity_prime(Z: Array, A: Array) -> Array:
     return jnp.ones_like(Z)
 
 
+def straight_second(Z: Array, A: Array) -> Array:
+    """Of g that is straight but for corners: 0, and left out of what it would multiply."""
+    return jnp.zeros_like(Z)
+
+
 def sigmoid(Z: Array) -> Array:
     return jax.nn.sigmoid(Z)
 
 
 def sigmoid_prime(Z: Array, A: Array) -> Array:
     return A * (1 - A)
+
+
+def sigmoid_second(Z: Array, A: Array) -> Array:
+    return A * (1 - A) * (1 - 2 * A)
 
 
 def tanh(Z: Array) -> Array:
@@ -74,6 +85,10 @@ def tanh(Z: Array) -> Array:
 def tanh_prime(Z: Array, A: Array) -> Array:
     # 1 - A^2, factored: 1 - A is exact where A is near 1
     return (1 - A) * (1 + A)
+
+
+def tanh_second(Z: Array, A: Array) -> Array:
+    return -2 * A * (1 - A) * (1 + A)
 
 
 def relu(Z: Array) -> Array:
@@ -101,12 +116,20 @@ def elu_prime(Z: Array, A: Array) -> Array:
     return jnp.exp(jnp.minimum(Z, 0))
 
 
+def elu_second(Z: Array, A: Array) -> Array:
+    return jnp.where(Z > 0, 0, jnp.exp(jnp.minimum(Z, 0)))
+
+
 def softplus(Z: Array) -> Array:
     return jnp.logaddexp(Z, 0)
 
 
 def softplus_prime(Z: Array, A: Array) -> Array:
     return jax.nn.sigmoid(Z)
+
+
+def softplus_second(Z: Array, A: Array) -> Array:
+    return jax.nn.sigmoid(Z) * jax.nn.sigmoid(-Z)
 
 
 def silu(Z: Array) -> Array:
@@ -119,6 +142,12 @@ def silu_prime(Z: Array, A: Array) -> Array:
     return s + A * (1 - s)
 
 
+def silu_second(Z: Array, A: Array) -> Array:
+    # s' (2 + Z (1 - 2s)), with s' = s (1 - s)
+    s = jax.nn.sigmoid(Z)
+    return s * (1 - s) * (2 + Z * (1 - 2 * s))
+
+
 def gelu(Z: Array) -> Array:
     """The tanh form, Z/2 (1 + tanh u) with u = sqrt(2/pi) (Z + 0.044715 Z^3)."""
     return 0.5 * Z * (1 + jnp.tanh(_gelu_u(Z)))
@@ -127,12 +156,22 @@ def gelu(Z: Array) -> Array:
 def gelu_prime(Z: Array, A: Array) -> Array:
     # (1 + t)/2 + Z/2 (1 - t^2) u', with t = tanh u
     t = jnp.tanh(_gelu_u(Z))
-    u_prime = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * Z**2)
-    return 0.5 * (1 + t) + 0.5 * Z * (1 - t) * (1 + t) * u_prime
+    return 0.5 * (1 + t) + 0.5 * Z * (1 - t) * (1 + t) * _gelu_u_prime(Z)
+
+
+def gelu_second(Z: Array, A: Array) -> Array:
+    # (1 - t^2) (u' + Z/2 (u'' - 2 t u'^2))
+    t, u_prime = jnp.tanh(_gelu_u(Z)), _gelu_u_prime(Z)
+    u_second = math.sqrt(2 / math.pi) * 6 * 0.044715 * Z
+    return (1 - t) * (1 + t) * (u_prime + 0.5 * Z * (u_second - 2 * t * u_prime**2))
 
 
 def _gelu_u(Z: Array) -> Array:
     return math.sqrt(2 / math.pi) * (Z + 0.044715 * Z**3)
+
+
+def _gelu_u_prime(Z: Array) -> Array:
+    return math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * Z**2)
 
 
 def softmax(Z: Array) -> Array:
@@ -141,17 +180,17 @@ def softmax(Z: Array) -> Array:
 
 
 SOFTMAX = Activation(softmax, None)
-SIGMOID = Activation(sigmoid, sigmoid_prime)
+SIGMOID = Activation(sigmoid, sigmoid_prime, "glorot", sigmoid_second)
 
 ACTIVATIONS = {
-    "identity": Activation(identity, identity_prime),
+    "identity": Activation(identity, identity_prime, "glorot", straight_second),
     "sigmoid": SIGMOID,
-    "tanh": Activation(tanh, tanh_prime),
-    "relu": Activation(relu, relu_prime, init="he"),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_prime, init="he"),
-    "elu": Activation(elu, elu_prime, init="he"),
-    "softplus": Activation(softplus, softplus_prime, init="he"),
-    "silu": Activation(silu, silu_prime, init="he"),
-    "gelu": Activation(gelu, gelu_prime, init="he"),
+    "tanh": Activation(tanh, tanh_prime, "glorot", tanh_second),
+    "relu": Activation(relu, relu_prime, "he", straight_second),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_prime, "he", straight_second),
+    "elu": Activation(elu, elu_prime, "he", elu_second),
+    "softplus": Activation(softplus, softplus_prime, "he", softplus_second),
+    "silu": Activation(silu, silu_prime, "he", silu_second),
+    "gelu": Activation(gelu, gelu_prime, "he", gelu_second),
     "softmax": SOFTMAX,
 }

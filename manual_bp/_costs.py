@@ -24,12 +24,15 @@ class Collapsed:
         loss: (Z, Y) -> each example's loss, shape (m,).
         dZ: (Z, A, Y) -> its derivative with respect to Z, shape (n_L, m).
         dY: (Z, Y) -> its derivative with respect to Y, shape (n_L, m).
+        hessian: (Z, A, Y, V) -> for each example (column) the Hessian of its loss with respect to Z, times V; shape
+            (n_L, m). Needed by the curvature alone, which says so where it is missing.
     """
 
     output: Activation
     loss: Callable[[Array, Array], Array]
     dZ: Callable[[Array, Array, Array], Array]
     dY: Callable[[Array, Array], Array]
+    hessian: Callable[[Array, Array, Array, Array], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,15 @@ class Cost:
         dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it the cost can't be differentiated
             with respect to Y, and says so.
         collapsed: the same loss together with its matching output activation, in closed form.
+        hessian: (A, Y, V) -> for each example (column) the Hessian of its loss with respect to A, times V; shape
+            (n_L, m). Needed by the curvature alone, of costs without `collapsed`; it says so where it is missing.
     """
 
     loss: Callable[[Array, Array], Array]
     dA: Callable[[Array, Array], Array]
     dY: Callable[[Array, Array], Array] | None = None
     collapsed: Collapsed | None = None
+    hessian: Callable[[Array, Array, Array], Array] | None = None
 
     def __repr__(self) -> str:
         return getattr(self.loss, "__name__", repr(self.loss))
@@ -68,6 +74,10 @@ def squared_error_dY(A: Array, Y: Array) -> Array:
     return -2 * (A - Y)
 
 
+def squared_error_hessian(A: Array, Y: Array, V: Array) -> Array:
+    return 2 * V
+
+
 def absolute_error(A: Array, Y: Array) -> Array:
     """Sum over outputs of |a - y|, whose derivative is taken as 0 at a tie."""
     return jnp.sum(jnp.abs(A - Y), axis=0)
@@ -79,6 +89,10 @@ def absolute_error_dA(A: Array, Y: Array) -> Array:
 
 def absolute_error_dY(A: Array, Y: Array) -> Array:
     return -jnp.sign(A - Y)
+
+
+def absolute_error_hessian(A: Array, Y: Array, V: Array) -> Array:
+    return jnp.zeros_like(V)
 
 
 def binary_cross_entropy(A: Array, Y: Array) -> Array:
@@ -107,6 +121,11 @@ def sigmoid_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
 
 def sigmoid_cross_entropy_dY(Z: Array, Y: Array) -> Array:
     return -Z
+
+
+def sigmoid_cross_entropy_hessian(Z: Array, A: Array, Y: Array, V: Array) -> Array:
+    # diag(A (1-A)), with 1 - A = sigmoid(-Z)
+    return A * jax.nn.sigmoid(-Z) * V
 
 
 def categorical_cross_entropy(A: Array, Y: Array) -> Array:
@@ -141,6 +160,12 @@ def softmax_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
 
 def softmax_cross_entropy_dY(Z: Array, Y: Array) -> Array:
     return -jax.nn.log_softmax(Z, axis=0)
+
+
+def softmax_cross_entropy_hessian(Z: Array, A: Array, Y: Array, V: Array) -> Array:
+    # sum(Y) (diag(A) - A A^T)
+    total = _one_if_class(Y, A)[None, :] if is_index(Y) else jnp.sum(Y, axis=0, keepdims=True)
+    return total * A * (V - jnp.sum(A * V, axis=0, keepdims=True))
 
 
 def _ratio(Y: Array, A: Array) -> Array:
@@ -193,17 +218,29 @@ CROSS_ENTROPIES = {
         binary_cross_entropy,
         binary_cross_entropy_dA,
         binary_cross_entropy_dY,
-        Collapsed(SIGMOID, sigmoid_cross_entropy, sigmoid_cross_entropy_dZ, sigmoid_cross_entropy_dY),
+        Collapsed(
+            SIGMOID,
+            sigmoid_cross_entropy,
+            sigmoid_cross_entropy_dZ,
+            sigmoid_cross_entropy_dY,
+            sigmoid_cross_entropy_hessian,
+        ),
     ),
     SOFTMAX: Cost(
         categorical_cross_entropy,
         categorical_cross_entropy_dA,
         categorical_cross_entropy_dY,
-        Collapsed(SOFTMAX, softmax_cross_entropy, softmax_cross_entropy_dZ, softmax_cross_entropy_dY),
+        Collapsed(
+            SOFTMAX,
+            softmax_cross_entropy,
+            softmax_cross_entropy_dZ,
+            softmax_cross_entropy_dY,
+            softmax_cross_entropy_hessian,
+        ),
     ),
 }
 
 COSTS = {
-    "squared_error": Cost(squared_error, squared_error_dA, squared_error_dY),
-    "absolute_error": Cost(absolute_error, absolute_error_dA, absolute_error_dY),
+    "squared_error": Cost(squared_error, squared_error_dA, squared_error_dY, hessian=squared_error_hessian),
+    "absolute_error": Cost(absolute_error, absolute_error_dA, absolute_error_dY, hessian=absolute_error_hessian),
 }

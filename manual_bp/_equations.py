@@ -33,9 +33,9 @@ Present = Bool[Array, "1 m"] | Bool[Array, " m"] | Bool[Array, ""] | None
 
 def forward(network: Network, params: Params, X: Float[Array, "n0 m"]) -> tuple[list, list]:
     """A[0..L] and Z[0..L]; Z[0] is None."""
-    L, g = len(params), _by_layer(network.activations)
-    W, b = _weights_and_biases(params)
-    A, Z = [X], [_NONE]
+    L, g = len(params), by_layer(network.activations)
+    W, b = weights_and_biases(params)
+    A, Z = [X], [NONE]
     for l in range(1, L + 1):
         Z.append(weighted_input(W[l], A[l - 1]) + b[l])
         A.append(g[l].g(Z[l]))
@@ -45,7 +45,7 @@ def forward(network: Network, params: Params, X: Float[Array, "n0 m"]) -> tuple[
 def example_losses(network: Network, A: list, Z: list, Y: Targets) -> Float[Array, " m"]:
     """Each example's own loss, from Z[L] where the cost is collapsed with the output activation."""
     cost = network.cost
-    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    Z_L, A_L, Y = output_stage(A, Z, Y)
     return cost.collapsed.loss(Z_L, Y) if cost.collapsed else cost.loss(A_L, Y)
 
 
@@ -67,16 +67,25 @@ def backward(
     network: Network, params: Params, A: list, Z: list, Y: Targets, w: Weights = 1.0, present: Present = None
 ) -> tuple[list, list]:
     """dA[0..L] and dZ[0..L] times w, and 0 for examples that are not `present`; dZ[0] is None."""
-    L, g, cost = len(params), _by_layer(network.activations), network.cost
-    W, _ = _weights_and_biases(params)
-    dA, dZ = [_NONE] * (L + 1), [_NONE] * (L + 1)
-    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    g_L, cost = network.output, network.cost
+    Z_L, A_L, Y = output_stage(A, Z, Y)
     columns = one_hot(Y, A_L) if is_index(Y) else Y
-    dA[L] = select(cost.dA(A_L, columns) * w, present).astype(A[L].dtype)
+    dA_L = select(cost.dA(A_L, columns) * w, present).astype(A[-1].dtype)
     if cost.collapsed:
-        dZ[L] = select(cost.collapsed.dZ(Z_L, A_L, Y) * w, present).astype(Z[L].dtype)
+        dZ_L = select(cost.collapsed.dZ(Z_L, A_L, Y) * w, present).astype(Z[-1].dtype)
     else:
-        dZ[L] = select(activation_backward(g[L], dA[L], Z[L], A[L]), present)
+        dZ_L = select(activation_backward(g_L, dA_L, Z[-1], A[-1]), present)
+    dA, dZ = back_through_layers(network, params, A, Z, dZ_L, present)
+    return [*dA, dA_L], dZ
+
+
+def back_through_layers(
+    network: Network, params: Params, A: list, Z: list, dZ_L: Float[Array, "n m"], present: Present = None
+) -> tuple[list, list]:
+    """dA[0..L-1] and dZ[0..L] of whatever has the derivative dZ[L]; dZ[0] is None."""
+    L, g = len(params), by_layer(network.activations)
+    W, _ = weights_and_biases(params)
+    dA, dZ = [NONE] * L, [NONE] * L + [dZ_L]
     for l in range(L, 0, -1):
         dA[l - 1] = back_through_weights(W[l], dZ[l], A[l - 1])
         if l > 1:
@@ -86,7 +95,7 @@ def backward(
 
 def gradient_sums(params: Params, A: list, dZ: list) -> Params:
     """dW[l] = dZ[l] A[l-1]^T and db[l] = sum of the columns of dZ[l]: sums over examples, in float32 at least."""
-    W, _ = _weights_and_biases(params)
+    W, _ = weights_and_biases(params)
     return tuple(
         Layer(
             W=weight_gradient(dZ[l], A[l - 1], W[l]),
@@ -101,7 +110,7 @@ def target_derivative(
 ) -> Float[Array, "n m"]:
     """The derivative of each example's loss with respect to its targets, times w; 0 where the cost has none."""
     cost = network.cost
-    Z_L, A_L, Y = _output_stage(A, Z, Y)
+    Z_L, A_L, Y = output_stage(A, Z, Y)
     if cost.collapsed:
         return select(cost.collapsed.dY(Z_L, Y) * w, present)
     return select(cost.dY(A_L, Y) * w, present) if cost.dY else jnp.zeros_like(Y)
@@ -113,19 +122,19 @@ def select(d: Array, present: Present) -> Array:
 
 
 # What stands at index 0 where layers are counted from 1
-_NONE: Any = None
+NONE: Any = None
 
 
-def _by_layer(values: Sequence) -> list:
+def by_layer(values: Sequence) -> list:
     """Values of layers 1 to L at those indices."""
-    return [_NONE, *values]
+    return [NONE, *values]
 
 
-def _weights_and_biases(params: Params) -> tuple[list, list]:
-    return _by_layer([W for W, _ in params]), _by_layer([b for _, b in params])
+def weights_and_biases(params: Params) -> tuple[list, list]:
+    return by_layer([W for W, _ in params]), by_layer([b for _, b in params])
 
 
-def _output_stage(A: list, Z: list, Y: Targets) -> tuple[Array, Array, Array]:
+def output_stage(A: list, Z: list, Y: Targets) -> tuple[Array, Array, Array]:
     """Z[L], A[L] and a float Y in float32 at least: a loss rounded to bfloat16 says little."""
     dtype = accumulator(A[-1].dtype)
     return Z[-1].astype(dtype), A[-1].astype(dtype), Y if is_index(Y) else Y.astype(dtype)

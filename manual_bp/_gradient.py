@@ -40,7 +40,7 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
     """C = sum_i w_i loss_i, the weighted mean of the examples' losses.
 
     `jax.grad` of it runs the hand-written equations: argnums=1 for `params`, 2 for `X` (dA[0] * w), 3 for a float `Y`,
-    4 for `weights`. Reverse mode only: for a product with the Hessian take `jax.jvp` of `bp.grad(network)`.
+    4 for `weights`. Reverse mode only: a product with the Hessian is `bp.hessian_product`.
 
     Args:
         network: the description.

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from manual_bp._network import Layer, Network, Params
+from manual_bp._validate import is_network
 
 
 def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) -> Params:
@@ -20,8 +21,7 @@ def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) 
     Returns:
         A tuple of L layers, W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network is a {type(network).__name__}; expected a bp.Network")
+    is_network(network)
     keys = jax.random.split(key, len(network.activations))
     layers = zip(network.sizes[:-1], network.sizes[1:], network.activations, keys, strict=True)
     return tuple(

@@ -1,4 +1,4 @@
-"""The three matrix products of a layer, as the machine wants them.
+"""The matrix products of a layer, as the machine wants them.
 
 Each states the sharding of its result, because on a mesh with explicit axes a product that contracts a sharded axis
 is refused without it: Z[l] lies like the rows of W[l] and the columns of A[l-1], dA[l-1] like A[l-1], dW[l] like W[l].
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
+
+Axes = int | tuple[int, ...]
 
 
 def weighted_input(W: Float[Array, "n k"], A: Float[Array, "k m"]) -> Float[Array, "n m"]:
@@ -40,6 +42,16 @@ def weight_gradient(dZ: Float[Array, "n m"], A: Float[Array, "k m"], W: Float[Ar
     return _dot(dZ, 1, A, 1, _spec(W), accumulator(dZ.dtype))
 
 
+def inner_products(X: Float[Array, "n m"]) -> Float[Array, "m m"]:
+    """X^T X, its rows placed like the columns of X."""
+    return _dot(X, 0, X, 0, (_spec(X)[1], None))
+
+
+def outer_products(X: Float[Array, "k n m"], Y: Float[Array, "k j m"]) -> Float[Array, "n j"]:
+    """The sum of X Y^T over k, held on every device."""
+    return _dot(X, (0, 2), Y, (0, 2), (None, None))
+
+
 def accumulator(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     """The dtype in which sums over examples are held: float32 for a narrower one."""
     return jnp.dtype(dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
@@ -61,14 +73,22 @@ def as_cotangent(d: Array, primal: Array) -> Array:
     return d if placed.mesh.empty or _spec(d) == _spec(primal) else jax.sharding.reshard(d, placed)
 
 
-def _dot(a: Array, a_axis: int, b: Array, b_axis: int, spec: tuple, dtype: jnp.dtype | None = None) -> Array:
-    """The product that contracts one axis of each, its result placed as `spec` says."""
+def _dot(
+    a: Array,
+    a_axes: int | tuple[int, ...],
+    b: Array,
+    b_axes: int | tuple[int, ...],
+    spec: tuple,
+    dtype: jnp.dtype | None = None,
+) -> Array:
+    """The product that contracts these axes of each, its result placed as `spec` says."""
     meshes = [jax.typeof(x).sharding.mesh for x in (a, b)]
     mesh = meshes[1] if meshes[0].empty else meshes[0]
+    a_axes, b_axes = ((axes,) if isinstance(axes, int) else axes for axes in (a_axes, b_axes))
     return lax.dot_general(
         a,
         b,
-        (((a_axis,), (b_axis,)), ((), ())),
+        ((a_axes, b_axes), ((), ())),
         preferred_element_type=dtype,
         out_sharding=NamedSharding(mesh, PartitionSpec(*spec)),
     )

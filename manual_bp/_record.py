@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from manual_bp import _equations as equations
 from manual_bp import _validate as validate
@@ -23,8 +23,11 @@ class Record:
     Attributes:
         losses: each example's own loss, shape (m,).
         weights: w, the example weights over their sum, shape (1, m); 1/m each unless given.
+        total_weight: that sum, a scalar; m unless given.
         cost: C = sum_i w_i loss_i, a scalar.
-        params, network: what it was computed with.
+        Y, params, network: what it was computed with.
+        whole: False for a block of `bp.accumulate`, whose weights are those of all examples and whose cost is its
+            share of C.
     """
 
     A: list[Float[Array, "_ m"]]
@@ -33,9 +36,12 @@ class Record:
     dZ: list[Float[Array, "_ m"]]
     losses: Float[Array, " m"]
     weights: Float[Array, "1 m"]
+    total_weight: Float[Array, ""]
     cost: Float[Array, ""]
+    Y: Float[Array, "n m"] | Integer[Array, " m"]
     params: Params
     network: Network
+    whole: bool = dataclasses.field(default=True, metadata={"static": True})
 
 
 @jax.jit
@@ -51,21 +57,25 @@ def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights:
     Args, Raises: those of `bp.cost`.
     """
     params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+    return record_of(network, params, X, Y, *example_weights(weights, X))
+
+
+def example_weights(weights: Array | None, X: Array) -> tuple[Array, Array]:
+    """w, of shape (1, m), and the sum it was divided by, from validated weights."""
+    m, dtype = X.shape[1], accumulator(X.dtype)
+    given = jnp.ones((1, m), dtype) if weights is None else weights
+    return given * equations.normalizer(weights, m), jnp.asarray(m, dtype) if weights is None else jnp.sum(weights)
+
+
+def record_of(
+    network: Network, params: Params, X: Array, Y: Array, w: Array, total_weight: Array, whole: bool = True
+) -> Record:
+    """The record of validated arguments, under weights that are normalised already."""
     A, Z = equations.forward(network, params, X)
     losses = equations.example_losses(network, A, Z, Y)
     dA, dZ = equations.backward(network, params, A, Z, Y)
-    w = jnp.ones_like(losses)[None, :] if weights is None else weights
-    return Record(
-        A=A,
-        Z=Z,
-        dA=dA,
-        dZ=dZ,
-        losses=losses,
-        weights=w * equations.normalizer(weights, X.shape[1]),
-        cost=equations.mean_loss(losses, weights).astype(X.dtype),
-        params=params,
-        network=network,
-    )
+    cost = jnp.sum(equations.select(losses[None, :] * w, w != 0)).astype(X.dtype)
+    return Record(A, Z, dA, dZ, losses, w, total_weight, cost, Y, params, network, whole)
 
 
 @jax.jit
@@ -75,8 +85,36 @@ def gradients(record: Record) -> Params:
     Returns:
         A tuple of L layers, dW[l] and db[l] in the shapes and dtype of W[l] and b[l].
     """
-    w, present, dtype = record.weights, record.weights != 0, accumulator(record.cost.dtype)
-    A = [equations.select(A, present).astype(dtype) for A in record.A]
-    dZ = [None, *(equations.select(dZ.astype(dtype) * w, present) for dZ in record.dZ[1:])]
-    sums = equations.gradient_sums(record.params, A, dZ)
-    return jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, record.params)
+    check_record(record)
+    return sum_over_examples(record, record.A, record.dZ)
+
+
+def check_record(record: Record) -> None:
+    """Refuses what is no record."""
+    if not isinstance(record, Record):
+        raise TypeError(f"record is a {type(record).__name__}; expected a bp.Record, as bp.backpropagate gives")
+
+
+def sum_over_examples(record: Record, A: list, dZ: list, w: Array | list | float | None = None) -> Params:
+    """(dZ[l] * w) A[l-1]^T and the sum of dZ[l] * w, shaped, typed and placed like the parameters.
+
+    A sum over examples that is linear in `dZ`, such as a gradient. An absent example adds nothing, NaN included.
+
+    Args:
+        record: whose examples they are.
+        A, dZ: what stands for them in the sum, columns of any kind. Lists l..L instead of 0..L give the sums of the
+            layers above l alone.
+        w: instead of the record's weights: a row, a list 0..L of rows, one for each layer, or 1 where dZ has them in
+            it already.
+    """
+    present, dtype = record.weights != 0, accumulator(record.cost.dtype)
+    w = record.weights if w is None else w
+    rows = w if isinstance(w, list) else [w] * len(dZ)
+    A = [equations.select(A, present).astype(dtype) for A in A]
+    dZ = [
+        equations.NONE,
+        *(equations.select(dZ.astype(dtype) * w, present) for dZ, w in zip(dZ[1:], rows[1:], strict=True)),
+    ]
+    params = record.params[-(len(A) - 1) :]
+    sums = equations.gradient_sums(params, A, dZ)
+    return jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, params)

@@ -31,12 +31,16 @@ def arguments(
 
 def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
     """The same for a forward pass alone."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
+    is_network(network)
     dtype = _params(network, params)
     _inputs(network, X)
     _functions(network, X.shape[1], dtype)
     return params, X.astype(dtype)
+
+
+def is_network(network: Network) -> None:
+    if not isinstance(network, Network):
+        raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
 
 
 def _params(network: Network, params: Params) -> jnp.dtype:
@@ -122,6 +126,33 @@ def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
     if pair := network.cost.collapsed:
         _returns(f"cost {network.cost}: collapsed.loss(Z, Y)", pair.loss, (A, A), (m,), A.dtype)
         _returns(f"cost {network.cost}: collapsed.dZ(Z, A, Y)", pair.dZ, (A, A, A), A.shape, A.dtype)
+
+
+def loss_hessian(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
+    """The Hessian of the loss, where curvature starts: of the collapsed form where there is one."""
+    cost, A = network.cost, jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
+    if cost.collapsed:
+        of, name, hessian, args = "bp.Collapsed", "collapsed.hessian(Z, A, Y, V)", cost.collapsed.hessian, (A, A, A, A)
+    else:
+        of, name, hessian, args = "bp.Cost", "hessian(A, Y, V)", cost.hessian, (A, A, A)
+    if hessian is None:
+        raise TypeError(f"the curvature was asked for, and cost {cost} has no hessian; pass one to {of}")
+    _returns(f"cost {cost}: {name}", hessian, args, A.shape, A.dtype)
+    return hessian
+
+
+def second_derivatives(network: Network, m: int, dtype: jnp.dtype) -> None:
+    """The activations have the g'' that a Hessian needs; all but the softmax, whose second derivative is built in."""
+    for l, g in enumerate(network.activations, start=1):
+        # an output that is collapsed with the cost is differentiated together with it
+        if g.g_prime is None or (l == len(network.activations) and network.cost.collapsed):
+            continue
+        if g.g_second is None:
+            raise TypeError(
+                f"the Hessian was asked for, and activation {g} of layer {l} has no g_second; pass one to bp.Activation"
+            )
+        Z = jax.ShapeDtypeStruct((network.sizes[l], m), dtype)
+        _returns(f"activation {g} of layer {l}: g_second(Z, A)", g.g_second, (Z, Z), Z.shape, dtype)
 
 
 def _returns(what: str, function: Callable, args: tuple, shape: tuple[int, ...], dtype: jnp.dtype) -> None:

@@ -1,12 +1,13 @@
 """`python -m reference`: manual_bp against autodiff over the grid, a line for each case.
 
+`python -m reference quantities`: the same for what is more than the gradient.
 `python -m reference published`: the gradient checker on published sets of equations as they are printed.
 """
 
 import argparse
 import sys
 
-from reference.commands import cross_check, published
+from reference.commands import cross_check, published, quantities
 from reference.grid import PROBLEMS
 
 
@@ -17,7 +18,13 @@ def main(argv: list[str] | None = None) -> int:
         "An error is that of the worst leaf (cost, dW, db, dX, every dA and dZ), relative, in norm.",
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
-    commands = parser.add_subparsers(dest="command", metavar="[published]")
+    commands = parser.add_subparsers(dest="command", metavar="[quantities | published]")
+    commands.add_parser(
+        "quantities",
+        help="instead, what is more than the gradient: per-example norms, clipping, moments, curvature",
+        description="Check per-example quantities, moments and curvature against vmap(grad), jvp of grad and "
+        "Jacobians written out, in float64.",
+    )
     commands.add_parser(
         "published",
         help="instead, let the gradient checker find the misprints in published equations",
@@ -32,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     problems = [p for p in PROBLEMS if args.only in p.name]
     if not problems:
         parser.error("no case has that in its name; without --only all are listed")
-    return 1 if cross_check.run(problems) else 0
+    return 1 if (quantities if args.command == "quantities" else cross_check).run(problems) else 0
 
 
 if __name__ == "__main__":

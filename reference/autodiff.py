@@ -45,7 +45,7 @@ class Model(NamedTuple):
 
 def cost(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
     """The weighted mean of the examples' losses; X is (n_0, m), Y (n_L, m) or class indices (m,)."""
-    return _mean(_losses(model, forward(model, params, X)[1][-1], Y), weights)
+    return _mean(losses(model, forward(model, params, X)[1][-1], Y), weights)
 
 
 def cost_of_rows(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
@@ -59,7 +59,7 @@ def cost_of_rows(model: Model, params: Params, X: Array, Y: Array, weights: Arra
         integer = jnp.issubdtype(Y.dtype, jnp.integer)
         loss = optax.losses.softmax_cross_entropy_with_integer_labels if integer else optax.losses.softmax_cross_entropy
         return _mean(loss(Z, Y), weights)
-    return _mean(_losses(model, Z.T, Y.T), weights)
+    return _mean(losses(model, Z.T, Y.T), weights)
 
 
 def intermediates(model: Model, params: Params, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
@@ -73,11 +73,11 @@ def intermediates(model: Model, params: Params, X: Array, Y: Array) -> tuple[lis
     zeros = [jnp.zeros((n, m), X.dtype) for n in model.sizes]
 
     def total(zeros_A: list[Array], zeros_Z: list[Array]) -> Array:
-        return jnp.sum(_losses(model, forward(model, params, X, zeros_A, zeros_Z)[1][-1], Y))
+        return jnp.sum(losses(model, forward(model, params, X, zeros_A, zeros_Z)[1][-1], Y))
 
     dA, dZ = jax.grad(total, argnums=(0, 1))(zeros, zeros[1:])
     A = forward(model, params, X)[0][-1]
-    dA[-1] = jax.grad(lambda A: jnp.sum(_losses_of_output(model, A, Y)))(A)
+    dA[-1] = jax.grad(lambda A: jnp.sum(losses_of_output(model, A, Y)))(A)
     return dA, dZ
 
 
@@ -96,10 +96,10 @@ def forward(
     return A, Z
 
 
-def _losses(model: Model, Z: Array, Y: Array) -> Array:
+def losses(model: Model, Z: Array, Y: Array) -> Array:
     """Each example's loss from Z[L], cross-entropies as functions of the logits."""
     if model.cost != "cross_entropy":
-        return _losses_of_output(model, ACTIVATIONS[model.output](Z), Y)
+        return losses_of_output(model, ACTIVATIONS[model.output](Z), Y)
     if model.output == "sigmoid":
         return jnp.sum(optax.losses.sigmoid_binary_cross_entropy(Z, Y), axis=0)
     if jnp.issubdtype(Y.dtype, jnp.integer):
@@ -107,7 +107,7 @@ def _losses(model: Model, Z: Array, Y: Array) -> Array:
     return optax.losses.softmax_cross_entropy(Z, Y, axis=0)
 
 
-def _losses_of_output(model: Model, A: Array, Y: Array) -> Array:
+def losses_of_output(model: Model, A: Array, Y: Array) -> Array:
     """Each example's loss from A[L]."""
     if model.cost == "squared_error":
         return jnp.sum(optax.losses.squared_error(A, Y), axis=0)

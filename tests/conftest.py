@@ -1,4 +1,5 @@
 import os
+import sys
 
 import jax
 import pytest
@@ -15,4 +16,21 @@ jax.config.update("jax_default_matmul_precision", "highest")
 @pytest.fixture(autouse=True)
 def x64():
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def import_path(tmp_path, monkeypatch):
+    """A folder to import from; what is imported during the test is forgotten after it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def unjitted():
+    """What an operation compiles to is then shared between copies of the package."""
+    with jax.disable_jit():
         yield

@@ -16,6 +16,11 @@ def prime(activation, Z, A):
     return activation.g_prime(Z, A)
 
 
+def second(activation, Z, A):
+    assert activation.g_second is not None
+    return activation.g_second(Z, A)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_forward_and_derivative(name):
     g, oracle = ACTIVATIONS[name], autodiff.ACTIVATIONS[name]
@@ -24,6 +29,15 @@ def test_forward_and_derivative(name):
     np.testing.assert_allclose(A, expected, rtol=1e-13, atol=1e-300)
     np.testing.assert_allclose(jax.jit(prime, static_argnums=0)(g, Z, A), slope, rtol=1e-13, atol=1e-15)
     np.testing.assert_array_equal(np.isfinite(A), True)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_second_derivative(name):
+    g, oracle = ACTIVATIONS[name], autodiff.ACTIVATIONS[name]
+    expected = jax.jit(jax.vmap(jax.vmap(jax.grad(jax.grad(oracle)))))(Z)
+    np.testing.assert_allclose(jax.jit(lambda Z: second(g, Z, g.g(Z)))(Z), expected, rtol=1e-12, atol=1e-13)
+    if name == "elu":
+        assert second(g, jnp.zeros((1, 1)), jnp.zeros((1, 1))).item() == 1
 
 
 @pytest.mark.parametrize(
@@ -68,5 +82,5 @@ def test_nan_stays_nan(name):
 def test_dtype_is_kept(name, dtype):
     g, Z = ACTIVATIONS[name], jax.ShapeDtypeStruct((2, 3), dtype)
     with jax.numpy_dtype_promotion("strict"):
-        A, slope = jax.eval_shape(lambda Z: (g.g(Z), prime(g, Z, g.g(Z))), Z)
-    assert A.dtype == slope.dtype == dtype
+        found = jax.eval_shape(lambda Z: (g.g(Z), prime(g, Z, g.g(Z)), second(g, Z, g.g(Z))), Z)
+    assert {x.dtype for x in found} == {jnp.dtype(dtype)}

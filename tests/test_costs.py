@@ -1,6 +1,8 @@
 """Losses and their derivatives, one example at a time and at the edges."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from problems import by_autodiff, random_network
 
 import manual_bp as bp
-from manual_bp._activations import SIGMOID
+from manual_bp._activations import SIGMOID, SOFTMAX
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
 from reference.autodiff import Model
 
@@ -60,6 +62,31 @@ def test_collapsed_form_is_the_same_loss(cost, n):
     np.testing.assert_allclose(dZ, expected[0], rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(dY, expected[1], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(dZ, A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("name", list(COST_OF))
+def test_hessian_belongs_to_the_loss(name, n):
+    """Of every column, applied to a vector: of the collapsed form where there is one."""
+    cost: Any = COST_OF[name]
+    A, Y = map(jnp.asarray, outputs_and_targets(name, n))
+    V = jax.random.normal(jax.random.key(7), A.shape)
+    if cost.collapsed:
+        Z, loss = 3 * V[::-1], cost.collapsed.loss
+        found = cost.collapsed.hessian(Z, cost.collapsed.output.g(Z), Y, V)
+    else:
+        Z, loss, found = A, cost.loss, cost.hessian(A, Y, V)
+    _, expected = jax.jvp(jax.grad(lambda Z: jnp.sum(loss(Z, Y))), (Z,), (V,))
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+
+
+def test_hessian_of_class_indices():
+    pair: Any = CROSS_ENTROPIES[SOFTMAX].collapsed
+    Z, V = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    Y = jnp.array([0, 2, 1, 3])
+    found, columns = (pair.hessian(Z, pair.output.g(Z), y, V) for y in (Y, jnp.eye(4)[:3, Y]))
+    np.testing.assert_allclose(found[:, :3], columns[:, :3], rtol=1e-14)
+    assert jnp.isnan(found[:, 3]).all()  # of an index that is no class
 
 
 def test_by_hand():
@@ -120,6 +147,7 @@ def test_class_index_out_of_range_is_nan(Y):
 def test_class_indices_are_one_hot_columns():
     network, params, X = random_network(Model((4, 3)), 6)
     Y = jnp.array([0, 2, 1, 1, 0, 2])
-    by_index, by_column = (bp.backpropagate(network, params, X, y) for y in (Y, jax.nn.one_hot(Y, 3, axis=0)))
+    records = (bp.backpropagate(network, params, X, y) for y in (Y, jax.nn.one_hot(Y, 3, axis=0)))
+    by_index, by_column = (dataclasses.replace(record, Y=None) for record in records)
     for a, b in zip(jax.tree.leaves(by_index), jax.tree.leaves(by_column), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-15)

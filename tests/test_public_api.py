@@ -15,9 +15,12 @@ import manual_bp as bp
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
-    "Activation", "Collapsed", "Cost", "Layer", "Network", "Record",
-    "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker", "cost", "forward",
-    "grad", "gradients", "init", "predict", "value_and_grad",
+    "Activation", "Collapsed", "Cost", "KroneckerFactors", "Layer", "Network", "Record", "accumulate",
+    "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker",
+    "clipped_gradients", "cost", "forward", "gauss_newton_diagonal", "gauss_newton_product", "grad",
+    "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "noise_scale", "output_gradient",
+    "per_example_gradients", "per_example_layer_norms", "per_example_norms", "predict", "privacy",
+    "private_value_and_grad", "scale_by_kfac", "second_moment", "signal_to_noise", "value_and_grad", "variance",
 ]  # fmt: skip
 
 

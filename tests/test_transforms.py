@@ -153,6 +153,30 @@ class TestMesh:
         found = bp.value_and_grad(NETWORK)(data[0], *placed[1:])
         assert largest_error(found, bp.value_and_grad(NETWORK)(*data)) <= FLOAT64
 
+    def test_quantities_of_sharded_examples(self, data, axis_type):
+        @jax.jit
+        def quantities(params, X, Y, weights):
+            record = bp.backpropagate(NETWORK, params, X, Y, weights)
+            private = bp.private_value_and_grad(NETWORK, 0.5, 0.0, 8)(params, X, Y, X_KEY, weights != 0)
+            return {
+                "norms": bp.per_example_norms(record),
+                "gradients": bp.per_example_gradients(record),
+                "Gram": bp.gram_matrix(record),
+                "clipped": bp.clipped_gradients(record, 0.5),
+                "clipped by layer": bp.clipped_gradients(record, [0.5] * 3),
+                "variance": bp.variance(record),
+                "noise scale": bp.noise_scale(record),
+                "output": bp.output_gradient(record, 1),
+                "diagonal": bp.gauss_newton_diagonal(record),
+                "K-FAC": bp.kfac_factors(record),
+                "Hessian": bp.hessian_product(record, params),
+                "Gauss-Newton": bp.gauss_newton_product(record, params),
+                "private": tuple(private),
+            }
+
+        _, placed = self.place(data, axis_type)
+        assert largest_error(quantities(*placed), quantities(*data)) <= 1e-11
+
     def test_shard_map(self, data, axis_type):
         """Parameters replicated, examples sharded: what `jax.grad` of the same sum gives, with check_vma on."""
         mesh, placed = self.place(data, axis_type)

@@ -1,0 +1,1 @@
+"""Second derivatives of the cost and their Gauss-Newton part: products with vectors, diagonals, Kronecker factors."""

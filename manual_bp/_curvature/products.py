@@ -1,0 +1,74 @@
+"""Products of the cost's Hessian, and of its Gauss-Newton part, with vectors shaped like the parameters."""
+
+import jax
+
+from manual_bp import _equations as equations
+from manual_bp import _validate as validate
+from manual_bp._activations import activation_backward
+from manual_bp._curvature.loss_hessian import loss_hessian
+from manual_bp._curvature.r_operator import r_backward, r_forward
+from manual_bp._curvature.vectors import for_each_vector
+from manual_bp._network import Params
+from manual_bp._record import Record, sum_over_examples
+
+
+@jax.jit
+def hessian_product(record: Record, V: Params) -> Params:
+    """H V, with H the Hessian of the record's cost with respect to the parameters, by the R-operator.
+
+    RdW[l] = (RdZ[l] * w) A[l-1]^T + (dZ[l] * w) RA[l-1]^T and Rdb[l] = sum over examples of RdZ[l] * w; RA and RdZ are
+    the derivatives of A and dZ as the parameters move along V. Forward values and derivatives are those of the record,
+    however many vectors there are. Pearlmutter, Fast exact multiplication by the Hessian (1994).
+
+    Args:
+        record: of `bp.backpropagate`.
+        V: a tuple of L `bp.Layer`, shaped like the parameters; or several vectors stacked, each array with one more
+            axis in front, of the same length in all.
+
+    Returns:
+        As V.
+
+    Raises:
+        TypeError, ValueError: V is not like the parameters, saying where; an activation without `g_second`, or a cost
+            without `hessian`.
+    """
+    return for_each_vector(_hessian_product, record, V)
+
+
+@jax.jit
+def gauss_newton_product(record: Record, V: Params) -> Params:
+    """G V, with G = sum_i w_i J_i^T H_i J_i, the Gauss-Newton part of the cost's Hessian.
+
+    J_i is the Jacobian of example i's output with respect to the parameters, and H_i the Hessian of its loss with
+    respect to that output: Z[L] where cost and output activation are a matched cross-entropy, A[L] otherwise. The
+    forward line of the R-operator gives J V, and the backward pass from H J V the rest, without terms in g''. G is
+    positive semidefinite for the library's costs. Schraudolph, Fast curvature matrix-vector products for second-order
+    gradient descent (2002); Martens, New insights and perspectives on the natural gradient method (2020),
+    arXiv:1412.1193.
+
+    Args, Returns, Raises: those of `bp.hessian_product`; g'' is not needed.
+    """
+    return for_each_vector(_gauss_newton_product, record, V)
+
+
+def _hessian_product(record: Record, V: Params) -> Params:
+    validate.second_derivatives(record.network, len(record.losses), record.cost.dtype)
+    RA, RZ = r_forward(record, V)
+    dZ, RdZ = r_backward(record, V, RA, RZ)
+    first, *rest = sum_over_examples(record, record.A, RdZ, 1.0)
+    if not rest:
+        return (first,)
+    # dZ[1] RA[0]^T is left out: RA[0] is 0
+    of_RA = sum_over_examples(record, RA[1:], dZ[1:], 1.0)
+    return (first, *(d._replace(W=d.W + other.W) for d, other in zip(rest, of_RA, strict=True)))
+
+
+def _gauss_newton_product(record: Record, V: Params) -> Params:
+    network, A, Z, w = record.network, record.A, record.Z, record.weights.astype(record.cost.dtype)
+    RA, RZ = r_forward(record, V)
+    if network.cost.collapsed:
+        dZ_L = loss_hessian(record)(RZ[-1]) * w
+    else:
+        dZ_L = activation_backward(network.output, loss_hessian(record)(RA[-1]) * w, Z[-1], A[-1])
+    _, dZ = equations.back_through_layers(network, record.params, A, Z, dZ_L)
+    return sum_over_examples(record, A, dZ, 1.0)

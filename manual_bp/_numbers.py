@@ -1,0 +1,63 @@
+"""Checks of numbers that options are: their values where they are known, not where JAX traces them."""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+
+def positive(name: str, value: Any) -> Any:
+    """A finite number above 0."""
+    if _known(name, value) and not 0 < float(value) < math.inf:
+        raise ValueError(f"{name} is {_shown(value)}; expected a finite number above 0")
+    return value
+
+
+def non_negative(name: str, value: Any) -> Any:
+    """A finite number, 0 or above."""
+    if _known(name, value) and not 0 <= float(value) < math.inf:
+        raise ValueError(f"{name} is {_shown(value)}; expected a finite number, 0 or above")
+    return value
+
+
+def probability(name: str, value: Any) -> Any:
+    """A number above 0, and 1 at most."""
+    if _known(name, value) and not 0 < float(value) <= 1:
+        raise ValueError(f"{name} is {_shown(value)}; expected a number above 0 and at most 1")
+    return value
+
+
+def count(name: str, value: Any) -> int:
+    """An integer, 1 or more."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected an integer, 1 or more") from None
+    if n < 1:
+        raise ValueError(f"{name} is {n}; expected 1 or more")
+    return n
+
+
+def max_norm(value: Any, L: int) -> Any:
+    """C, or a tuple of C[1] to C[L]."""
+    if not (isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1):
+        return positive("max_norm", value)
+    if len(value) != L:
+        raise ValueError(f"max_norm has {len(value)} numbers; expected one, or {L}, one for each layer")
+    return tuple(positive(f"max_norm of layer {l}", C) for l, C in enumerate(value, start=1))
+
+
+def _known(name: str, value: Any) -> bool:
+    if isinstance(value, Tracer) and value.ndim == 0:
+        return False
+    if isinstance(value, bool | str) or np.ndim(value) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {_shown(value)}; expected a number")
+    return True
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "shape") and np.ndim(value):
+        return f"an array of shape {value.shape}"
+    return repr(value) if isinstance(value, str) else str(value)

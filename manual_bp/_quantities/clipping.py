@@ -1,0 +1,64 @@
+"""Gradients clipped example by example, in the same pass that computes them.
+
+A gradient that is a sum of c_i g_i comes from dZ with column i times c_i: after the norms, which need no gradient
+written out, clipping costs one product for each layer. Bu et al., Differentially private optimization on large model
+at small cost (2023), arXiv:2210.00038; Lee and Kifer, Scaling up differentially private deep learning with fast
+per-example gradient clipping (2021), arXiv:2009.03106.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from manual_bp import _numbers as numbers
+from manual_bp._network import Params
+from manual_bp._quantities.per_example import per_example_layer_norms, per_example_norms
+from manual_bp._quantities.reduction import Reduction, reduce
+from manual_bp._record import Record, check_record, sum_over_examples
+
+Bound = float | Float[Array, ""]
+
+
+def clipped_gradients(record: Record, max_norm: Bound | Sequence[Bound], reduction: Reduction = "mean") -> Params:
+    """The mean of the examples' gradients after each is scaled down to norm C: sum_i w_i min(1, C/|g_i|) g_i.
+
+    g_i is the gradient of example i's own loss, whatever its weight. An example of weight zero adds nothing, NaN
+    included; the NaN of another makes the mean NaN.
+
+    Args:
+        record: of `bp.backpropagate`.
+        max_norm: C, above 0; or C[1], ..., C[L], one for each layer, whose parameters are then clipped apart: a
+            gradient's norm is at most (sum_l C[l]^2)^(1/2).
+        reduction: "mean" over the examples under their weights, or "sum": that times `record.total_weight`.
+
+    Returns:
+        A tuple of L layers like the parameters.
+
+    Raises:
+        ValueError: a max_norm that is not above 0 (where it is a number, not traced), another number of them than
+            layers, or an unknown reduction.
+    """
+    check_record(record)
+    max_norm = numbers.max_norm(max_norm, len(record.params))
+    return reduce(record, _clipped_mean(record, max_norm), reduction)
+
+
+@jax.jit
+def _clipped_mean(record: Record, max_norm: Bound | tuple[Bound, ...]) -> Params:
+    w = [record.weights * clip for clip in clip_factors(record, max_norm)]
+    return sum_over_examples(record, record.A, record.dZ, w)
+
+
+def clip_factors(record: Record, max_norm: Bound | tuple[Bound, ...]) -> list[Float[Array, " m"]]:
+    """min(1, C/|g_i|), a row for each of the layers 0 to L; the same for all where there is one C."""
+    if isinstance(max_norm, tuple):
+        norms = per_example_layer_norms(record).T
+        return [jnp.ones(()), *(_clip(norms[i], C) for i, C in enumerate(max_norm))]
+    return [_clip(per_example_norms(record), max_norm)] * (len(record.params) + 1)
+
+
+def _clip(norms: Float[Array, " m"], C: Bound) -> Float[Array, " m"]:
+    # min(1, C/|g|), without dividing by a norm of 0
+    return C / jnp.maximum(norms, C)

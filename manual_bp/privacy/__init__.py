@@ -1,0 +1,13 @@
+"""Training with differential privacy: the private gradient, the batches its guarantee is about, and the accounting.
+
+A step draws every example into the batch with the same probability, independently (`poisson_sample`), takes the sum of
+the clipped gradients with noise (`bp.private_value_and_grad`), and what all steps together give away is `epsilon`, at
+delta. Abadi et al., Deep learning with differential privacy (2016), arXiv:1607.00133.
+"""
+
+from manual_bp.privacy._accounting import epsilon as epsilon
+from manual_bp.privacy._accounting import noise_multiplier as noise_multiplier
+from manual_bp.privacy._poisson import Batch as Batch
+from manual_bp.privacy._poisson import poisson_sample as poisson_sample
+from manual_bp.privacy._private_gradient import PrivateGradient as PrivateGradient
+from manual_bp.privacy._private_gradient import private_value_and_grad as private_value_and_grad

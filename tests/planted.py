@@ -1,0 +1,25 @@
+"""Copies of the package with one line made wrong, for the tests that say that a mistake is noticed."""
+
+import importlib
+import re
+from pathlib import Path
+
+import manual_bp
+
+SOURCE = Path(manual_bp.__file__).parent
+
+
+def copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: str = ""):
+    """The package under another name, one line of a module replaced; the checker, not under test, stays as it is."""
+    (tmp_path / name).mkdir()
+    for file in SOURCE.rglob("*.py"):
+        path = file.relative_to(SOURCE)
+        if path.parts[0] in ("checker", "examples"):
+            continue
+        text = file.read_text()
+        if path.with_suffix("").as_posix() == module:
+            assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {module}.py"
+            text = text.replace(right, wrong)
+        (tmp_path / name / path).parent.mkdir(exist_ok=True)
+        (tmp_path / name / path).write_text(re.sub(r"from manual_bp(?!.*checker)", f"from {name}", text))
+    return importlib.import_module(name)

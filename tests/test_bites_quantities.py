@@ -1,0 +1,180 @@
+"""Planted mistakes in what is more than the gradient: per-example quantities, moments, curvature, the private gradient.
+
+As in test_bites.py: (module, the line as it is, the line made wrong).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from planted import copy
+
+from reference import curvature, per_example
+from reference.autodiff import Model
+from reference.compare import largest_error
+from reference.grid import Problem, draw
+
+pytestmark = pytest.mark.usefixtures("unjitted")
+
+MISTAKES = {
+    "b forgotten in the norms": ("_quantities/per_example", "jnp.sqrt(_squared_norms(A) + 1)", "jnp.sqrt(_squared_norms(A))"),
+    "squares for norms": ("_quantities/per_example", "* jnp.sqrt(_squared_norms(dZ))", "* _squared_norms(dZ)"),
+    "norms added, not their squares": ("_quantities/per_example", "jnp.linalg.norm(per_example_layer_norms(record), axis=1)", "jnp.sum(per_example_layer_norms(record), axis=1)"),
+    "A of the same layer": ("_quantities/per_example", "for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)\n        ],", "for A, dZ in zip(record.A[1:], record.dZ[1:], strict=True)\n        ],"),
+    "b forgotten in the Gram matrix": ("_quantities/per_example", "(inner_products(A) + 1)", "inner_products(A)"),
+    "layers' inner products multiplied": ("_quantities/per_example", "(inner_products(A) + 1) * inner_products(dZ)", "(inner_products(A) + 1) + inner_products(dZ)"),
+    "outer product transposed": ("_quantities/per_example", '"im,jm->mij", dZ, A', '"im,jm->mji", dZ, A'),
+    "raised to the bound": ("_quantities/clipping", "return C / jnp.maximum(norms, C)", "return C / norms"),
+    "clipped by the square": ("_quantities/clipping", "return C / jnp.maximum(norms, C)", "return C / jnp.maximum(norms**2, C)"),
+    "weights forgotten in clipping": ("_quantities/clipping", "record.weights * clip", "jnp.ones_like(record.weights) / len(record.losses) * clip"),
+    "norms of weighted gradients": ("_quantities/clipping", "[_clip(per_example_norms(record), max_norm)]", "[_clip(record.weights[0] * per_example_norms(record), max_norm)]"),
+    "bound of another layer": ("_quantities/clipping", "_clip(norms[i], C)", "_clip(norms[i - 1], C)"),
+    "A not squared": ("_quantities/moments", "[jnp.square(A) for A in record.A]", "[A for A in record.A]"),
+    "dZ not squared": ("_quantities/moments", "[None, *(jnp.square(dZ) for", "[None, *(dZ for"),
+    "second moment for variance": ("_quantities/moments", "jnp.maximum(square - g**2, 0)", "square"),
+    "sample variance": ("_quantities/moments", "jnp.maximum(square - g**2, 0)", "jnp.maximum(square - g**2, 0) / (1 - jnp.sum(record.weights**2))"),
+    "signal not squared": ("_quantities/moments", "g**2 / v)", "g / v)"),
+    "biased noise scale": ("_quantities/moments", "/ (1 - jnp.sum(w**2))", "/ 1"),
+    "noise in the signal": ("_quantities/moments", "return trace / (mean_square - trace)", "return trace / square_mean"),
+    "sum by the number of examples": ("_quantities/reduction", "x * record.total_weight.astype(x.dtype)", "x * len(record.losses)"),
+    "total weight after normalizing": ("_record", "else jnp.sum(weights)", "else jnp.ones(())"),
+    "another output": ("_quantities/output_gradient", "jax.nn.one_hot(k, ", "jax.nn.one_hot(k - 1, "),
+    "softmax left out of the output's gradient": ("_quantities/output_gradient", "dZ_L = e_k if before_activation else", "dZ_L = e_k if True else"),
+    "softmax kept in the logit's gradient": ("_quantities/output_gradient", "dZ_L = e_k if before_activation else", "dZ_L = e_k if False else"),
+    "blocks of their own weights": ("_quantities/accumulate", "block(w), total_weight,", "block(w) / jnp.sum(block(w)), total_weight,"),
+    "last block twice": ("_quantities/accumulate", "of_block(i * block_size, block_size)", "of_block((i + 1) * block_size, block_size)"),
+    "joined in the wrong order": ("_quantities/accumulate", "jnp.concatenate([joined.reshape(shape), last], axis)", "jnp.concatenate([last, joined.reshape(shape)], axis)"),
+    "loss's Hessian of A - Y": ("_costs", "return total * A * (V - jnp.sum(A * V, axis=0, keepdims=True))", "return total * A * V"),
+    "sigmoid's Hessian without 1 - A": ("_costs", "return A * jax.nn.sigmoid(-Z) * V", "return A * V"),
+    "1 for 2": ("_costs", "    return 2 * V", "    return V"),
+    "g'' of tanh": ("_activations", "return -2 * A * (1 - A) * (1 + A)", "return -A * (1 - A) * (1 + A)"),
+    "g'' of gelu": ("_activations", "u_second - 2 * t * u_prime**2", "u_second - t * u_prime**2"),
+    "R{W A} without W R{A}": ("_curvature/r_operator", "RZ[l] += weighted_input(W[l], RA[l - 1])", "pass"),
+    "R{b} forgotten": ("_curvature/r_operator", "weighted_input(RW[l], A[l - 1]) + Rb[l]", "weighted_input(RW[l], A[l - 1])"),
+    "g' missing in RA": ("_curvature/r_operator", "RA.append(activation_backward(g[l], RZ[l], Z[l], A[l]))", "RA.append(RZ[l])"),
+    "RW^T dZ forgotten": ("_curvature/r_operator", " + back_through_weights(RW[l], dZ[l], A[l - 1])", ""),
+    "g'' term forgotten": ("_curvature/r_operator", "return RdZ if g.g_second is straight_second else RdZ +", "return RdZ if True else RdZ +"),
+    "RZ for RA in the softmax": ("_curvature/r_operator", "return RA * (dA - s) + A * (RdA - Rs)", "return RZ * (dA - s) + A * (RdA - Rs)"),
+    "one term of Rs": ("_curvature/r_operator", "RA * dA + A * RdA", "A * RdA"),
+    "dZ RA^T forgotten": ("_curvature/products", "d._replace(W=d.W + other.W)", "d"),
+    "dZ RA^T of another layer": ("_curvature/products", "zip(rest, of_RA, strict=True)", "zip(rest, of_RA[::-1], strict=False)"),
+    "weights twice": ("_curvature/products", "sum_over_examples(record, A, dZ, 1.0)", "sum_over_examples(record, A, dZ)"),
+    "outputs not mixed": ("_curvature/output_jacobian", "over_units(b) for b in B[1:]", "b for b in B[1:]"),
+    "A not squared in the diagonal": ("_curvature/gauss_newton_diagonal", "[jnp.square(A) for A in record.A]", "record.A"),
+    "K-FAC without the bias": ("_curvature/kfac", "jnp.ones_like(A[:1])", "jnp.zeros_like(A[:1])"),
+    "K-FAC unweighted": ("_curvature/kfac", "outer_products(X * w, Y)", "outer_products(X, Y)"),
+    "noise after the division": ("privacy/_private_gradient", "(d + std * n) / expected_batch_size", "d / expected_batch_size + std * n"),
+    "divided by the batch": ("privacy/_private_gradient", "(d + std * n) / expected_batch_size", "(d + std * n) / jnp.sum(bounded.weights)"),
+    "layers' bounds added": ("privacy/_private_gradient", "math.hypot(*max_norm)", "sum(max_norm)"),
+    "NaN let in": ("privacy/_private_gradient", "finite & (record", "(record"),
+}  # fmt: skip
+
+
+def _problem(hidden, output="softmax", cost="cross_entropy", targets="indices"):
+    return Problem(f"{hidden}, {output}, {cost}", Model((6, 7, 4, 3), hidden, output, cost), 9, targets)
+
+
+# Between them these use every line above
+CHECKED = [
+    _problem(("tanh", "gelu")),
+    _problem("tanh", "softmax", "squared_error", "distributions"),
+    _problem("tanh", "sigmoid", targets="binary"),
+]
+
+
+@functools.cache
+def _drawn(problem):
+    """Arguments, V and by autodiff every quantity that is looked at."""
+    data = draw(problem, 0)
+    X, Y, weights = jax.tree.map(jnp.asarray, (data.X, data.Y, data.weights))
+    params = tuple((jnp.asarray(W), jnp.asarray(b)) for W, b in data.params)
+    V = jax.tree.map(jnp.cos, params)
+    model, total = problem.model, jnp.sum(weights)
+    w = weights / total
+
+    @jax.jit
+    def true():
+        grads = per_example.gradients(model, params, X, Y)
+        bounds, ones = [jnp.asarray(C) for C in (0.2, 0.1, 0.3)], jnp.ones(len(w))
+        variance = per_example.variance(grads, w)
+        return {
+            "gradients": grads,
+            "norms": per_example.norms(grads),
+            "Gram": per_example.gram_matrix(grads),
+            "clipped": per_example.clipped(grads, w, jnp.asarray(0.5)),
+            "clipped by layer": per_example.clipped(grads, w, bounds),
+            "second moment": jax.tree.map(lambda x: x * total, per_example.second_moment(grads, w)),
+            "variance": variance,
+            "signal": jax.tree.map(lambda g, v: g**2 / v, per_example.mean(grads, w), variance),
+            "noise": per_example.noise_scale(grads, w),
+            "output": curvature.output_gradient(model, params, X, 1, False),
+            "logit": curvature.output_gradient(model, params, X, 1, True),
+            "diagonal": curvature.gauss_newton_diagonal(model, params, X, Y, w),
+            "K-FAC": curvature.kfac_factors(model, params, X, Y, w),
+            "Gauss-Newton": curvature.gauss_newton_product(model, params, X, Y, w, V),
+            "Hessian": curvature.hessian_product(model, params, X, Y, weights, V),
+            "accumulated": (per_example.mean(grads, w), per_example.norms(grads)),
+            "private": per_example.clipped(grads, ones / 5, bounds),
+        }
+
+    with jax.disable_jit(False):
+        return (params, X, Y, weights, V), jax.tree.leaves(true())
+
+
+def _found(bp, model, params, X, Y, weights, V):
+    network, params, V = bp.Network(*model), *(tuple(bp.Layer(*layer) for layer in tree) for tree in (params, V))
+    record, bounds = bp.backpropagate(network, params, X, Y, weights), (0.2, 0.1, 0.3)
+    accumulated = bp.accumulate(lambda r: (bp.gradients(r), bp.per_example_norms(r)), network, 4)
+    private = bp.private_value_and_grad(network, bounds, 0.0, 5)
+    return {
+        "gradients": bp.per_example_gradients(record),
+        "norms": bp.per_example_norms(record),
+        "Gram": bp.gram_matrix(record),
+        "clipped": bp.clipped_gradients(record, 0.5),
+        "clipped by layer": bp.clipped_gradients(record, bounds),
+        "second moment": bp.second_moment(record, "sum"),
+        "variance": bp.variance(record),
+        "signal": bp.signal_to_noise(record),
+        "noise": bp.noise_scale(record),
+        "output": bp.output_gradient(record, 1),
+        "logit": bp.output_gradient(record, 1, before_activation=True),
+        "diagonal": bp.gauss_newton_diagonal(record),
+        "K-FAC": bp.kfac_factors(record),
+        "Gauss-Newton": bp.gauss_newton_product(record, V),
+        "Hessian": bp.hessian_product(record, V),
+        "accumulated": accumulated(params, X, Y, weights),
+        "private": private(params, X, Y, jax.random.key(0)).gradient,
+    }
+
+
+def _noise_is_right(bp) -> bool:
+    """With an example that is not finite: its gradient is finite, and its noise as large as the bounds together say."""
+    network = bp.Network((30, 20, 10))
+    params = bp.init(network, jax.random.key(0))
+    args = params, jnp.full((30, 2), jnp.nan), jnp.array([0, 1]), jax.random.key(1)
+    noise = bp.private_value_and_grad(network, (3.0, 4.0), 2.0, 100)(*args).gradient
+    found = np.std(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(noise)]))
+    return bool(abs(found / 0.1 - 1) < 0.1)
+
+
+def _noticed(bp) -> bool:
+    for problem in CHECKED:
+        args, true = _drawn(problem)
+        try:
+            if largest_error(jax.tree.leaves(_found(bp, problem.model, *args)), true) > 1e-11:
+                return True
+        except (TypeError, ValueError):
+            # shapes that do not fit: loud enough
+            return True
+    return not _noise_is_right(bp)
+
+
+def test_a_faithful_copy_passes(import_path):
+    assert not _noticed(copy(import_path, "faithful"))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_noticed(mistake, import_path):
+    assert _noticed(copy(import_path, "mistaken", *MISTAKES[mistake]))
