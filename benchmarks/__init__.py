@@ -1,1 +1,1 @@
-"""Hand-written gradients timed against autodiff; `python -m benchmarks --help` says how."""
+"""What is written by hand timed against autodiff; `python -m benchmarks --help` says how."""

@@ -1,14 +1,16 @@
-"""The command line: `python -m benchmarks [gradients | report] [options]`, gradients unless named."""
+"""The command line: `python -m benchmarks [gradients | quantities | report] [options]`, gradients unless named."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from benchmarks import gradients, report
+from benchmarks import report
 from benchmarks.environment import UsageError
+from benchmarks.gradients import command as gradients
+from benchmarks.quantities import command as quantities
 
-COMMANDS = {"gradients": gradients, "report": report}
+COMMANDS = {"gradients": gradients, "quantities": quantities, "report": report}
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv.insert(0, "gradients")
     parser = Parser(
         prog="python -m benchmarks",
-        description="Hand-written gradients against autodiff. Without a command: gradients. Each command has a --help.",
+        description="Manual programs against autodiff. Without a command: gradients. Each command has a --help.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, module in COMMANDS.items():

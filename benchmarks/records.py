@@ -3,48 +3,42 @@
 A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
 
     schema              1
-    suite               "gradients"
+    suite               "gradients" or "quantities"
     date                when the cell was finished, UTC
     environment         `environment.describe()`
     matmul_flops_per_s  of a square matrix product, measured in the same run
+    quantity            of "quantities" only: its name
     network, sizes      its name and [n_0, ..., n_L]
     batch_size          m
     errors              by program and leaf: relative difference from autodiff, null where it is not finite
     error               why the cell was not timed, or null
-    programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round
+    programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round, or not_run, why
+                        there are none
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import UsageError
 
+RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
-FIELDS = (
-    "schema",
-    "suite",
-    "date",
-    "environment",
-    "matmul_flops_per_s",
-    "network",
-    "sizes",
-    "batch_size",
-    "errors",
-    "error",
-    "programs",
-)
+_BEFORE = ("schema", "suite", "date", "environment", "matmul_flops_per_s")
+_AFTER = ("network", "sizes", "batch_size", "errors", "error", "programs")
+FIELDS = {"gradients": (*_BEFORE, *_AFTER), "quantities": (*_BEFORE, "quantity", *_AFTER)}
 
 Row = dict[str, Any]
 
 
-def prepare(path: Path, environment: dict[str, Any]) -> None:
-    """Makes sure, before anything is measured, that rows of this environment can be appended to the file."""
+def prepare(path: Path, suite: str, environment: dict[str, Any]) -> None:
+    """Makes sure, before anything is measured, that rows of this suite and environment can be appended to the file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size:
             rows, _ = read(path)
-            _same_environment(path, [row["environment"] for row in rows] + [environment])
+            _comparable(path, [*rows, {"suite": suite, "environment": environment}])
         with path.open("ab+") as file:
             file.seek(max(file.tell() - 1, 0))
             if file.read(1) not in (b"", b"\n"):  # a killed run left half a line
@@ -75,18 +69,25 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
         except json.JSONDecodeError:
             notes.append(f"{path}: line {number} is incomplete and was left out")
             continue
-        if not isinstance(row, dict) or row.get("schema") != SCHEMA or not row.keys() >= set(FIELDS):
+        if not _is_row(row):
             raise UsageError(f"{path} is not a results file: line {number} is not a row of schema {SCHEMA}")
         rows.append(row)
     if not rows:
         raise UsageError(f"{path} is not a results file: it has no rows")
-    _same_environment(path, [row["environment"] for row in rows])
+    _comparable(path, rows)
     return rows, notes
 
 
-def _same_environment(path: Path, environments: list[dict[str, Any]]) -> None:
-    first = environments[0]
-    for other in environments[1:]:
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA or row.get("suite") not in tuple(FIELDS):
+        return False
+    return row.keys() >= set(FIELDS[row["suite"]])
+
+
+def _comparable(path: Path, rows: Sequence[Row]) -> None:
+    """One file holds one suite, measured in one environment."""
+    first, *others = ({"suite": row["suite"], **row["environment"]} for row in rows)
+    for other in others:
         for key in first:
             if other.get(key) != first[key]:
                 raise UsageError(

@@ -2,9 +2,29 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import environment, gradients, plots, records, table
+from benchmarks import environment, records, text
+from benchmarks.gradients import plots as gradients_plots
+from benchmarks.gradients import table as gradients_table
+from benchmarks.quantities import plots as quantities_plots
+from benchmarks.quantities import table as quantities_table
+
+
+class View(NamedTuple):
+    """How the rows of a suite are shown."""
+
+    page: Callable[[Sequence[records.Row]], str]
+    draw: Callable[[Sequence[records.Row], Path], list[Path]]  # of rows that were timed
+    picture: str  # what is in it
+
+
+VIEWS = {
+    "gradients": View(gradients_table.page, gradients_plots.draw, "time, ratio and memory against batch size"),
+    "quantities": View(quantities_table.page, quantities_plots.draw, "speed, memory and cost of each quantity"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     environment.require("matplotlib")
-    files = args.files or sorted(gradients.RESULTS.glob("*.jsonl"))
+    files = args.files or sorted(records.RESULTS.glob("*.jsonl"))
     if not files:
-        raise environment.UsageError(f"no results in {gradients.RESULTS}: run `python -m benchmarks` first")
+        raise environment.UsageError(f"no results in {records.RESULTS}: run `python -m benchmarks` first")
     for path in files:
         rows, notes = records.read(path)
         print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
         # a cell that was measured again counts once, as last measured
-        rows = list({(row["network"], row["batch_size"]): row for row in rows}.values())
+        rows = list({text.name(row): row for row in rows}.values())
         try:
             report(rows, (args.out or path.parent) / path.stem)
         except OSError as error:
@@ -33,13 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
 def report(rows: list[records.Row], stem: Path) -> None:
     """Prints the report, and writes it as stem.md beside the plots."""
+    view = VIEWS[rows[0]["suite"]]
     timed = [row for row in rows if not row["error"]]
-    text = f"{table.conditions(rows[-1])}\n\n{table.times(rows)}\n\n{table.summary(rows)}\n\n{table.NOTES}"
-    if timed:
-        text += f"\n{table.preparation(timed)}\n"
+    words = f"{text.conditions(rows[-1])}\n\n{view.page(rows)}"
     stem.parent.mkdir(parents=True, exist_ok=True)
-    figures = plots.draw(timed, stem) if timed else []
-    picture = f"![time, ratio and memory against batch size]({stem.name}.svg)\n\n" if figures else ""
+    figures = view.draw(timed, stem) if timed else []
+    picture = f"![{view.picture}]({stem.name}.svg)\n\n" if figures else ""
     page = Path(f"{stem}.md")
-    page.write_text(f"# {stem.name}\n\n{picture}{text}", encoding="utf-8")
-    print(text, *(page, *figures), sep="\n")
+    page.write_text(f"# {stem.name}\n\n{picture}{words}", encoding="utf-8")
+    print(words, *(page, *figures), sep="\n")

@@ -21,6 +21,7 @@ from manual_bp._gradient import value_and_grad as value_and_grad
 from manual_bp._init import init as init
 from manual_bp._network import Layer as Layer
 from manual_bp._network import Network as Network
+from manual_bp._network import Params as Params
 from manual_bp._quantities.accumulate import accumulate as accumulate
 from manual_bp._quantities.clipping import clipped_gradients as clipped_gradients
 from manual_bp._quantities.moments import noise_scale as noise_scale

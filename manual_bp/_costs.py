@@ -25,7 +25,9 @@ class Collapsed:
         dZ: (Z, A, Y) -> its derivative with respect to Z, shape (n_L, m).
         dY: (Z, Y) -> its derivative with respect to Y, shape (n_L, m).
         hessian: (Z, A, Y, V) -> for each example (column) the Hessian of its loss with respect to Z, times V; shape
-            (n_L, m). Needed by the curvature alone, which says so where it is missing.
+            (n_L, m). For products with the curvature, which say so where it is missing.
+        hessian_root: (Z, A, Y) -> S, shape (n_L, n_L, m), of which that Hessian is sum_k S[k] S[k]^T. For diagonal and
+            Kronecker factors of the curvature.
     """
 
     output: Activation
@@ -33,6 +35,7 @@ class Collapsed:
     dZ: Callable[[Array, Array, Array], Array]
     dY: Callable[[Array, Array], Array]
     hessian: Callable[[Array, Array, Array, Array], Array] | None = None
+    hessian_root: Callable[[Array, Array, Array], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Cost:
         dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it the cost can't be differentiated
             with respect to Y, and says so.
         collapsed: the same loss together with its matching output activation, in closed form.
-        hessian: (A, Y, V) -> for each example (column) the Hessian of its loss with respect to A, times V; shape
-            (n_L, m). Needed by the curvature alone, of costs without `collapsed`; it says so where it is missing.
+        hessian, hessian_root: (A, Y, V) -> H V and (A, Y) -> S, as those of `bp.Collapsed`, with respect to A. Those of
+            `collapsed` are used instead where there is one.
     """
 
     loss: Callable[[Array, Array], Array]
@@ -56,6 +59,7 @@ class Cost:
     dY: Callable[[Array, Array], Array] | None = None
     collapsed: Collapsed | None = None
     hessian: Callable[[Array, Array, Array], Array] | None = None
+    hessian_root: Callable[[Array, Array], Array] | None = None
 
     def __repr__(self) -> str:
         return getattr(self.loss, "__name__", repr(self.loss))
@@ -78,6 +82,10 @@ def squared_error_hessian(A: Array, Y: Array, V: Array) -> Array:
     return 2 * V
 
 
+def squared_error_hessian_root(A: Array, Y: Array) -> Array:
+    return _columns_of_diagonal(jnp.full_like(A, 2**0.5))
+
+
 def absolute_error(A: Array, Y: Array) -> Array:
     """Sum over outputs of |a - y|, whose derivative is taken as 0 at a tie."""
     return jnp.sum(jnp.abs(A - Y), axis=0)
@@ -93,6 +101,10 @@ def absolute_error_dY(A: Array, Y: Array) -> Array:
 
 def absolute_error_hessian(A: Array, Y: Array, V: Array) -> Array:
     return jnp.zeros_like(V)
+
+
+def absolute_error_hessian_root(A: Array, Y: Array) -> Array:
+    return _columns_of_diagonal(jnp.zeros_like(A))
 
 
 def binary_cross_entropy(A: Array, Y: Array) -> Array:
@@ -126,6 +138,10 @@ def sigmoid_cross_entropy_dY(Z: Array, Y: Array) -> Array:
 def sigmoid_cross_entropy_hessian(Z: Array, A: Array, Y: Array, V: Array) -> Array:
     # diag(A (1-A)), with 1 - A = sigmoid(-Z)
     return A * jax.nn.sigmoid(-Z) * V
+
+
+def sigmoid_cross_entropy_hessian_root(Z: Array, A: Array, Y: Array) -> Array:
+    return _columns_of_diagonal(jnp.sqrt(A * jax.nn.sigmoid(-Z)))
 
 
 def categorical_cross_entropy(A: Array, Y: Array) -> Array:
@@ -164,13 +180,28 @@ def softmax_cross_entropy_dY(Z: Array, Y: Array) -> Array:
 
 def softmax_cross_entropy_hessian(Z: Array, A: Array, Y: Array, V: Array) -> Array:
     # sum(Y) (diag(A) - A A^T)
-    total = _one_if_class(Y, A)[None, :] if is_index(Y) else jnp.sum(Y, axis=0, keepdims=True)
-    return total * A * (V - jnp.sum(A * V, axis=0, keepdims=True))
+    return _total(Y, A) * A * (V - jnp.sum(A * V, axis=0, keepdims=True))
+
+
+def softmax_cross_entropy_hessian_root(Z: Array, A: Array, Y: Array) -> Array:
+    # S[k] = (sum(Y) A_k)^(1/2) (e_k - A)
+    e = jnp.eye(len(A), dtype=A.dtype)[:, :, None]
+    return jnp.sqrt(_total(Y, A) * A)[:, None, :] * (e - A)
 
 
 def _ratio(Y: Array, A: Array) -> Array:
     """Y / A, and 0 where Y is 0: a term that the loss does not have."""
     return jnp.where(Y == 0, 0, Y / A)
+
+
+def _total(Y: Array, A: Array) -> Array:
+    """sum(Y) of every column, shape (1, m)."""
+    return _one_if_class(Y, A)[None, :] if is_index(Y) else jnp.sum(Y, axis=0, keepdims=True)
+
+
+def _columns_of_diagonal(d: Array) -> Array:
+    """S[k] = d_k e_k, for d of shape (n, m)."""
+    return d[:, None, :] * jnp.eye(len(d), dtype=d.dtype)[:, :, None]
 
 
 def is_index(Y: Array) -> bool:
@@ -224,6 +255,7 @@ CROSS_ENTROPIES = {
             sigmoid_cross_entropy_dZ,
             sigmoid_cross_entropy_dY,
             sigmoid_cross_entropy_hessian,
+            sigmoid_cross_entropy_hessian_root,
         ),
     ),
     SOFTMAX: Cost(
@@ -236,11 +268,24 @@ CROSS_ENTROPIES = {
             softmax_cross_entropy_dZ,
             softmax_cross_entropy_dY,
             softmax_cross_entropy_hessian,
+            softmax_cross_entropy_hessian_root,
         ),
     ),
 }
 
 COSTS = {
-    "squared_error": Cost(squared_error, squared_error_dA, squared_error_dY, hessian=squared_error_hessian),
-    "absolute_error": Cost(absolute_error, absolute_error_dA, absolute_error_dY, hessian=absolute_error_hessian),
+    "squared_error": Cost(
+        squared_error,
+        squared_error_dA,
+        squared_error_dY,
+        hessian=squared_error_hessian,
+        hessian_root=squared_error_hessian_root,
+    ),
+    "absolute_error": Cost(
+        absolute_error,
+        absolute_error_dA,
+        absolute_error_dY,
+        hessian=absolute_error_hessian,
+        hessian_root=absolute_error_hessian_root,
+    ),
 }

@@ -23,18 +23,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the .csv column with the classes (default: 'target', 'label' or 'y' if there is one, else the last)",
     )
     add("--hidden", type=_sizes, default="128", metavar="N,N", help="units of each hidden layer (default: %(default)s)")
-    add("--epochs", type=_integer_from(1), default=40, metavar="N", help="passes over the data (default: %(default)s)")
-    add("--batch-size", type=_integer_from(1), default=32, metavar="N", help="examples a step (default: %(default)s)")
-    add("--learning-rate", type=_positive, default=1e-3, metavar="RATE", help="Adam's (default: %(default)s)")
-    add("--seed", type=_integer_from(0), default=0, metavar="N", help="of split, weights, order (default: %(default)s)")
-    add("--seeds", type=_integer_from(1), default=1, metavar="N", help="train N times, from --seed on, and average")
+    add("--epochs", type=integer_from(1), default=40, metavar="N", help="passes over the data (default: %(default)s)")
+    add("--batch-size", type=integer_from(1), default=32, metavar="N", help="examples a step (default: %(default)s)")
+    add("--learning-rate", type=positive, default=1e-3, metavar="RATE", help="Adam's (default: %(default)s)")
+    add("--seed", type=integer_from(0), default=0, metavar="N", help="of split, weights, order (default: %(default)s)")
+    add("--seeds", type=integer_from(1), default=1, metavar="N", help="train N times, from --seed on, and average")
     options = parser.parse_args(argv)
     if options.target is not None and not (options.data or "").lower().endswith(".csv"):
         parser.error("--target names a column of a .csv file: give one with --data")
     return options
 
 
-def _integer_from(low: int) -> Callable[[str], int]:
+def integer_from(low: int) -> Callable[[str], int]:
     def integer(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and low <= int(text) < 2**31):
             raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {low} to {2**31 - 1}")
@@ -44,10 +44,10 @@ def _integer_from(low: int) -> Callable[[str], int]:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(map(_integer_from(1), text.split(",")))
+    return tuple(map(integer_from(1), text.split(",")))
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -11,8 +11,6 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-Axes = int | tuple[int, ...]
-
 
 def weighted_input(W: Float[Array, "n k"], A: Float[Array, "k m"]) -> Float[Array, "n m"]:
     """W A."""
@@ -47,9 +45,9 @@ def inner_products(X: Float[Array, "n m"]) -> Float[Array, "m m"]:
     return _dot(X, 0, X, 0, (_spec(X)[1], None))
 
 
-def outer_products(X: Float[Array, "k n m"], Y: Float[Array, "k j m"]) -> Float[Array, "n j"]:
-    """The sum of X Y^T over k, held on every device."""
-    return _dot(X, (0, 2), Y, (0, 2), (None, None))
+def outer_products(X: Float[Array, "n m"], Y: Float[Array, "j m"]) -> Float[Array, "n j"]:
+    """X Y^T, held on every device."""
+    return _dot(X, 1, Y, 1, (None, None))
 
 
 def accumulator(dtype: jax.typing.DTypeLike) -> jnp.dtype:
@@ -73,22 +71,14 @@ def as_cotangent(d: Array, primal: Array) -> Array:
     return d if placed.mesh.empty or _spec(d) == _spec(primal) else jax.sharding.reshard(d, placed)
 
 
-def _dot(
-    a: Array,
-    a_axes: int | tuple[int, ...],
-    b: Array,
-    b_axes: int | tuple[int, ...],
-    spec: tuple,
-    dtype: jnp.dtype | None = None,
-) -> Array:
-    """The product that contracts these axes of each, its result placed as `spec` says."""
+def _dot(a: Array, a_axis: int, b: Array, b_axis: int, spec: tuple, dtype: jnp.dtype | None = None) -> Array:
+    """The product that contracts one axis of each, its result placed as `spec` says."""
     meshes = [jax.typeof(x).sharding.mesh for x in (a, b)]
     mesh = meshes[1] if meshes[0].empty else meshes[0]
-    a_axes, b_axes = ((axes,) if isinstance(axes, int) else axes for axes in (a_axes, b_axes))
     return lax.dot_general(
         a,
         b,
-        ((a_axes, b_axes), ((), ())),
+        (((a_axis,), (b_axis,)), ((), ())),
         preferred_element_type=dtype,
         out_sharding=NamedSharding(mesh, PartitionSpec(*spec)),
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from manual_bp._activations import SOFTMAX
-from manual_bp._costs import CROSS_ENTROPIES
+from manual_bp._costs import CROSS_ENTROPIES, Cost
 from manual_bp._network import Layer, Network, Params
 from manual_bp._products import accumulator
 
@@ -107,7 +107,9 @@ def _weights(weights: Array, m: int, dtype: jnp.dtype) -> Array:
     _array("weights", weights, f"shape ({m},), one weight for each example")
     if weights.shape not in ((m,), (1, m)):
         raise ValueError(f"weights has shape {weights.shape}; expected ({m},), one weight for each example")
-    _float("weights", weights)
+    if not (jnp.issubdtype(weights.dtype, jnp.floating) or jnp.issubdtype(weights.dtype, jnp.integer)):
+        if weights.dtype != bool:
+            raise TypeError(f"weights has dtype {weights.dtype}; expected numbers, or booleans: True is 1")
     weights = weights.astype(accumulator(dtype))
     return weights if weights.ndim == 2 else weights[None, :]
 
@@ -129,16 +131,28 @@ def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
 
 
 def loss_hessian(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
-    """The Hessian of the loss, where curvature starts: of the collapsed form where there is one."""
-    cost, A = network.cost, jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
+    """The product with the Hessian of the loss: of the collapsed form where there is one."""
+    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
+    return _of_cost(network.cost, "hessian", "V", (A, A, A), A.shape)
+
+
+def loss_hessian_root(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
+    """The same for the Hessian's root."""
+    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
+    return _of_cost(network.cost, "hessian_root", "", (A, A), (network.sizes[-1], *A.shape))
+
+
+def _of_cost(cost: Cost, name: str, last: str, args: tuple, shape: tuple[int, ...]) -> Callable[..., Array]:
+    """A function that a cost may lack, of (A, Y, last), or of (Z, A, Y, last) where it is collapsed."""
+    function = getattr(cost.collapsed or cost, name)
+    if function is None:
+        of = "bp.Collapsed" if cost.collapsed else "bp.Cost"
+        raise TypeError(f"the curvature was asked for, and cost {cost} has no {name}; pass one to {of}")
     if cost.collapsed:
-        of, name, hessian, args = "bp.Collapsed", "collapsed.hessian(Z, A, Y, V)", cost.collapsed.hessian, (A, A, A, A)
-    else:
-        of, name, hessian, args = "bp.Cost", "hessian(A, Y, V)", cost.hessian, (A, A, A)
-    if hessian is None:
-        raise TypeError(f"the curvature was asked for, and cost {cost} has no hessian; pass one to {of}")
-    _returns(f"cost {cost}: {name}", hessian, args, A.shape, A.dtype)
-    return hessian
+        args = (*args, args[0])
+    names = ", ".join(n for n in ("Z" if cost.collapsed else "", "A", "Y", last) if n)
+    _returns(f"cost {cost}: {name}({names})", function, args, shape, args[0].dtype)
+    return function
 
 
 def second_derivatives(network: Network, m: int, dtype: jnp.dtype) -> None:

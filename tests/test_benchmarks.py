@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmark_runs import refused, write
 
-from benchmarks import cases, environment, gradients, records, table, timing
+from benchmarks import environment, measure, options, records, timing
 from benchmarks.__main__ import main
+from benchmarks.gradients import command, programs, table
+from benchmarks.problem import NETWORKS, Program
 
-CACHED = functools.cache(cases.programs)
+CACHED = functools.cache(programs.programs)
 PROGRAMS = {"manual", "autodiff", "autodiff_rows", "control"}
 
 
@@ -26,7 +29,7 @@ def real(tmp_path_factory):
 @pytest.fixture
 def fast(monkeypatch):
     """No matrix product is measured, and nothing compiled twice."""
-    monkeypatch.setattr(cases, "programs", CACHED)
+    monkeypatch.setattr(programs, "programs", CACHED)
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
 
 
@@ -52,25 +55,8 @@ def cell(batch_size, ratio=1.0, error=None, **changes):
         "error": error,
         "programs": {} if error else {p: measured | {"times_s": list(s * seconds)} for p, s in scale.items()},
     }
-    assert row.keys() == set(records.FIELDS)
+    assert row.keys() == set(records.FIELDS["gradients"])
     return row | changes
-
-
-def write(path, *rows):
-    for row in rows:
-        records.append(path, row)
-    return path
-
-
-def refused(capsys, *argv):
-    """The line with which a request is refused, exit status 2."""
-    try:
-        status = main(argv)
-    except SystemExit as exit:
-        status = exit.code
-    out, err = capsys.readouterr()
-    assert (status, out, err.count("\n")) == (2, "", 1), err
-    return err
 
 
 def test_run_writes_a_whole_row_for_each_cell(real):
@@ -78,7 +64,7 @@ def test_run_writes_a_whole_row_for_each_cell(real):
     rows, notes = records.read(path)
     assert status == 0 and notes == [] and [row["batch_size"] for row in rows] == [1, 2]
     for row in rows:
-        assert tuple(row) == records.FIELDS
+        assert tuple(row) == records.FIELDS["gradients"]
         assert (row["network"], row["sizes"], row["error"]) == ("7-5-3", [7, 5, 3], None)
         assert row["environment"].keys() == {
             *("device", "backend", "platform", "threads", "python", "numpy", "jax", "jaxlib"),
@@ -102,18 +88,18 @@ def test_run_in_another_dtype(tmp_path, fast, dtype):
     (row,), _ = records.read(tmp_path / "r.jsonl")
     assert row["environment"]["dtype"] == dtype
     # float64 was really computed in: float32 would be nine digits off
-    assert 0 <= max(row["errors"]["autodiff_rows"].values()) < gradients.BOUNDS[dtype]
+    assert 0 <= max(row["errors"]["autodiff_rows"].values()) < command.BOUNDS[dtype]
 
 
 def test_programs_compute_in_the_dtype_asked_for():
-    for dtype in gradients.BOUNDS:
-        for name, program in cases.programs((7, 5, 3), 2, dtype).items():
+    for dtype in command.BOUNDS:
+        for name, program in programs.programs((7, 5, 3), 2, dtype).items():
             assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(program.function, *program.args))} == {
                 jnp.dtype(dtype)
             }, name
-    programs = CACHED((7, 5, 3), 2, "float32")
-    assert programs["autodiff_rows"].args[1].shape == (2, 7) and programs["autodiff"].args[1].shape == (7, 2)
-    assert len({id(program.function) for program in programs.values()}) == 4
+    four = CACHED((7, 5, 3), 2, "float32")
+    assert four["autodiff_rows"].args[1].shape == (2, 7) and four["autodiff"].args[1].shape == (7, 2)
+    assert len({id(program.function) for program in four.values()}) == 4
 
 
 def test_output_of_a_run(tmp_path, fast, capsys):
@@ -129,16 +115,16 @@ def test_output_of_a_run(tmp_path, fast, capsys):
 
 
 def test_default_file_is_a_local_one(tmp_path, fast, monkeypatch, capsys):
-    monkeypatch.setattr(gradients, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     assert main(["gradients", "--networks", "7-5-3", "--batch-sizes", "1", "--repeats", "6"]) == 0
     (path,) = tmp_path.glob("*")
-    assert path.name.startswith(f"local-{jax.default_backend()}-2") and path.suffix == ".jsonl"
+    assert path.name.startswith(f"local-gradients-{jax.default_backend()}-2") and path.suffix == ".jsonl"
     assert main(["report"]) == 0
     assert path.with_suffix(".svg").exists()
 
 
 def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypatch, capsys):
-    right = cases.bp.value_and_grad
+    right = programs.bp.value_and_grad
 
     def value_and_grad(network):
         @jax.jit
@@ -149,8 +135,8 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
 
         return slightly_wrong
 
-    monkeypatch.setattr(cases.bp, "value_and_grad", value_and_grad)
-    monkeypatch.setattr(cases, "programs", CACHED.__wrapped__)
+    monkeypatch.setattr(programs.bp, "value_and_grad", value_and_grad)
+    monkeypatch.setattr(programs, "programs", CACHED.__wrapped__)
     assert run(tmp_path / "r.jsonl") == 1
     (good, bad), _ = records.read(tmp_path / "r.jsonl")
     assert good["error"] is None and good["programs"].keys() == PROGRAMS
@@ -164,12 +150,12 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
 
 
 def test_other_ways_to_disagree():
-    programs = CACHED((7, 5, 3), 2, "float32")
-    right = programs["manual"]
+    four = CACHED((7, 5, 3), 2, "float32")
+    right = four["manual"]
 
     def compare(change):
-        wrong = cases.Program(lambda *args: change(right.function(*args)), right.args)
-        errors, error = gradients.compare(programs | {"manual": wrong}, 1e-3)
+        wrong = Program(lambda *args: change(right.function(*args)), right.args)
+        errors, error = measure.compare(command.SUITE, four | {"manual": wrong}, 1e-3)
         assert all(e is None or math.isfinite(e) for e in errors.get("manual", {}).values())
         return error or ""
 
@@ -178,19 +164,23 @@ def test_other_ways_to_disagree():
     assert "structure" in compare(lambda result: (result[0], list(result[1])))
     assert "dtypes" in compare(lambda result: jax.tree.map(lambda leaf: leaf.astype("float16"), result))
     # the truth of a dead network is zero: what is added to it is measured by the whole gradient, here also zero
-    dead = {name: cases.Program(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
-    assert gradients.compare(dead, 1e-3) == ({"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}, None)
-    dead["manual"] = cases.Program(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
-    assert gradients.compare(dead, 1e-3)[1] == "manual differs from autodiff: dW[1] by 1.4e+00 in norm, 1.0e-03 allowed"
+    suite = command.SUITE._replace(compared=("manual",))
+    dead = {name: Program(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
+    assert measure.compare(suite, dead, 1e-3) == ({"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}, None)
+    dead["manual"] = Program(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
+    assert (
+        measure.compare(suite, dead, 1e-3)[1]
+        == "manual differs from autodiff: dW[1] by 1.4e+00 in norm, 1.0e-03 allowed"
+    )
 
 
 def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, capsys):
-    def programs(sizes, batch_size, dtype):
+    def too_large(sizes, batch_size, dtype):
         if batch_size == 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long story")
         return CACHED(sizes, batch_size, dtype)
 
-    monkeypatch.setattr(cases, "programs", programs)
+    monkeypatch.setattr(programs, "programs", too_large)
     assert run(tmp_path / "r.jsonl") == 1
     (bad, good), _ = records.read(tmp_path / "r.jsonl")
     assert bad["error"] == "RESOURCE_EXHAUSTED: out of memory" and good["error"] is None
@@ -245,7 +235,7 @@ def test_requests_that_cannot_be_met(tmp_path, capsys, monkeypatch):
     assert "'0' is not a whole number" in refused(capsys, "--batch-sizes", "0")
     assert "6 or more" in refused(capsys, "--repeats", "5")
     assert "No such file" in refused(capsys, "report", str(tmp_path / "none.jsonl"))
-    monkeypatch.setattr(gradients, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     assert "no results" in refused(capsys, "report")
     path = write(tmp_path / "r.jsonl", cell(1), cell(4, environment=cell(4)["environment"] | {"dtype": "float64"}))
     assert f"{path} has dtype float32 and float64" in refused(capsys, "report", str(path))
@@ -342,14 +332,14 @@ def test_rounds_keep_to_the_plan(monkeypatch):
 
 def test_flops():
     # two layers, two examples: Z and dW of both, dA of the first
-    assert cases.flops((7, 5, 3), 2) == 2 * (2 * (35 + 15) + 2 * (35 + 15) + 2 * 15)
+    assert programs.flops((7, 5, 3), 2) == 2 * (2 * (35 + 15) + 2 * (35 + 15) + 2 * 15)
 
 
 def test_named_networks():
-    assert cases.network("5x64") == ("5x64", (64, 64, 64, 64, 64, 10))
-    assert all(name == "-".join(map(str, sizes)) for name, sizes in cases.NETWORKS.items() if name != "5x64")
-    assert cases.FULL.batch_sizes == (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
-    assert set(cases.QUICK.batch_sizes) < set(cases.FULL.batch_sizes)
+    assert options.network("5x64") == ("5x64", (64, 64, 64, 64, 64, 10))
+    assert all(name == "-".join(map(str, sizes)) for name, sizes in NETWORKS.items() if name != "5x64")
+    assert command.FULL.batch_sizes == (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+    assert set(command.QUICK.batch_sizes) < set(command.FULL.batch_sizes)
 
 
 def test_results_are_strictly_json(tmp_path):

@@ -74,10 +74,12 @@ def test_hessian_belongs_to_the_loss(name, n):
     if cost.collapsed:
         Z, loss = 3 * V[::-1], cost.collapsed.loss
         found = cost.collapsed.hessian(Z, cost.collapsed.output.g(Z), Y, V)
+        S = cost.collapsed.hessian_root(Z, cost.collapsed.output.g(Z), Y)
     else:
-        Z, loss, found = A, cost.loss, cost.hessian(A, Y, V)
+        Z, loss, found, S = A, cost.loss, cost.hessian(A, Y, V), cost.hessian_root(A, Y)
     _, expected = jax.jvp(jax.grad(lambda Z: jnp.sum(loss(Z, Y))), (Z,), (V,))
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(jnp.einsum("kim,kjm,jm->im", S, S, V), expected, rtol=1e-11, atol=1e-14)
 
 
 def test_hessian_of_class_indices():
@@ -86,6 +88,8 @@ def test_hessian_of_class_indices():
     Y = jnp.array([0, 2, 1, 3])
     found, columns = (pair.hessian(Z, pair.output.g(Z), y, V) for y in (Y, jnp.eye(4)[:3, Y]))
     np.testing.assert_allclose(found[:, :3], columns[:, :3], rtol=1e-14)
+    roots = (pair.hessian_root(Z, pair.output.g(Z), y)[..., :3] for y in (Y, jnp.eye(4)[:3, Y]))
+    np.testing.assert_allclose(*roots, rtol=1e-14)
     assert jnp.isnan(found[:, 3]).all()  # of an index that is no class
 
 

@@ -201,6 +201,9 @@ def test_all_weights_zero_gives_zero(dtype):
 def test_weights_count_as_repetitions():
     network, params, X, Y, _ = arrays(DEEP)
     times = np.arange(X.shape[1]) % 3
+    for dtype in (int, bool):
+        found = bp.value_and_grad(network)(params, X, Y, times.astype(dtype))
+        assert largest_error(found, bp.value_and_grad(network)(params, X, Y, times.astype(dtype).astype(float))) == 0
     repeated = np.repeat(np.arange(X.shape[1]), times)
     found = bp.value_and_grad(network)(params, X, Y, jnp.asarray(times, float)[None, :])
     assert largest_error(found, bp.value_and_grad(network)(params, X[:, repeated], Y[repeated])) <= FLOAT64

@@ -67,7 +67,7 @@ BAD = [
     (REGRESSION, 2, jnp.zeros(5), ValueError, r"Y has shape \(5,\); expected \(2, 5\)(\n|$)"),
     (REGRESSION, 3, jnp.zeros(4), ValueError, r"weights has shape \(4,\); expected \(5,\), one weight for each example"),
     (REGRESSION, 3, jnp.zeros((5, 1)), ValueError, r"weights has shape \(5, 1\); expected \(5,\)"),
-    (REGRESSION, 3, jnp.zeros(5, int), TypeError, "weights has dtype int"),
+    (REGRESSION, 3, jnp.zeros(5, complex), TypeError, "weights has dtype complex.*; expected numbers, or booleans"),
     (NETWORK, 0, lambda p: p[:1], ValueError, r"params has 1 layers; expected 2, as network.sizes is \(784, 256, 10\)"),
     (NETWORK, 0, list, TypeError, r"params is a list; expected a tuple of 2 bp.Layer\(W, b\)"),
     (NETWORK, 0, lambda p: p[0], TypeError, r"params is a Layer; expected a tuple of 2 bp.Layer"),

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from manual_bp._curvature.output_jacobian import output_jacobian
+from manual_bp._curvature.roots import sum_over_roots
 from manual_bp._equations import NONE
 from manual_bp._network import Params
 from manual_bp._quantities.reduction import Reduction, reduce
@@ -13,14 +13,14 @@ from manual_bp._record import Record, check_record, sum_over_examples
 def gauss_newton_diagonal(record: Record, reduction: Reduction = "mean") -> Params:
     """The diagonal of G = sum_i w_i J_i^T H_i J_i, in the shape of the parameters.
 
-    With B[l], shape (n_L, n_l, m), the derivative of every output with respect to Z[l], the diagonal with respect to
-    Z[l] is h[l] = sum_k B[l]_k * (H B[l])_k, and with respect to W[l] it is (h[l] * w) (A[l-1]^2)^T, since the Jacobian
-    with respect to W[l] is that with respect to Z[l] times A[l-1]. J and H are those of `bp.gauss_newton_product`; for
-    the cross-entropies G is also the Fisher matrix. Dangel et al., BackPACK: packing more into backprop (2020),
+    H_i is a sum of s_k s_k^T over k, the diagonal with respect to Z[l] a sum of squares: h[l] = sum_k dZ[l]^2, dZ being
+    what the backward pass makes of s_k. With respect to W[l] it is (h[l] * w) (A[l-1]^2)^T, since the Jacobian with
+    respect to W[l] is that with respect to Z[l] times A[l-1]. J and H are those of `bp.gauss_newton_product`; for the
+    cross-entropies G is also the Fisher matrix. Dangel et al., BackPACK: packing more into backprop (2020),
     arXiv:1912.10985.
 
     Args:
-        record: of `bp.backpropagate`. Memory is n_L times that of its dZ; `bp.accumulate` bounds it.
+        record: of `bp.backpropagate`.
         reduction: "mean" over the examples under their weights, or "sum": that times `record.total_weight`.
 
     Returns:
@@ -32,6 +32,5 @@ def gauss_newton_diagonal(record: Record, reduction: Reduction = "mean") -> Para
 
 @jax.jit
 def _diagonal(record: Record) -> Params:
-    B, HB = output_jacobian(record)
-    h = [NONE, *(jnp.sum(b * hb, axis=0) for b, hb in zip(B[1:], HB[1:], strict=True))]
-    return sum_over_examples(record, [jnp.square(A) for A in record.A], h)
+    h = sum_over_roots(record, lambda dZ: [jnp.square(d) for d in dZ[1:]])
+    return sum_over_examples(record, [jnp.square(A) for A in record.A], [NONE, *h])

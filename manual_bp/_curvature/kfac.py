@@ -1,5 +1,6 @@
 """K-FAC: each layer's curvature as a Kronecker product of two small matrices, and the step it preconditions."""
 
+import functools
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -9,7 +10,7 @@ from jaxtyping import Array, Float
 
 from manual_bp import _equations as equations
 from manual_bp import _numbers as numbers
-from manual_bp._curvature.output_jacobian import output_jacobian
+from manual_bp._curvature.roots import sum_over_roots
 from manual_bp._network import Layer, Params
 from manual_bp._products import accumulator, outer_products
 from manual_bp._record import Record, check_record
@@ -32,10 +33,10 @@ def kfac_factors(record: Record, fisher: Fisher = "exact") -> tuple[KroneckerFac
     """The Kronecker factors of every layer: A[l] = sum_i w_i a_i a_i^T, with a = (A[l-1]; 1), and G[l].
 
     "exact": G[l] = sum_i w_i B_i^T H_i B_i, with B the derivative of the outputs with respect to Z[l] and H the loss's
-    Hessian: the expectation of dz dz^T over targets drawn from the network's own output, for the cross-entropies. It
-    takes a backward pass for each output. "empirical": G[l] = sum_i w_i dz_i[l] dz_i[l]^T, from the targets as they
-    are. Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature (2015),
-    arXiv:1503.05671.
+    Hessian, as `bp.gauss_newton_product` has them: for the cross-entropies the expectation of dz dz^T over targets
+    drawn from the network's own output. It takes a backward pass for each output. "empirical": G[l] = sum_i w_i
+    dz_i[l] dz_i[l]^T, from the targets as they are. Martens and Grosse, Optimizing neural networks with
+    Kronecker-factored approximate curvature (2015), arXiv:1503.05671.
 
     Args:
         record: of `bp.backpropagate`.
@@ -47,33 +48,23 @@ def kfac_factors(record: Record, fisher: Fisher = "exact") -> tuple[KroneckerFac
     check_record(record)
     if fisher not in ("exact", "empirical"):
         raise ValueError(f"fisher is {fisher!r}; expected 'exact' or 'empirical'")
-    return _exact(record) if fisher == "exact" else _empirical(record)
+    return _factors(record, fisher)
 
 
-@jax.jit
-def _exact(record: Record) -> tuple[KroneckerFactors, ...]:
-    B, HB = output_jacobian(record)
-    return _factors(record, B, HB)
-
-
-@jax.jit
-def _empirical(record: Record) -> tuple[KroneckerFactors, ...]:
-    one_each = [equations.NONE, *(dZ[None] for dZ in record.dZ[1:])]
-    return _factors(record, one_each, one_each)
-
-
-def _factors(record: Record, B: list, HB: list) -> tuple[KroneckerFactors, ...]:
-    """From B[l] and HB[l] of shape (k, n_l, m)."""
+@functools.partial(jax.jit, static_argnames="fisher")
+def _factors(record: Record, fisher: Fisher) -> tuple[KroneckerFactors, ...]:
     w, present, dtype = record.weights, record.weights != 0, accumulator(record.cost.dtype)
 
-    def mean(X: Array, Y: Array) -> Array:
-        X, Y = (equations.select(x.astype(dtype), present) for x in (X, Y))
-        return outer_products(X * w, Y)
+    def mean(X: Array) -> Array:
+        X = equations.select(X.astype(dtype), present)
+        return outer_products(X * w, X)
 
-    with_one = [jnp.concatenate([A, jnp.ones_like(A[:1])])[None] for A in record.A[:-1]]
-    return tuple(
-        KroneckerFactors(A=mean(a, a), G=mean(b, hb)) for a, b, hb in zip(with_one, B[1:], HB[1:], strict=True)
-    )
+    def means(dZ: list) -> list[Array]:
+        return [mean(d) for d in dZ[1:]]
+
+    G = sum_over_roots(record, means) if fisher == "exact" else means(record.dZ)
+    with_one = [jnp.concatenate([A, jnp.ones_like(A[:1])]) for A in record.A[:-1]]
+    return tuple(KroneckerFactors(A=mean(a), G=g) for a, g in zip(with_one, G, strict=True))
 
 
 class KFACState(NamedTuple):

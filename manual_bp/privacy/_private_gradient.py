@@ -42,7 +42,7 @@ def private_value_and_grad(
 
     An example whose gradient is not finite adds nothing, so that the bound holds for it too. The noise is that of
     `jax.random`, in floating point: no cryptographic generator, and open to attacks on its last bits (Mironov, On
-    significance of the least significant bits for differential privacy, 2012).
+    significance of the least significant bits for differential privacy, 2012). Whoever knows the key can subtract it.
 
     Abadi et al., Deep learning with differential privacy (2016), arXiv:1607.00133.
 

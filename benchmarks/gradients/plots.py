@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figure import machine, save, styled
 from benchmarks.records import Row
-from benchmarks.table import median_of, ratio_of
+from benchmarks.text import median_of, ratio_of
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, and open markers that show what lies beneath them
 STYLE: dict[str, dict[str, Any]] = {
@@ -14,42 +15,24 @@ STYLE: dict[str, dict[str, Any]] = {
     "manual": {"color": "#0072B2", "marker": "o", "ms": 3.5, "label": "manual, examples in columns"},
 }
 CONTROL = {"color": "#cccccc", "linewidth": 0, "label": "control: autodiff / autodiff"}
-PAGE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#ececec",
-    "lines.linewidth": 1.2,
-    "svg.hashsalt": "manual_bp",
-}
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
 
 
 def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
     """Writes stem.png and stem.svg from rows that were timed; the same rows give the same SVG."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    e = rows[0]["environment"]
-    with matplotlib.rc_context(PAGE):
+    with styled():
         figure = Figure(figsize=(max(2.7 * len(networks), 6.4) + 0.6, 7.8), layout="constrained")
         panels = figure.subplots(3, len(networks), sharex=True, sharey="row", squeeze=False)
         for column, network in zip(panels.T, networks, strict=True):
             _column(column, sorted((r for r in rows if r["network"] == network), key=lambda row: row["batch_size"]))
         _scales(panels, sorted({row["batch_size"] for row in rows}))
-        figure.suptitle(
-            f"Manual against autodiff gradients: {e['device']} ({e['backend']}), {e['dtype']}, jax {e['jax']}",
-            fontsize=11,
-        )
+        figure.suptitle(f"Manual against autodiff gradients: {machine(rows[0])}", fontsize=11)
         handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0]]
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(networks) < 4 else 4, frameon=False)
-        paths = [Path(f"{stem}.{kind}") for kind in ("png", "svg")]
-        figure.savefig(paths[0], dpi=160)
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+        return save(figure, stem)
 
 
 def _column(axes: Sequence[Any], cells: Sequence[Row]) -> None:

@@ -1,0 +1,1 @@
+"""Manual against autodiff gradients across batch sizes."""

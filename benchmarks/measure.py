@@ -1,0 +1,122 @@
+"""How a suite is measured, cell by cell.
+
+In each cell the programs are lowered and compiled, what they give is compared, and then all are timed in turns. The row
+is written as the cell is finished.
+"""
+
+import argparse
+import datetime
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks import environment, records, text, timing
+from benchmarks.options import Plan
+from benchmarks.problem import Program
+from benchmarks.progress import Progress
+
+
+class Suite(NamedTuple):
+    """What one suite has and another has not."""
+
+    name: str
+    compared: tuple[str, ...]  # the programs that have to agree with "autodiff"
+    labels: Callable[[Any], list[str]]  # what the leaves of a result are called
+    bounds: Mapping[str, float]  # by dtype, how far two programs may be apart, in norm over norm of each leaf
+    line: Callable[[records.Row], str]  # a finished cell in words
+    bytes_allowed: float = math.inf  # temporary memory beyond which "autodiff" is not run
+
+
+class Cell(NamedTuple):
+    """What identifies a cell, in its row's words, and what makes its programs."""
+
+    fields: dict[str, Any]
+    programs: Callable[[], dict[str, Program]]
+
+
+def run(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -> tuple[list[records.Row], Path]:
+    """The rows of a run, and the file that holds them."""
+    environment.require("rich")
+    environment.select_device(args.device)
+    started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = args.out or records.RESULTS / f"local-{suite.name}-{jax.default_backend()}-{started}.jsonl"
+    rows = []
+    with jax.enable_x64(args.dtype == "float64"):
+        here = environment.describe(args.dtype)
+        records.prepare(path, suite.name, here)
+        common = {"environment": here, "matmul_flops_per_s": environment.matmul_flops(args.dtype)}
+        with Progress(len(cells)) as progress:
+            for cell in cells:
+                progress.start(text.name(cell.fields))
+                found = measure(suite, cell, args.dtype, plan, progress.tick)
+                # in the order of records.FIELDS
+                row = {"schema": records.SCHEMA, "suite": suite.name, "date": _now(), **common, **cell.fields, **found}
+                records.append(path, row)
+                rows.append(row)
+                progress.finish(suite.line(row))
+    return rows, path
+
+
+def measure(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callable[[float], None]) -> dict[str, Any]:
+    """What one cell adds to its row: errors, error, programs."""
+    found: dict[str, Any] = {"errors": {}, "error": None, "programs": {}}
+    try:
+        programs = cell.programs()
+        prepared = {name: program.preparation for name, program in programs.items()}
+        needed = prepared["autodiff"]["temp_bytes"] or 0
+        if needed <= suite.bytes_allowed:
+            found["errors"], found["error"] = compare(suite, programs, suite.bounds[dtype])
+        else:
+            programs = {name: program for name, program in programs.items() if name != "autodiff"}
+            reason = f"{needed / 1e9:.3g} GB of temporary memory, {suite.bytes_allowed / 1e9:g} GB allowed"
+            prepared["autodiff"] = prepared["autodiff"] | {"not_run": reason}
+        if found["error"] is None:
+            times = timing.take_turns(dict(programs), plan.seconds, plan.least, plan.most, tick)
+            # five digits: finer than the clock's own scatter
+            rounded = {name: {"times_s": [float(f"{t:.5g}") for t in ts]} for name, ts in times.items()}
+            found["programs"] = {name: before | rounded.get(name, {}) for name, before in prepared.items()}
+    except jax.errors.JaxRuntimeError as error:  # such as memory that does not suffice
+        found["error"] = str(error).splitlines()[0]
+    return found
+
+
+def compare(
+    suite: Suite, programs: Mapping[str, Program], bound: float
+) -> tuple[dict[str, dict[str, float | None]], str | None]:
+    """What programs give against what autodiff gives: relative errors by leaf, and the first that is too large.
+
+    A leaf is measured by its own norm, one that is zero by the norm of all but the cost.
+    """
+    truth = programs["autodiff"]()
+    labels = suite.labels(truth)
+    norms = [_norm(leaf) for leaf in jax.tree.leaves(truth)]
+    whole = math.hypot(*(norm for label, norm in zip(labels, norms, strict=True) if label != "cost"))
+    errors, error = {}, None
+    for name in suite.compared:
+        result = programs[name]()
+        if _kinds(result) != _kinds(truth):
+            return errors, f"{name} and autodiff differ in structure, shapes or dtypes"
+        leaves = zip(labels, norms, jax.tree.leaves(result), jax.tree.leaves(truth), strict=True)
+        found = {label: _norm(a, b) / (norm or whole or 1.0) for label, norm, a, b in leaves}
+        errors[name] = {label: e if math.isfinite(e) else None for label, e in found.items()}
+        for label, e in found.items():
+            if not e <= bound:
+                error = error or f"{name} differs from autodiff: {label} by {e:.1e} in norm, {bound:.1e} allowed"
+    return errors, error
+
+
+def _kinds(result: Any) -> tuple:
+    return jax.tree.structure(result), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(result)]
+
+
+def _norm(a: jax.Array, b: jax.Array | float = 0.0) -> float:
+    """The norm of a - b, in float64."""
+    return float(np.linalg.norm((np.asarray(a, np.float64) - np.asarray(b, np.float64)).ravel()))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
