@@ -49,9 +49,9 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
         X: inputs, shape (n_0, m): columns are examples.
         Y: targets, shape (n_L, m); for a categorical cross-entropy also class indices, integers of shape (m,). An
             index outside 0..n_L-1 makes the cost NaN.
-        weights: example weights, shape (m,) or (1, m), numbers or booleans; w_i is a weight over their sum, 1/m unless
-            given. An example of weight zero is absent, NaN included. Where all are zero the cost and its gradient are
-            0, and the derivative by the weights, which does not exist, is not finite.
+        weights: example weights, shape (m,) or (1, m), numbers from 0 on or booleans; w_i is a weight over their sum,
+            1/m unless given. An example of weight zero is absent, NaN included. Where all are zero the cost and its
+            gradient are 0, and the derivative by the weights, which does not exist, is not finite.
 
     Returns:
         A scalar in the dtype of the parameters.

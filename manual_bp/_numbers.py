@@ -4,7 +4,8 @@ import math
 import operator
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
+from jax import dtypes
 from jax.core import Tracer
 
 
@@ -34,7 +35,7 @@ def count(name: str, value: Any) -> int:
     try:
         n = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected an integer, 1 or more") from None
+        raise TypeError(f"{name} is {_shown(value)}; expected an integer, 1 or more") from None
     if n < 1:
         raise ValueError(f"{name} is {n}; expected 1 or more")
     return n
@@ -49,15 +50,29 @@ def max_norm(value: Any, L: int) -> Any:
     return tuple(positive(f"max_norm of layer {l}", C) for l, C in enumerate(value, start=1))
 
 
+def known(name: str, value: Any) -> float:
+    """A number that JAX does not trace, as a Python float."""
+    if isinstance(value, Tracer):
+        raise TypeError(f"{name} is traced by JAX; expected a number that is known when the function is made")
+    return float(value)
+
+
+def key(value: Any) -> None:
+    """A random key, new style or old."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, dtypes.prng_key) or dtype == jnp.uint32):
+        raise TypeError(f"key is {_shown(value)}; expected a key, as jax.random.key gives")
+
+
 def _known(name: str, value: Any) -> bool:
     if isinstance(value, Tracer) and value.ndim == 0:
         return False
-    if isinstance(value, bool | str) or np.ndim(value) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | str) or getattr(value, "ndim", 0) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} is {_shown(value)}; expected a number")
     return True
 
 
 def _shown(value: Any) -> str:
-    if hasattr(value, "shape") and np.ndim(value):
-        return f"an array of shape {value.shape}"
-    return repr(value) if isinstance(value, str) else str(value)
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {value.shape}" if value.shape or isinstance(value, Tracer) else str(value)
+    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"

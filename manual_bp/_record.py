@@ -92,7 +92,7 @@ def gradients(record: Record) -> Params:
 def check_record(record: Record) -> None:
     """Refuses what is no record."""
     if not isinstance(record, Record):
-        raise TypeError(f"record is a {type(record).__name__}; expected a bp.Record, as bp.backpropagate gives")
+        raise TypeError(f"record is {validate.a_kind(record)}; expected a bp.Record, as bp.backpropagate gives")
 
 
 def sum_over_examples(record: Record, A: list, dZ: list, w: Array | list | float | None = None) -> Params:

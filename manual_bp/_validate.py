@@ -188,5 +188,11 @@ def _float(name: str, value: Array) -> None:
         raise TypeError(f"{name} has dtype {value.dtype}; expected a float array: pass {name}.astype(float)")
 
 
+def a_kind(value: object) -> str:
+    """What a value is, with its article."""
+    kind = _kind(value)
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def _kind(value: object) -> str:
     return f"array of shape {value.shape}" if isinstance(value, jax.Array) else type(value).__name__

@@ -19,9 +19,9 @@ from reference.grid import Problem, draw
 pytestmark = pytest.mark.usefixtures("unjitted")
 
 MISTAKES = {
-    "b forgotten in the norms": ("_quantities/per_example", "jnp.sqrt(_squared_norms(A) + 1)", "jnp.sqrt(_squared_norms(A))"),
-    "squares for norms": ("_quantities/per_example", "* jnp.sqrt(_squared_norms(dZ))", "* _squared_norms(dZ)"),
-    "norms added, not their squares": ("_quantities/per_example", "jnp.linalg.norm(per_example_layer_norms(record), axis=1)", "jnp.sum(per_example_layer_norms(record), axis=1)"),
+    "b forgotten in the norms": ("_quantities/per_example", "axis=0) + 1)", "axis=0))"),
+    "squares for norms": ("_quantities/per_example", "* _norms(_wide(dZ))", "* _norms(_wide(dZ)) ** 2"),
+    "norms added, not their squares": ("_quantities/per_example", "_norms(per_example_layer_norms(record).T)", "jnp.sum(per_example_layer_norms(record), axis=1)"),
     "A of the same layer": ("_quantities/per_example", "for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)\n        ],", "for A, dZ in zip(record.A[1:], record.dZ[1:], strict=True)\n        ],"),
     "b forgotten in the Gram matrix": ("_quantities/per_example", "(inner_products(A) + 1)", "inner_products(A)"),
     "layers' inner products multiplied": ("_quantities/per_example", "(inner_products(A) + 1) * inner_products(dZ)", "(inner_products(A) + 1) + inner_products(dZ)"),
@@ -43,7 +43,7 @@ MISTAKES = {
     "another output": ("_quantities/output_gradient", "jax.nn.one_hot(k, ", "jax.nn.one_hot(k - 1, "),
     "softmax left out of the output's gradient": ("_quantities/output_gradient", "dZ_L = e_k if before_activation else", "dZ_L = e_k if True else"),
     "softmax kept in the logit's gradient": ("_quantities/output_gradient", "dZ_L = e_k if before_activation else", "dZ_L = e_k if False else"),
-    "blocks of their own weights": ("_quantities/accumulate", "block(w), total_weight,", "block(w) / jnp.sum(block(w)), total_weight,"),
+    "blocks of their own weights": ("_quantities/accumulate", "Y, w, total_weight, whole=False", "Y, w / jnp.sum(w), total_weight, whole=False"),
     "last block twice": ("_quantities/accumulate", "of_block(i * block_size, block_size)", "of_block((i + 1) * block_size, block_size)"),
     "joined in the wrong order": ("_quantities/accumulate", "jnp.concatenate([joined.reshape(shape), last], axis)", "jnp.concatenate([last, joined.reshape(shape)], axis)"),
     "loss's Hessian of A - Y": ("_costs", "return _total(Y, A) * A * (V - jnp.sum(A * V, axis=0, keepdims=True))", "return _total(Y, A) * A * V"),

@@ -51,11 +51,11 @@ def all_of(network, params, X, Y, weights=None):
 
 @pytest.mark.parametrize(
     ("problem", "weighted"),
-    [(problem, i % 2 == 0) for i, problem in enumerate(PROBLEMS[::3])] + [(ONE, False), (DEEP, True)],
+    [(problem, i % 2 == 0) for i, problem in enumerate(PROBLEMS[:-1:4])] + [(ONE, False), (DEEP, True)],
     ids=str,
 )
 def test_every_quantity_against_autodiff(problem, weighted):
-    """A third of the grid: `python -m reference quantities` takes it all."""
+    """A quarter of the grid: `python -m reference quantities` takes it all."""
     found = quantities.errors(problem, 0, weighted)
     assert len(found) == 21 + 2 * (problem.m > 1)
     assert max(found.values()) <= FLOAT64, found
@@ -180,8 +180,7 @@ def test_one_backward_pass_serves_them_all():
     assert products(bp.gradients, bp.second_moment, bp.variance, bp.signal_to_noise) == gradient + len(params)
 
 
-@pytest.mark.parametrize("block_size", [1, 3, 9, 10, 64])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("block_size", "weighted"), [(1, False), (3, True), (9, False), (64, True)])
 def test_accumulated_is_whole(block_size, weighted):
     network, params, X, Y, weights = arrays(DEEP)
     weights = weights if weighted else None
@@ -231,8 +230,11 @@ def test_what_does_not_add_up_is_refused():
     for name in NOT_SUMS:
         with pytest.raises(ValueError, match="of a block of examples was asked for, and those of blocks do not add up"):
             bp.accumulate(SUMS[name], network, 4)(params, X, Y)
-    with pytest.raises(ValueError, match=r"shape \(4, 4\) for 4 examples; expected one axis of the examples or none"):
-        bp.accumulate(bp.gram_matrix, network, 4)(params, X, Y)
+    for block_size in (4, 64):
+        with pytest.raises(
+            ValueError, match=r"returns an array of shape \(\d+, \d+\) for \d+ examples; expected one axis"
+        ):
+            bp.accumulate(bp.gram_matrix, network, block_size)(params, X, Y)
 
 
 def test_noise_scale_is_without_bias():
@@ -301,6 +303,9 @@ BAD = [
     (lambda r: untyped.second_moment(r, "none"), ValueError, "reduction is 'none'; expected 'mean' or 'sum'"),
     (lambda r: untyped.kfac_factors(r, "mc"), ValueError, "fisher is 'mc'; expected 'exact' or 'empirical'"),
     (lambda r: untyped.output_gradient(r, 3), ValueError, "k is 3; expected an output of the network, 0 to 2"),
+    (lambda r: untyped.output_gradient(r, 1.5), TypeError, "k is 1.5; expected an integer; for several outputs take jax.vmap"),
+    (lambda r: untyped.output_gradient(r, jnp.arange(3)), TypeError, r"k is \[0 1 2\]; expected an integer; for several"),
+    (lambda r: untyped.clipped_gradients(r, r.params), TypeError, "max_norm of layer 1 is a Layer; expected a number"),
     (lambda r: untyped.output_gradient(r, -1), ValueError, "k is -1; expected an output of the network, 0 to 2"),
     (lambda r: untyped.accumulate("norms", r.network, 4), TypeError, "function_of_record is a str; expected a function of a bp.Record"),
     (lambda r: untyped.accumulate(bp.gradients, r.network, 0), ValueError, "block_size is 0; expected 1 or more"),

@@ -30,7 +30,7 @@ class KroneckerFactors(NamedTuple):
 
 
 def kfac_factors(record: Record, fisher: Fisher = "exact") -> tuple[KroneckerFactors, ...]:
-    """The Kronecker factors of every layer: A[l] = sum_i w_i a_i a_i^T, with a = (A[l-1]; 1), and G[l].
+    """The Kronecker factors of every layer: sum_i w_i a_i a_i^T, a_i being A[l-1]'s column with a 1 below it, and G[l].
 
     "exact": G[l] = sum_i w_i B_i^T H_i B_i, with B the derivative of the outputs with respect to Z[l] and H the loss's
     Hessian, as `bp.gauss_newton_product` has them: for the cross-entropies the expectation of dz dz^T over targets
@@ -109,6 +109,8 @@ def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientT
         if "factors" not in extra:
             raise TypeError("update got no factors; expected optimizer.update(..., factors=bp.kfac_factors(record))")
         old = cast(KFACState, state)
+        if _shapes(extra["factors"]) != _shapes(old.factors):
+            raise TypeError("factors do not fit the parameters; expected those of bp.kfac_factors, of the same network")
         steps = old.steps + 1
         average = optax.tree.update_moment(extra["factors"], old.factors, decay, 1)
         factors = optax.tree.bias_correction(average, decay, steps)
@@ -116,6 +118,10 @@ def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientT
         return tuple(_precondition(d, factor, damping) for d, factor in layers), KFACState(steps, average)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _shapes(factors: Any) -> Any:
+    return jax.tree.structure(factors), [jnp.shape(x) for x in jax.tree.leaves(factors)]
 
 
 def _precondition(d: Layer, factors: KroneckerFactors, damping: float) -> Layer:

@@ -17,8 +17,9 @@ def hessian_product(record: Record, V: Params) -> Params:
     """H V, with H the Hessian of the record's cost with respect to the parameters, by the R-operator.
 
     RdW[l] = (RdZ[l] * w) A[l-1]^T + (dZ[l] * w) RA[l-1]^T and Rdb[l] = sum over examples of RdZ[l] * w; RA and RdZ are
-    the derivatives of A and dZ as the parameters move along V. Forward values and derivatives are those of the record,
-    however many vectors there are. Pearlmutter, Fast exact multiplication by the Hessian (1994).
+    the derivatives of A and dZ as the parameters move along V. The forward values are those of the record; its backward
+    pass is run once more, with the weights at its start, however many vectors there are. Pearlmutter, Fast exact
+    multiplication by the Hessian (1994).
 
     Args:
         record: of `bp.backpropagate`.
@@ -26,7 +27,7 @@ def hessian_product(record: Record, V: Params) -> Params:
             axis in front, of the same length in all.
 
     Returns:
-        As V.
+        As V: a tuple of layers, stacked if V is.
 
     Raises:
         TypeError, ValueError: V is not like the parameters, saying where; an activation without `g_second`, or a cost
@@ -40,13 +41,23 @@ def gauss_newton_product(record: Record, V: Params) -> Params:
     """G V, with G = sum_i w_i J_i^T H_i J_i, the Gauss-Newton part of the cost's Hessian.
 
     J_i is the Jacobian of example i's output with respect to the parameters, and H_i the Hessian of its loss with
-    respect to that output: Z[L] where cost and output activation are a matched cross-entropy, A[L] otherwise. The
+    respect to that output: Z[L] where the cost is collapsed with the output activation, as a matched cross-entropy is,
+    A[L] otherwise, which for one and the same loss gives another G. The absolute error is straight: its G is 0. The
     forward line of the R-operator gives J V, and the backward pass from H J V the rest, without terms in g''. G is
     positive semidefinite for the library's costs. Schraudolph, Fast curvature matrix-vector products for second-order
     gradient descent (2002); Martens, New insights and perspectives on the natural gradient method (2020),
     arXiv:1412.1193.
 
-    Args, Returns, Raises: those of `bp.hessian_product`; g'' is not needed.
+    Args:
+        record: of `bp.backpropagate`.
+        V: a tuple of L `bp.Layer`, shaped like the parameters; or several vectors stacked, each array with one more
+            axis in front, of the same length in all.
+
+    Returns:
+        As V: a tuple of layers, stacked if V is.
+
+    Raises:
+        TypeError, ValueError: V is not like the parameters, saying where; a cost without `hessian`.
     """
     return for_each_vector(_gauss_newton_product, record, V)
 

@@ -6,6 +6,7 @@ import jax
 
 from manual_bp._network import Layer, Params
 from manual_bp._record import Record, check_record
+from manual_bp._validate import a_kind
 
 
 def for_each_vector(product: Callable[[Record, Params], Params], record: Record, V: Params) -> Params:
@@ -20,23 +21,23 @@ def for_each_vector(product: Callable[[Record, Params], Params], record: Record,
 def _checked(params: Params, V: Params) -> tuple[Params, bool]:
     L = len(params)
     if not isinstance(V, tuple | list) or isinstance(V, Layer) or len(V) != L:
-        came = f"{len(V)} entries" if isinstance(V, tuple | list) and not isinstance(V, Layer) else type(V).__name__
+        came = f"{len(V)} entries" if isinstance(V, tuple | list) and not isinstance(V, Layer) else a_kind(V)
         raise TypeError(f"V is {came}; expected a tuple of {L} bp.Layer(W, b), like the parameters")
     checked, several = [], set()
     for l, (layer, v) in enumerate(zip(params, V, strict=True), start=1):
         if not isinstance(v, tuple) or len(v) != 2:
-            raise TypeError(f"layer {l} of V is a {type(v).__name__}; expected a bp.Layer(W, b)")
+            raise TypeError(f"layer {l} of V is {a_kind(v)}; expected a bp.Layer(W, b)")
         for name, p, x in (("W", layer.W, v[0]), ("b", layer.b, v[1])):
             shape = getattr(x, "shape", None)
             if shape is None or shape[-2:] != p.shape or len(shape) > 3:
-                came = f"a {type(x).__name__}" if shape is None else f"of shape {shape}"
+                stacked = f"(k, {', '.join(map(str, p.shape))})"
                 raise ValueError(
-                    f"{name}[{l}] of V is {came}; expected {p.shape}, as in the parameters, or (k, *{p.shape}) for "
-                    "k vectors at once"
+                    f"{name}[{l}] of V is {a_kind(x)}; expected shape {p.shape}, as in the parameters, or {stacked} "
+                    "for k vectors at once"
                 )
             several.add(shape[:-2])
         checked.append(Layer(v[0].astype(layer.W.dtype), v[1].astype(layer.b.dtype)))
     if len(several) > 1:
-        counts = " and ".join(str(shape[0]) if shape else "one without that axis" for shape in sorted(several))
-        raise ValueError(f"the arrays of V hold {counts} vectors; expected the same number in all")
+        counts = " and ".join(f"{shape[0]} stacked" if shape else "one" for shape in sorted(several))
+        raise ValueError(f"arrays of V hold {counts}; expected the same number of vectors in all")
     return tuple(checked), several != {()}

@@ -20,15 +20,16 @@ def accumulate(function_of_record: Callable[[Record], Any], network: Network, bl
 
     The examples are taken `block_size` at a time (the last block holds the rest), so that memory does not grow with m
     but for what is returned for each example. Every block's record carries the weights of all examples: a mean over
-    examples, such as `bp.gradients`, is a sum over blocks. So of what the function returns, an array with an axis of
-    the examples is concatenated along it, and any other is added up, in float32 at least. Which it is shows when the
-    function is traced for two sizes of block.
+    examples, such as `bp.gradients`, is a sum over blocks. So an array with an axis of the examples (its length changes
+    with the size of the block) is concatenated along it, and any other is added up, in float32 at least.
 
-    The function has to be a sum over examples (of w_i times a term of example i), or a value for each example, or a
-    pytree of both. `bp.variance`, `bp.signal_to_noise` and `bp.noise_scale` are neither, and refuse; form them from
-    the sums they consist of.
+    The function has to return sums over examples, of w_i times a term of example i, or values for each example, or a
+    pytree of both. Nothing else adds up over blocks: not a maximum, a mean by `jnp.mean`, the parameters, or
+    `record.total_weight`, each block's being that of all examples. `bp.variance`, `bp.signal_to_noise` and
+    `bp.noise_scale` refuse; form them from the sums they consist of.
 
-    What is compiled is kept with the function returned here: make it once.
+    What is compiled is kept with the function returned here: make it once. A function that closes over arrays, such as
+    the vectors of `bp.hessian_product`, belongs inside a `jax.jit` that has them as arguments.
 
     Args:
         function_of_record: a function of a `bp.Record`, such as `bp.gradients`, traceable by JAX.
@@ -53,23 +54,22 @@ def accumulate(function_of_record: Callable[[Record], Any], network: Network, bl
         params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
         (w, total_weight), m = example_weights(weights, X), X.shape[1]
 
+        def of_examples(X: Array, Y: Array, w: Array) -> Any:
+            return function_of_record(record_of(network, params, X, Y, w, total_weight, whole=False))
+
         def of_block(start: Array | int, size: int) -> Any:
-            def block(x: Array) -> Array:
-                return lax.dynamic_slice_in_dim(x, start, size, axis=x.ndim - 1)
+            return of_examples(*(lax.dynamic_slice_in_dim(x, start, size, axis=x.ndim - 1) for x in (X, Y, w)))
 
-            record = record_of(network, params, block(X), block(Y), block(w), total_weight, whole=False)
-            return function_of_record(record)
-
+        axes = _example_axes(of_examples, min(m, block_size), X, Y, w)
         if m <= block_size:
-            return of_block(0, m)
-        axes = _example_axes(of_block, block_size)
+            return of_examples(X, Y, w)
         # The rest, or else the last block, comes first: it has the types that the sums keep
         first = m % block_size or block_size
-        out, structure = jax.tree.flatten(of_block(m - first, first))
+        out, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, of_block(m - first, first)))
         sums = [x.astype(_wide(x.dtype)) for x, axis in zip(out, axes, strict=True) if axis is None]
 
         def step(sums: list, i: Array) -> tuple[list, list]:
-            out = jax.tree.leaves(of_block(i * block_size, block_size))
+            out = [jnp.asarray(x) for x in jax.tree.leaves(of_block(i * block_size, block_size))]
             terms = [x for x, axis in zip(out, axes, strict=True) if axis is None]
             sums = [s + x.astype(s.dtype) for s, x in zip(sums, terms, strict=True)]
             return sums, [x for x, axis in zip(out, axes, strict=True) if axis is not None]
@@ -86,15 +86,20 @@ def accumulate(function_of_record: Callable[[Record], Any], network: Network, bl
     return accumulated
 
 
-def _example_axes(of_block: Callable[..., Any], size: int) -> list[int | None]:
+def _example_axes(of_examples: Callable[..., Any], size: int, *arrays: Array) -> list[int | None]:
     """Of every array returned, the axis that holds the examples: the one whose length goes with theirs."""
-    shapes = [jax.tree.leaves_with_path(jax.eval_shape(lambda n=n: of_block(0, n))) for n in (size, size + 1)]
+
+    def returned(n: int) -> Any:
+        args = (jax.ShapeDtypeStruct((*x.shape[:-1], n), x.dtype) for x in arrays)
+        return jax.tree.leaves_with_path(jax.eval_shape(of_examples, *args))
+
     axes = []
-    for (path, small), (_, large) in zip(*shapes, strict=True):
+    for (path, small), (_, large) in zip(returned(size), returned(size + 1), strict=True):
         found = [axis for axis, (n, k) in enumerate(zip(small.shape, large.shape, strict=True)) if n != k]
         if len(found) > 1:
+            where = jax.tree_util.keystr(path)
             raise ValueError(
-                f"function_of_record returns an array {jax.tree_util.keystr(path)} of shape {small.shape} for "
+                f"function_of_record returns an array{' at ' + where if where else ''} of shape {small.shape} for "
                 f"{size} examples; expected one axis of the examples or none: it is not a sum over blocks"
             )
         axes.append(found[0] if found else None)

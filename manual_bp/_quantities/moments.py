@@ -82,7 +82,7 @@ def noise_scale(record: Record) -> Float[Array, ""]:
     several batches then.
 
     Args:
-        record: of `bp.backpropagate`, whole, of two examples or more: NaN for one.
+        record: of `bp.backpropagate`, whole, of two examples or more: NaN for one, or where all weights are zero.
 
     Returns:
         A scalar, in float32 at least.
@@ -112,5 +112,5 @@ def _require_whole(record: Record, name: str) -> None:
     if not record.whole:
         raise ValueError(
             f"{name} of a block of examples was asked for, and those of blocks do not add up; "
-            "accumulate bp.gradients and bp.second_moment, and form it from their sums"
+            "accumulate what it is formed from, such as bp.gradients and bp.second_moment, and form it from their sums"
         )

@@ -1,7 +1,6 @@
 """What an output owes to each input."""
 
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,8 @@ def output_gradient(record: Record, k: int | Integer[Array, ""], before_activati
 
     Args:
         record: of `bp.backpropagate`; the targets have no part in this.
-        k: an output, 0 to n_L - 1. Under `jax.vmap` over all of them it gives each example's Jacobian.
+        k: an output, 0 to n_L - 1. Under `jax.vmap` over all of them it gives each example's Jacobian, in an array of
+            shape (n_L, n_0, m).
         before_activation: of Z[L][k], such as a softmax's logit, instead of A[L][k]. Simonyan et al., Deep inside
             convolutional networks (2013), arXiv:1312.6034, take it for their saliency maps.
 
@@ -32,7 +32,9 @@ def output_gradient(record: Record, k: int | Integer[Array, ""], before_activati
     """
     check_record(record)
     n = record.network.sizes[-1]
-    if not isinstance(k, Tracer) and not 0 <= operator.index(k) < n:
+    if getattr(k, "ndim", 0) or not jnp.issubdtype(jnp.result_type(k), jnp.integer):
+        raise TypeError(f"k is {k}; expected an integer; for several outputs take jax.vmap over it")
+    if not isinstance(k, Tracer) and not 0 <= k < n:
         raise ValueError(f"k is {k}; expected an output of the network, 0 to {n - 1}")
     return _output_gradient(record, k, before_activation)
 

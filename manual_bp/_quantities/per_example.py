@@ -18,8 +18,8 @@ from manual_bp._record import Record, check_record
 def per_example_gradients(record: Record) -> Params:
     """Every example's own gradient, written out: dW_i[l] = dz_i[l] a_i[l-1]^T and db_i[l] = dz_i[l].
 
-    m times the memory of the parameters; the other quantities do without it. Their mean under the record's weights is
-    the gradient.
+    They take m times the memory of the parameters, which no other quantity here does. Their mean under the record's
+    weights is the gradient.
 
     Args:
         record: of `bp.backpropagate`.
@@ -42,18 +42,25 @@ def per_example_norms(record: Record) -> Float[Array, " m"]:
         record: of `bp.backpropagate`. Its weights have no part in this: g_i is the gradient of loss i alone.
 
     Returns:
-        Shape (m,), in float32 at least, where squares underflow: |dz| below some 1e-19 counts as 0.
+        Shape (m,), in float32 at least. Infinite where |a| overflows when squared, beyond some 1e19 in float32.
     """
-    return jnp.linalg.norm(per_example_layer_norms(record), axis=1)
+    return _norms(per_example_layer_norms(record).T)
 
 
 @jax.jit
 def per_example_layer_norms(record: Record) -> Float[Array, "m L"]:
-    """The same for each layer's parameters apart: (|a_i[l-1]|^2 + 1)^(1/2) |dz_i[l]|, shape (m, L)."""
+    """The norms of `bp.per_example_norms` for each layer's parameters apart: (|a_i[l-1]|^2 + 1)^(1/2) |dz_i[l]|.
+
+    Args:
+        record: of `bp.backpropagate`. Its weights have no part in this.
+
+    Returns:
+        Shape (m, L), in float32 at least.
+    """
     check_record(record)
     return jnp.stack(
         [
-            jnp.sqrt(_squared_norms(A) + 1) * jnp.sqrt(_squared_norms(dZ))
+            jnp.sqrt(jnp.sum(jnp.square(_wide(A)), axis=0) + 1) * _norms(_wide(dZ))
             for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)
         ],
         axis=1,
@@ -71,11 +78,17 @@ def gram_matrix(record: Record) -> Float[Array, "m m"]:
         Shape (m, m), in float32 at least. Its diagonal holds the squares of `bp.per_example_norms`.
     """
     check_record(record)
-    dtype = accumulator(record.cost.dtype)
-    columns = [(A.astype(dtype), dZ.astype(dtype)) for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)]
-    return sum(((inner_products(A) + 1) * inner_products(dZ) for A, dZ in columns), start=jnp.zeros((), dtype))
+    columns = [(_wide(A), _wide(dZ)) for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)]
+    first, *rest = ((inner_products(A) + 1) * inner_products(dZ) for A, dZ in columns)
+    return sum(rest, start=first)
 
 
-def _squared_norms(X: Float[Array, "n m"]) -> Float[Array, " m"]:
-    """Every column's |x|^2, in float32 at least."""
-    return jnp.sum(jnp.square(X.astype(accumulator(X.dtype))), axis=0)
+def _wide(X: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    return X.astype(accumulator(X.dtype))
+
+
+def _norms(X: Float[Array, "n m"]) -> Float[Array, " m"]:
+    """Every column's norm. Scaled by its largest element, so that no square underflows: a norm of 0 clips nothing."""
+    largest = jnp.max(jnp.abs(X), axis=0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.sqrt(jnp.sum(jnp.square(X / scale), axis=0))

@@ -11,29 +11,31 @@ def epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> f
 
     The Gaussian mechanism on Poisson samples, composed by its privacy loss distribution (Koskela et al. 2020,
     arXiv:1906.03049), an upper bound that is tight up to discretisation; the moments accountant of Abadi et al. (2016)
-    gives larger values. Below a noise multiplier of 0.05, where it is in the hundreds for a single step, infinite.
+    gives larger values. Below a noise multiplier of 0.05 the bound is infinite.
 
     Args:
         noise_multiplier: standard deviation of the noise over the clipping norm, 0 or above.
         rate: the probability with which an example is in a batch, above 0 and at most 1.
         steps: how many, 1 or more.
-        delta: above 0 and at most 1; below 1 over the number of examples, to mean much.
+        delta: above 0 and at most 1; a guarantee that means something has it below 1 over the number of examples.
 
     Raises:
         ImportError: the extra `privacy` is missing.
         ValueError, TypeError: a number out of its range.
     """
-    _check(rate, steps, delta)
+    steps = _check(rate, steps, delta)
     numbers.non_negative("noise_multiplier", noise_multiplier)
     return _epsilon(noise_multiplier, rate, steps, delta)
 
 
 def noise_multiplier(epsilon: float, rate: float, steps: int, delta: float) -> float:
-    """The least noise multiplier with which `steps` steps stay within `epsilon` at `delta`, to 1e-4, by bisection.
+    """The least noise multiplier, from 0.05 on, with which `steps` steps stay within `epsilon` at `delta`.
 
-    Args, Raises: those of `bp.privacy.epsilon`; epsilon above 0.
+    To 1e-4, by bisection.
+
+    Args, Raises: those of `bp.privacy.epsilon`; epsilon above 0, and large enough for a multiplier below a million.
     """
-    _check(rate, steps, delta)
+    steps = _check(rate, steps, delta)
     numbers.positive("epsilon", epsilon)
     low, high = 0.0, 1.0
     while _epsilon(high, rate, steps, delta) > epsilon:
@@ -57,10 +59,10 @@ def _epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
     return accountant.compose(events.SelfComposedDpEvent(step, steps)).get_epsilon(delta)
 
 
-def _check(rate: float, steps: int, delta: float) -> None:
+def _check(rate: float, steps: int, delta: float) -> int:
     numbers.probability("rate", rate)
-    numbers.count("steps", steps)
     numbers.probability("delta", delta)
+    return numbers.count("steps", steps)
 
 
 def _module(name: str) -> ModuleType:

@@ -26,34 +26,38 @@ class Batch(NamedTuple):
     present: Bool[Array, " size"]
 
 
-def poisson_sample(key: Array, examples: int, rate: float, size: int | None = None) -> Batch:
+def poisson_sample(key: Array, examples: int, rate: float) -> Batch:
     """A batch that holds each of the examples with probability `rate`, independently.
 
     That is the sampling whose amplification `bp.privacy.epsilon` counts on; shuffled batches of a fixed size are
-    another matter. The number drawn varies about rate * examples, and the batch is padded to `size`:
+    another matter. The number drawn varies about rate * examples, and the batch is padded:
 
-        indices, present = bp.privacy.poisson_sample(key, m, rate)
-        bp.private_value_and_grad(...)(params, X[:, indices], Y[indices], noise_key, present)
+        indices, present = bp.privacy.poisson_sample(sample_key, m, rate)
+        private(params, X[:, indices], Y[..., indices], noise_key, present)
+
+    By Bernstein's inequality the padded size is so large that a draw exceeds it with probability 1e-12 or less; what
+    does not fit is left out, which over T steps adds at most T (1 + e^epsilon) 1e-12 to delta. The rate is rounded down
+    to a multiple of 2^-32.
 
     Args:
         key: of `jax.random.key`, a new one for each step.
         examples: how many there are, 1 or more.
         rate: the probability of each, above 0 and at most 1.
-        size: room for so many. Unless given, Bernstein's inequality makes it so large that the draw exceeds it with
-            probability 1e-12 or less; what does not fit is left out, which over T steps adds at most
-            T (1 + e^epsilon) 1e-12 to delta.
 
     Raises:
         ValueError, TypeError: a number out of its range.
     """
-    examples, rate = numbers.count("examples", examples), numbers.probability("rate", rate)
-    size = _size(examples, rate) if size is None else numbers.count("size", size)
-    return _sample(key, examples, rate, min(size, examples))
+    numbers.key(key)
+    examples = numbers.count("examples", examples)
+    rate = numbers.known("rate", numbers.probability("rate", rate))
+    return _sample(key, examples, rate, min(_size(examples, rate), examples))
 
 
-@functools.partial(jax.jit, static_argnames=("examples", "size"))
+@functools.partial(jax.jit, static_argnames=("examples", "rate", "size"))
 def _sample(key: Array, examples: int, rate: float, size: int) -> Batch:
-    drawn = jax.random.bernoulli(key, rate, (examples,))
+    # Bits and not a uniform float, whose 23 bits round a small rate up
+    bits = jax.random.bits(key, (examples,), jnp.uint32)
+    drawn = bits < jnp.uint32(rate * 2**32) if rate < 1 else jnp.ones(examples, bool)
     indices = jnp.nonzero(drawn, size=size, fill_value=0)[0]
     return Batch(indices, jnp.arange(size) < jnp.sum(drawn))
 

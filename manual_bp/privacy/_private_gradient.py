@@ -38,11 +38,12 @@ def private_value_and_grad(
 
     (sum_j min(1, C/|g_j|) g_j + n) / B, where n is normal noise of standard deviation noise_multiplier * C in every
     element, and B the expected batch size: a constant, whatever the number of examples in the batch. Adding or
-    removing an example moves the sum by C at most. One backward pass, no example's gradient written out.
+    removing an example moves the sum by C at most, up to float32 rounding. One backward pass, no example's gradient
+    written out.
 
-    An example whose gradient is not finite adds nothing, so that the bound holds for it too. The noise is that of
-    `jax.random`, in floating point: no cryptographic generator, and open to attacks on its last bits (Mironov, On
-    significance of the least significant bits for differential privacy, 2012). Whoever knows the key can subtract it.
+    An example whose gradient, or its norm, is not finite adds nothing, so that the bound holds for it too. The noise is
+    that of `jax.random`, in floating point: no cryptographic generator, and open to attacks on its last bits (Mironov,
+    On significance of the least significant bits for differential privacy, 2012). Who knows the key can subtract it.
 
     Abadi et al., Deep learning with differential privacy (2016), arXiv:1607.00133.
 
@@ -60,10 +61,18 @@ def private_value_and_grad(
         ValueError, TypeError: an option that is not a number in its range; arguments that do not fit.
     """
     validate.is_network(network)
-    max_norm = numbers.max_norm(max_norm, len(network.activations))
+    bounds = numbers.max_norm(max_norm, len(network.activations))
     numbers.non_negative("noise_multiplier", noise_multiplier)
     numbers.positive("expected_batch_size", expected_batch_size)
-    return _private_value_and_grad(network, max_norm, noise_multiplier, expected_batch_size)
+    # As Python floats, which are hashable and do not widen a float32 gradient
+    return _private_value_and_grad(
+        network,
+        tuple(numbers.known("max_norm", C) for C in bounds)
+        if isinstance(bounds, tuple)
+        else numbers.known("max_norm", bounds),
+        numbers.known("noise_multiplier", noise_multiplier),
+        numbers.known("expected_batch_size", expected_batch_size),
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,7 +92,9 @@ def _private_value_and_grad(
             raise TypeError("params has dtype bfloat16; expected float32 or float64, in which the bound holds")
         finite = jnp.isfinite(per_example_norms(record))
         bounded = dataclasses.replace(record, weights=(finite & (record.weights[0] != 0))[None, :].astype(X.dtype))
-        clipped = sum_over_examples(bounded, record.A, record.dZ, clip_factors(record, max_norm))
+        # in TF32 a contribution could be larger than its norm, which is of float32 numbers
+        with jax.default_matmul_precision("highest"):
+            clipped = sum_over_examples(bounded, record.A, record.dZ, clip_factors(record, max_norm))
         noise = optax.tree.random_like(key, clipped, jax.random.normal)
         std = noise_multiplier * sensitivity
         gradient = jax.tree.map(lambda d, n: (d + std * n) / expected_batch_size, clipped, noise)
@@ -94,8 +105,7 @@ def _private_value_and_grad(
 
 def _weights(X: Array, key: Array, present: Array | None) -> Array | None:
     """1 for the examples that are present and 0 for the others, after checks of what `bp.cost` has no use for."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype != jnp.uint32:
-        raise TypeError(f"key is of dtype {key.dtype}; expected a key, as jax.random.key gives")
+    numbers.key(key)
     if present is None:
         return None
     m = X.shape[-1]
