@@ -32,11 +32,11 @@ from reference.grid import PROBLEMS, draw
 SMALL = [problem for problem in PROBLEMS if sum(problem.model.sizes) < 40]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[::2], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", PROBLEMS[::3], ids=lambda problem: problem.name)
 def test_every_quantity_against_autodiff(problem):
     """Cost, gradient, dX, every dA and dZ, weighted and not, in float64 and float32.
 
-    Every other problem and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
+    Every third problem and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
     """
     for case in cross_check(problem, seeds=(0,)):
         assert case.passed, str(case)

@@ -51,7 +51,7 @@ def all_of(network, params, X, Y, weights=None):
 
 @pytest.mark.parametrize(
     ("problem", "weighted"),
-    [(problem, i % 2 == 0) for i, problem in enumerate(PROBLEMS[:-1:7])] + [(ONE, False), (DEEP, True)],
+    [(problem, i % 2 == 0) for i, problem in enumerate(PROBLEMS[5::12])] + [(ONE, False), (DEEP, True)],
     ids=str,
 )
 def test_every_quantity_against_autodiff(problem, weighted):
@@ -180,7 +180,7 @@ def test_one_backward_pass_serves_them_all():
     assert products(bp.gradients, bp.second_moment, bp.variance, bp.signal_to_noise) == gradient + len(params)
 
 
-@pytest.mark.parametrize(("block_size", "weighted"), [(1, False), (3, True), (9, False), (64, True)])
+@pytest.mark.parametrize(("block_size", "weighted"), [(3, True), (5, False), (64, True)])
 def test_accumulated_is_whole(block_size, weighted):
     network, params, X, Y, weights = arrays(DEEP)
     weights = weights if weighted else None
