@@ -11,21 +11,21 @@ from jax.core import Tracer
 
 def positive(name: str, value: Any) -> Any:
     """A finite number above 0."""
-    if _known(name, value) and not 0 < float(value) < math.inf:
+    if _is_known(name, value) and not 0 < float(value) < math.inf:
         raise ValueError(f"{name} is {_shown(value)}; expected a finite number above 0")
     return value
 
 
 def non_negative(name: str, value: Any) -> Any:
     """A finite number, 0 or above."""
-    if _known(name, value) and not 0 <= float(value) < math.inf:
+    if _is_known(name, value) and not 0 <= float(value) < math.inf:
         raise ValueError(f"{name} is {_shown(value)}; expected a finite number, 0 or above")
     return value
 
 
 def probability(name: str, value: Any) -> Any:
     """A number above 0, and 1 at most."""
-    if _known(name, value) and not 0 < float(value) <= 1:
+    if _is_known(name, value) and not 0 < float(value) <= 1:
         raise ValueError(f"{name} is {_shown(value)}; expected a number above 0 and at most 1")
     return value
 
@@ -64,7 +64,7 @@ def key(value: Any) -> None:
         raise TypeError(f"key is {_shown(value)}; expected a key, as jax.random.key gives")
 
 
-def _known(name: str, value: Any) -> bool:
+def _is_known(name: str, value: Any) -> bool:
     if isinstance(value, Tracer) and value.ndim == 0:
         return False
     if isinstance(value, bool | str) or getattr(value, "ndim", 0) or not hasattr(value, "__float__"):

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import manual_bp
+from reference.autodiff import Model
+from reference.grid import Problem
 
 SOURCE = Path(manual_bp.__file__).parent
 
@@ -23,3 +25,8 @@ def copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: st
         (tmp_path / name / path).parent.mkdir(exist_ok=True)
         (tmp_path / name / path).write_text(re.sub(r"from manual_bp(?!.*checker)", f"from {name}", text))
     return importlib.import_module(name)
+
+
+def small_problem(hidden, output="softmax", cost="cross_entropy", targets="indices") -> Problem:
+    """All have the same sizes, so that they share what JAX compiles for one operation."""
+    return Problem(f"{hidden}, {output}, {cost}", Model((6, 7, 4, 3), hidden, output, cost), 9, targets)

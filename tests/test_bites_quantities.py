@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from planted import copy
+from planted import copy, small_problem
 
 from reference import curvature, per_example
-from reference.autodiff import Model
 from reference.compare import largest_error
-from reference.grid import Problem, draw
+from reference.grid import draw
 
 pytestmark = pytest.mark.usefixtures("unjitted")
 
@@ -60,12 +59,12 @@ MISTAKES = {
     "one term of Rs": ("_curvature/r_operator", "RA * dA + A * RdA", "A * RdA"),
     "dZ RA^T forgotten": ("_curvature/products", "d._replace(W=d.W + other.W)", "d"),
     "dZ RA^T of another layer": ("_curvature/products", "zip(rest, of_RA, strict=True)", "zip(rest, of_RA[::-1], strict=False)"),
-    "weights twice": ("_curvature/products", "sum_over_examples(record, A, dZ, 1.0)", "sum_over_examples(record, A, dZ)"),
+    "weights twice": ("_curvature/products", "sum_over_examples(record, record.A, dZ, 1.0)", "sum_over_examples(record, record.A, dZ)"),
     "softmax's root without its mean": ("_costs", "[:, None, :] * (e - A)", "[:, None, :] * e"),
     "squared error's root": ("_costs", "jnp.full_like(A, 2**0.5)", "jnp.full_like(A, 2.0)"),
     "sigmoid's root": ("_costs", "jnp.sqrt(A * jax.nn.sigmoid(-Z))", "(A * jax.nn.sigmoid(-Z))"),
     "one root left out": ("_curvature/roots", "of(S[0]), S[1:]", "of(S[0]), S[2:]"),
-    "root by A[L] taken by Z[L]": ("_curvature/roots", "dZ_L = S_k if network.cost.collapsed else", "dZ_L = S_k if True else"),
+    "root by A[L] taken by Z[L]": ("_curvature/loss_hessian", "dZ_L = d if network.cost.collapsed else", "dZ_L = d if True else"),
     "A not squared in the diagonal": ("_curvature/gauss_newton_diagonal", "[jnp.square(A) for A in record.A]", "record.A"),
     "K-FAC without the bias": ("_curvature/kfac", "jnp.ones_like(A[:1])", "jnp.zeros_like(A[:1])"),
     "K-FAC unweighted": ("_curvature/kfac", "outer_products(X * w, X)", "outer_products(X, X)"),
@@ -76,15 +75,11 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def _problem(hidden, output="softmax", cost="cross_entropy", targets="indices"):
-    return Problem(f"{hidden}, {output}, {cost}", Model((6, 7, 4, 3), hidden, output, cost), 9, targets)
-
-
 # Between them these use every line above
 CHECKED = [
-    _problem(("tanh", "gelu")),
-    _problem("tanh", "softmax", "squared_error", "distributions"),
-    _problem("tanh", "sigmoid", targets="binary"),
+    small_problem(("tanh", "gelu")),
+    small_problem("tanh", "softmax", "squared_error", "distributions"),
+    small_problem("tanh", "sigmoid", targets="binary"),
 ]
 
 

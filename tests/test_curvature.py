@@ -1,15 +1,13 @@
 """Products with the Hessian and with its Gauss-Newton part, diagonals and Kronecker factors."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from problems import BY_NAME, DEEP, REGRESSION, arrays, layers, random_network
+from problems import BY_NAME, DEEP, REGRESSION, arrays, random_network
 
 import manual_bp as bp
 from reference import autodiff, curvature
@@ -183,84 +181,3 @@ def test_conjugate_gradients_solve_a_newton_step():
     flat, unravel = ravel_pytree(b)
     expected = unravel(jnp.linalg.solve(matrix + damping * jnp.eye(flat.size), flat))
     assert largest_error(d, expected) <= 1e-8
-
-
-def test_kfac_solves_linear_regression_in_one_step():
-    """There the curvature is a Kronecker product, 2 I by the mean of a a^T: preconditioning is Newton's step."""
-    network, params, X, Y, weights = arrays(BY_NAME["linear regression"])
-    record = bp.backpropagate(network, params, X, Y, weights)
-    optimizer = optax.chain(bp.scale_by_kfac(damping=0.0), optax.scale(-1.0))
-    updates, _ = optimizer.update(bp.gradients(record), optimizer.init(params), params, factors=bp.kfac_factors(record))
-    fitted: Any = optax.apply_updates(params, updates)
-    with_one = np.concatenate([X, np.ones((1, X.shape[1]))])
-    best = np.linalg.lstsq((with_one * np.sqrt(weights)).T, (np.asarray(Y) * np.sqrt(weights)).T)[0].T
-    assert largest_error(jnp.concatenate(fitted[0], axis=1), best) <= 1e-11
-
-
-def test_kfac_step_is_a_solve_with_the_kronecker_product():
-    network, params, X, Y, _ = arrays(DEEP)
-    record, damping = bp.backpropagate(network, params, X, Y), 0.01
-    grads, factors = bp.gradients(record), bp.kfac_factors(record)
-    transformation: Any = bp.scale_by_kfac(damping)
-    found, state = transformation.update(grads, transformation.init(params), params, factors=factors)
-    for d, u, (A, G) in zip(grads, found, factors, strict=True):
-        pi = np.sqrt((np.trace(A) / len(A)) / (np.trace(G) / len(G)))
-        A, G = A + pi * np.sqrt(damping) * np.eye(len(A)), G + np.sqrt(damping) / pi * np.eye(len(G))
-        expected = np.linalg.solve(np.kron(G, A), np.concatenate(d, axis=1).ravel())
-        assert largest_error(np.concatenate(u, axis=1).ravel(), expected) <= 1e-11
-    # the factors of the first step alone are their own average; of a second, of twice the size, they are not
-    twice = jax.tree.map(lambda x: 2 * x, factors)
-    _, state = transformation.update(grads, state, params, factors=twice)
-    expected = jax.tree.map(lambda x: (0.95 * 0.05 + 0.05 * 2) * x, factors)
-    assert largest_error(state.factors, expected) <= 1e-12 and state.steps == 2
-
-
-def test_kfac_trains():
-    """Faster, step by step, than plain gradient descent at its best constant rate."""
-    network, params, X, Y, _ = arrays(BY_NAME["digits classifier"])
-
-    def trained(optimizer, kfac):
-        @jax.jit
-        def step(params, state):
-            record = bp.backpropagate(network, params, X, Y)
-            extra = {"factors": bp.kfac_factors(record)} if kfac else {}
-            updates, state = optimizer.update(bp.gradients(record), state, params, **extra)
-            return optax.apply_updates(params, updates), state
-
-        p, state = params, optimizer.init(params)
-        for _ in range(20):
-            p, state = step(p, state)
-        return float(bp.cost(network, p, X, Y))
-
-    kfac = trained(optax.chain(bp.scale_by_kfac(1e-2), optax.scale_by_learning_rate(0.3)), True)
-    descent = min(trained(optax.sgd(rate), False) for rate in (0.1, 0.3, 1.0))
-    assert kfac < descent / 2
-
-
-def test_kfac_of_a_dead_layer_is_finite():
-    network, params, X, Y, _ = arrays(BY_NAME["digits classifier"])
-    params = (params[0]._replace(b=params[0].b - 1e4), params[1])
-    record = bp.backpropagate(network, params, X, Y)
-    transformation = bp.scale_by_kfac(1e-2)
-    found, _ = transformation.update(
-        bp.gradients(record), transformation.init(params), params, factors=bp.kfac_factors(record)
-    )
-    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(found))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: bp.scale_by_kfac(damping=-1), ValueError, "damping is -1; expected a finite number, 0 or above"),
-        (lambda: bp.scale_by_kfac(decay=1.0), ValueError, "decay is 1.0; expected a number from 0 to below 1"),
-        (lambda: bp.scale_by_kfac(decay=-0.1), ValueError, "decay is -0.1; expected a finite number, 0 or above"),
-        (
-            lambda: bp.scale_by_kfac().update(layers([]), bp.scale_by_kfac().init(())),
-            TypeError,
-            r"update got no factors; expected optimizer.update\(..., factors=bp.kfac_factors\(record\)\)",
-        ),
-    ],
-)
-def test_bad_input(call, error, message):  # of scale_by_kfac
-    with pytest.raises(error, match=message):
-        call()

@@ -1,20 +1,22 @@
-"""The Hessian of each example's loss with respect to the network's output, where all curvature starts."""
+"""The Hessian of each example's loss with respect to the network's output, where all curvature starts.
+
+That output is Z[L] where the cost is collapsed with the output activation, and A[L] otherwise: as the loss is defined.
+"""
 
 from collections.abc import Callable
 
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from manual_bp import _equations as equations
 from manual_bp import _validate as validate
+from manual_bp._activations import activation_backward
 from manual_bp._record import Record
 
 
 def loss_hessian(record: Record) -> Callable[[Array], Array]:
     """V -> H V, column by column, shape (n_L, m).
 
-    H is the Hessian with respect to Z[L] where the cost is collapsed with the output activation, and with respect to
-    A[L] otherwise: the loss as it is defined. For the costs of this library it is positive semidefinite, if targets
-    of a categorical cross-entropy sum to 0 or more.
+    For this library's costs H is positive semidefinite, if targets of a categorical cross-entropy sum to 0 or more.
     """
     collapsed = record.network.cost.collapsed
     hessian = validate.loss_hessian(record.network, len(record.losses), record.cost.dtype)
@@ -26,3 +28,10 @@ def loss_hessian(record: Record) -> Callable[[Array], Array]:
         return HV.astype(V.dtype)
 
     return product
+
+
+def back_from_output(record: Record, d: Float[Array, "n m"]) -> list:
+    """dZ[0..L] of whatever has the derivative `d` by the output; dZ[0] is None."""
+    network, A, Z = record.network, record.A, record.Z
+    dZ_L = d if network.cost.collapsed else activation_backward(network.output, d, Z[-1], A[-1])
+    return equations.back_through_layers(network, record.params, A, Z, dZ_L)[1]

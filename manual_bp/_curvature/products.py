@@ -2,10 +2,8 @@
 
 import jax
 
-from manual_bp import _equations as equations
 from manual_bp import _validate as validate
-from manual_bp._activations import activation_backward
-from manual_bp._curvature.loss_hessian import loss_hessian
+from manual_bp._curvature.loss_hessian import back_from_output, loss_hessian
 from manual_bp._curvature.r_operator import r_backward, r_forward
 from manual_bp._curvature.vectors import for_each_vector
 from manual_bp._network import Params
@@ -48,13 +46,7 @@ def gauss_newton_product(record: Record, V: Params) -> Params:
     gradient descent (2002); Martens, New insights and perspectives on the natural gradient method (2020),
     arXiv:1412.1193.
 
-    Args:
-        record: of `bp.backpropagate`.
-        V: a tuple of L `bp.Layer`, shaped like the parameters; or several vectors stacked, each array with one more
-            axis in front, of the same length in all.
-
-    Returns:
-        As V: a tuple of layers, stacked if V is.
+    Args, Returns: (record, V) -> like V, those of `bp.hessian_product`.
 
     Raises:
         TypeError, ValueError: V is not like the parameters, saying where; a cost without `hessian`.
@@ -75,11 +67,7 @@ def _hessian_product(record: Record, V: Params) -> Params:
 
 
 def _gauss_newton_product(record: Record, V: Params) -> Params:
-    network, A, Z, w = record.network, record.A, record.Z, record.weights.astype(record.cost.dtype)
     RA, RZ = r_forward(record, V)
-    if network.cost.collapsed:
-        dZ_L = loss_hessian(record)(RZ[-1]) * w
-    else:
-        dZ_L = activation_backward(network.output, loss_hessian(record)(RA[-1]) * w, Z[-1], A[-1])
-    _, dZ = equations.back_through_layers(network, record.params, A, Z, dZ_L)
-    return sum_over_examples(record, A, dZ, 1.0)
+    R_output = (RZ if record.network.cost.collapsed else RA)[-1]
+    dZ = back_from_output(record, loss_hessian(record)(R_output) * record.weights.astype(record.cost.dtype))
+    return sum_over_examples(record, record.A, dZ, 1.0)

@@ -14,23 +14,18 @@ from jaxtyping import Array
 
 from manual_bp import _equations as equations
 from manual_bp import _validate as validate
-from manual_bp._activations import activation_backward
+from manual_bp._curvature.loss_hessian import back_from_output
 from manual_bp._record import Record
 
 
 def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
-    """The sum over k of `term` of dZ[0..L], the backward pass from S[k].
-
-    H and S are by Z[L] where the cost is collapsed with the output activation, and by A[L] otherwise.
-    """
-    network, A, Z = record.network, record.A, record.Z
-    root = validate.loss_hessian_root(network, len(record.losses), record.cost.dtype)
-    Z_L, A_L, Y = equations.output_stage(A, Z, record.Y)
-    S = (root(Z_L, A_L, Y) if network.cost.collapsed else root(A_L, Y)).astype(A[-1].dtype)
+    """The sum over k of `term` of dZ[0..L], the backward pass from S[k]."""
+    root = validate.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
+    Z_L, A_L, Y = equations.output_stage(record.A, record.Z, record.Y)
+    S = root(Z_L, A_L, Y) if record.network.cost.collapsed else root(A_L, Y)
 
     def of(S_k: Array) -> Any:
-        dZ_L = S_k if network.cost.collapsed else activation_backward(network.output, S_k, Z[-1], A[-1])
-        return term(equations.back_through_layers(network, record.params, A, Z, dZ_L)[1])
+        return term(back_from_output(record, S_k.astype(record.cost.dtype)))
 
     # one after another, in the memory of one
     total, _ = lax.scan(lambda total, S_k: (jax.tree.map(jnp.add, total, of(S_k)), None), of(S[0]), S[1:])
