@@ -25,7 +25,7 @@ $(VENV)/installed: pyproject.toml
 	@echo "Making the environment in $(VENV): about a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/bin/python -m pip install --quiet --editable '.[sklearn,bench,privacy]' --group dev
+	$(VENV)/bin/python -m pip install --quiet --editable '.[sklearn,train,bench,privacy]' --group dev
 	@touch $@
 
 clean:

@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from manual_bp import checker as checker
+from manual_bp import convert as convert
 from manual_bp import privacy as privacy
 from manual_bp._activations import Activation as Activation
 from manual_bp._costs import Collapsed as Collapsed
@@ -36,6 +37,23 @@ from manual_bp._quantities.per_example import per_example_norms as per_example_n
 from manual_bp._record import Record as Record
 from manual_bp._record import backpropagate as backpropagate
 from manual_bp._record import gradients as gradients
+from manual_bp._saving.model import Saved as Saved
+from manual_bp._saving.model import SavedModelError as SavedModelError
+from manual_bp._saving.model import load as load
+from manual_bp._saving.model import save as save
+from manual_bp._training.checkpoints import CheckpointError as CheckpointError
+from manual_bp._training.dataset import Dataset as Dataset
+from manual_bp._training.early_stopping import EarlyStopping as EarlyStopping
+from manual_bp._training.epoch import train_epoch as train_epoch
+from manual_bp._training.evaluate import Evaluation as Evaluation
+from manual_bp._training.evaluate import evaluate as evaluate
+from manual_bp._training.fit import Epoch as Epoch
+from manual_bp._training.fit import FitResult as FitResult
+from manual_bp._training.fit import fit as fit
+from manual_bp._training.history import History as History
+from manual_bp._training.state import TrainState as TrainState
+from manual_bp._training.state import train_state as train_state
+from manual_bp._training.step import train_step as train_step
 from manual_bp.checker import assert_gradients_match as assert_gradients_match
 from manual_bp.checker import check_custom_vjp as check_custom_vjp
 from manual_bp.checker import check_gradients as check_gradients

@@ -80,8 +80,8 @@ def value_and_grad(network: Network) -> Callable[..., tuple[Array, Params]]:
 
     @jax.jit
     def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
-        c, residuals = _cost_forward(network, *validate.arguments(network, params, X, Y, weights))
-        dparams, _, _, _ = _cost_backward(network, residuals, 1.0)
+        c, residuals = cost_forward(network, *validate.arguments(network, params, X, Y, weights))
+        dparams, _, _, _ = cost_backward(network, residuals, 1.0)
         return c, dparams
 
     return value_and_grad
@@ -100,10 +100,11 @@ def grad(network: Network) -> Callable[..., Params]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> Array:
-    return _cost_forward(network, params, X, Y, weights)[0]
+    return cost_forward(network, params, X, Y, weights)[0]
 
 
-def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
+def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
+    """C, and what `cost_backward` needs."""
     # An absent example passes through the layers as a column of zeros: whatever it held meets no other example
     present = None if weights is None else weights != 0
     A, Z = equations.forward(network, params, equations.select(X, present))
@@ -112,8 +113,8 @@ def _cost_forward(network: Network, params: Params, X: Array, Y: Array, weights:
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
 
 
-def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tuple:
-    """The derivatives of dC * C with respect to params, X, Y and weights."""
+def cost_backward(network: Network, residuals: tuple, dC: Array | float, like: Params | None = None) -> tuple:
+    """The derivatives of dC * C with respect to params, X, Y and weights; by params in the dtypes of `like`."""
     params, X, Y, weights, A, Z, c = residuals
     present = None if weights is None else weights != 0
     Y_present = _select_targets(Y, present)
@@ -127,7 +128,7 @@ def _cost_backward(network: Network, residuals: tuple, dC: Array | float) -> tup
         return as_cotangent((d * scale if narrow else d).astype(primal.dtype), primal)
 
     dA, dZ = equations.backward(network, params, A, Z, Y_present, w, present)
-    dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params)
+    dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params if like is None else like)
     dX = cotangent(dA[0], X)
     dY = dweights = None
     if not is_index(Y):
@@ -145,7 +146,7 @@ def _select_targets(Y: Array, present: Array | None) -> Array:
     return equations.select(Y, present if present is None or Y.ndim == 2 else present[0])
 
 
-_cost.defvjp(_cost_forward, _cost_backward)
+_cost.defvjp(cost_forward, cost_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

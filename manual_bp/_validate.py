@@ -32,7 +32,7 @@ def arguments(
 def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
     """The same for a forward pass alone."""
     is_network(network)
-    dtype = _params(network, params)
+    dtype = parameters(network, params)
     _inputs(network, X)
     _functions(network, X.shape[1], dtype)
     return params, X.astype(dtype)
@@ -43,7 +43,7 @@ def is_network(network: Network) -> None:
         raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
 
 
-def _params(network: Network, params: Params) -> jnp.dtype:
+def parameters(network: Network, params: Params) -> jnp.dtype:
     """The one dtype of all parameters."""
     L = len(network.activations)
     if not isinstance(params, tuple) or isinstance(params, Layer):

@@ -2,12 +2,13 @@
 
 `python -m reference quantities`: the same for what is more than the gradient.
 `python -m reference published`: the gradient checker on published sets of equations as they are printed.
+`python -m reference estimators`: the estimators against scikit-learn's on real data.
 """
 
 import argparse
 import sys
 
-from reference.commands import cross_check, published, quantities
+from reference.commands import cross_check, estimators, published, quantities
 from reference.grid import PROBLEMS
 
 
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         "An error is that of the worst leaf (cost, dW, db, dX, every dA and dZ), relative, in norm.",
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
-    commands = parser.add_subparsers(dest="command", metavar="[quantities | published]")
+    commands = parser.add_subparsers(dest="command", metavar="[quantities | published | estimators]")
     commands.add_parser(
         "quantities",
         help="instead, what is more than the gradient: per-example norms, clipping, moments, curvature",
@@ -31,11 +32,17 @@ def main(argv: list[str] | None = None) -> int:
         description="Run the gradient checker over published sets of equations as they are printed, right and wrong. "
         "The status is 1 if one of them does not get the verdict that it should.",
     )
+    commands.add_parser(
+        "estimators",
+        help="instead, compare MLPClassifier and MLPRegressor with scikit-learn's",
+        description="Train the estimators and scikit-learn's on the same real data, and score both on the same "
+        "test examples. The status is 1 if they differ by more than noise.",
+    )
     args = parser.parse_args(argv)
-    if args.command == "published":
+    if args.command in ("published", "estimators"):
         if args.only:
             parser.error("--only is for the cases of the cross-check")
-        return 1 if published.run() else 0
+        return 1 if (published if args.command == "published" else estimators).run() else 0
     problems = [p for p in PROBLEMS if args.only in p.name]
     if not problems:
         parser.error("no case has that in its name; without --only all are listed")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_bp import _data
 from manual_bp.__main__ import main
-from manual_bp._split import standardize, stratified_split
+from manual_bp._command import data as datasets
+from manual_bp._command.errors import InputError
+from manual_bp._command.split import Scaling, stratified_split
 
 # Six examples, three features, two classes
 X = np.array([[0.5, 1, 7], [1.5, 2, 6], [-2.5e-3, 3, 5], [3.5, 4, 4], [1e10, 5, 3], [5.5, 6, 2]])
@@ -33,7 +34,7 @@ def save_csv(path: Path, text: str | bytes) -> str:
 def test_npz_is_read(tmp_path, name):
     with open(tmp_path / name, "wb") as file:
         np.savez(file, X=X, y=Y)
-    data = _data.read(str(tmp_path / name))
+    data = datasets.read(str(tmp_path / name))
     assert data.name == str(tmp_path / name)
     np.testing.assert_array_equal(data.X, X)
     np.testing.assert_array_equal(data.y, Y)
@@ -54,7 +55,7 @@ def test_npz_is_read(tmp_path, name):
     ids=["plain", "windows line ends", "byte order mark", "spaces", "blank lines", "quotes", "no last line end"],
 )
 def test_csv_is_read(tmp_path, text):
-    data = _data.read(save_csv(tmp_path / "data.csv", text))
+    data = datasets.read(save_csv(tmp_path / "data.csv", text))
     np.testing.assert_array_equal(data.X, X)
     np.testing.assert_array_equal(data.y, Y)
     np.testing.assert_array_equal(data.classes, ["no", "yes"])
@@ -75,10 +76,11 @@ def test_csv_is_read(tmp_path, text):
 def test_the_target_column_is_chosen_and_named(tmp_path, header, target, chosen):
     rows = [[1, 2, 1, 2], [1, 1, 2, 2], [2, 2, 1, 1], [2, 1, 2, 1]]
     path = save_csv(tmp_path / "data.csv", header + "\n" + "\n".join(",".join(map(str, row)) for row in rows))
-    data = _data.read(path, target)
+    data = datasets.read(path, target)
     t = header.split(",").index(chosen)
     assert data.name == f"{path}, target column {chosen!r}"
     np.testing.assert_array_equal(data.X, np.delete(rows, t, axis=1))
+    assert data.classes is not None
     np.testing.assert_array_equal(data.classes[data.y], np.array(rows)[:, t])
 
 
@@ -94,14 +96,14 @@ def test_the_target_column_is_chosen_and_named(tmp_path, header, target, chosen)
     ids=["integers", "text", "whole floats", "booleans", "bytes"],
 )
 def test_labels_become_indices_of_sorted_classes(tmp_path, labels, classes, indices):
-    data = _data.read(save_npz(tmp_path / "data.npz", X=X, y=labels))
+    data = datasets.read(save_npz(tmp_path / "data.npz", X=X, y=labels))
     np.testing.assert_array_equal(data.classes, classes)
     np.testing.assert_array_equal(data.y, indices)
 
 
 def test_csv_labels_that_are_numbers_sort_as_numbers(tmp_path):
     path = save_csv(tmp_path / "data.csv", "a,y\n1,10\n2,9\n3,10\n4,9\n")
-    np.testing.assert_array_equal(_data.read(path).classes, [9, 10])
+    np.testing.assert_array_equal(datasets.read(path).classes, [9, 10])
 
 
 def with_nan(value: float) -> np.ndarray:
@@ -141,7 +143,7 @@ BAD_NPZ = {
     "NaN label": ({"X": X, "y": np.where(Y, np.nan, 0)}, "y[1]: nan is not a class label; expected integers or text"),
     "continuous": (
         {"X": X, "y": Y + 0.25},
-        "y[0]: 0.25 is not a class label; expected integers or text (a continuous target?)",
+        "y[0]: 0.25 is not a class label; expected integers or text (a continuous target: give --regression)",
     ),
     "empty label": ({"X": X, "y": np.array(["a", "b", "", "a", "b", "a"])}, "y[2]: the class label is missing"),
     "one class": ({"X": X, "y": 0 * Y}, "every example is of class 0; expected two classes or more"),
@@ -178,7 +180,8 @@ BAD_CSV = {
     "missing label": (TABLE.replace("4.0,4.0,yes", "4.0,4.0,"), "column 'kind', line 5: the class label is missing"),
     "continuous": (
         "a,price\n1,12\n2,12.5\n",
-        "column 'price', line 3: 12.5 is not a class label; expected integers or text (a continuous target?)",
+        "column 'price', line 3: 12.5 is not a class label; expected integers or text "
+        "(a continuous target: give --regression)",
     ),
     "one class": ("a,y\n1,no\n2,no\n", "every example is of class 'no'; expected two classes or more"),
     "a single example": (
@@ -187,6 +190,18 @@ BAD_CSV = {
     ),
     "Latin-1": (TABLE.replace("age", "âge").encode("latin-1"), "the text is not in UTF-8"),
     "open quote": ('a,y\n1,"no\n2,no\n', "line 3: unexpected end of data"),
+}
+
+
+BAD_VALUES = {
+    "text": (TABLE, "column 'kind', line 2: 'no' is not a number; expected numbers, for --regression"),
+    "missing": (
+        TABLE.replace("7.0,no", "7.0,"),
+        "column 'kind', line 2: '' is not a number; expected numbers, for --regression",
+    ),
+    "NaN": ("a,y\n1,2\n2,nan\n", "column 'y', line 3: nan is not a finite float32 number"),
+    "constant": ("a,y\n1,2.5\n2,2.5\n", "every target is 2.5: there is nothing to learn"),
+    "few": ("a,y\n1,2\n2,3\n", "2 examples; expected 10 or more, to train and to test on"),
 }
 
 
@@ -209,6 +224,33 @@ def test_bad_npz_is_refused_in_one_line(tmp_path, capsys, arrays, message):
 def test_bad_csv_is_refused_in_one_line(tmp_path, capsys, text, message):
     path = save_csv(tmp_path / "data.csv", text)
     assert refusal(["--data", path], capsys) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_VALUES.values(), ids=BAD_VALUES)
+def test_bad_values_are_refused_in_one_line(tmp_path, capsys, text, message):
+    path = save_csv(tmp_path / "data.csv", text)
+    assert refusal(["--regression", "--data", path], capsys) == f"{path}: {message}"
+
+
+def test_values_that_are_equal_in_training_are_refused(tmp_path, capsys):
+    y = np.full(10, 2)
+    y[stratified_split(y, seed=0)[1]] = 3
+    path = save_npz(tmp_path / "data.npz", X=np.arange(20.0).reshape(10, 2), y=y)
+    assert main(["--regression", "--data", path]) == 2
+    message = "every training target of seed 0 is 2: there is nothing to learn"
+    assert capsys.readouterr().err == f"manual_bp: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.where(Y, np.inf, 0.5), "y[1]: inf is not a finite float32 number"),
+        (Y.astype("S1"), "y has dtype |S1; expected numbers"),
+    ],
+)
+def test_bad_values_of_an_npz_are_refused_in_one_line(tmp_path, capsys, y, message):
+    path = save_npz(tmp_path / "data.npz", X=X, y=y)
+    assert refusal(["--regression", "--data", path], capsys) == f"{path}: {message}"
 
 
 def test_an_unknown_target_is_refused_with_the_columns(tmp_path, capsys):
@@ -264,8 +306,8 @@ def test_a_damaged_npz_is_refused_in_one_line_or_read_right(tmp_path):
         path.write_bytes(contents)
         try:
             # Archives have fields that nothing depends on
-            np.testing.assert_array_equal(_data.read(str(path)).X, X)
-        except _data.DataError as error:
+            np.testing.assert_array_equal(datasets.read(str(path)).X, X)
+        except InputError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             refused += 1
     assert refused > 0.8 * len(damaged)
@@ -290,15 +332,23 @@ def test_the_split_is_made_by_the_seed():
     assert set(stratified_split(y, seed=4)[1]) != set(stratified_split(y, seed=5)[1])
 
 
+def test_a_class_of_two_or_one_leaves_one_to_train_on():
+    train, test = stratified_split(np.array([0, 1, 1, 2, 2, 2]), seed=0)
+    np.testing.assert_array_equal(np.array([0, 1, 1, 2, 2, 2])[train], [0, 1, 2, 2])
+    assert len(test) == 2
+
+
 def test_features_are_scaled_by_the_training_part_alone():
-    train, test = standardize(X[:4], X[4:])
+    scaling = Scaling.of(X[:4])
+    train = scaling(X[:4])
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-15)
     np.testing.assert_allclose(train.std(axis=0), 1, rtol=1e-15)
-    np.testing.assert_allclose(test, (X[4:] - X[:4].mean(axis=0)) / X[:4].std(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(scaling(X[4:]), (X[4:] - X[:4].mean(axis=0)) / X[:4].std(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(scaling.back(scaling(X)), X, rtol=1e-13)
 
 
 def test_a_feature_that_is_constant_in_training_becomes_zero():
     # The mean of 0.1 over three is not 0.1 in floating point
-    train, test = standardize(np.array([[0.1, 1], [0.1, 2], [0.1, 3]]), np.array([[5.0, 2]]))
-    np.testing.assert_array_equal(train[:, 0], 0)
-    np.testing.assert_array_equal(test, [[0, 0]])
+    scaling = Scaling.of(np.array([[0.1, 1], [0.1, 2], [0.1, 3]]))
+    np.testing.assert_array_equal(scaling(np.array([[0.1, 1], [0.1, 3]]))[:, 0], 0)
+    np.testing.assert_array_equal(scaling(np.array([[5.0, 2]])), [[0, 0]])

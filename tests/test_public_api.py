@@ -15,18 +15,20 @@ import manual_bp as bp
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
-    "Activation", "Collapsed", "Cost", "KroneckerFactors", "Layer", "Network", "Params", "Record", "accumulate",
-    "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker",
-    "clipped_gradients", "cost", "forward", "gauss_newton_diagonal", "gauss_newton_product", "grad",
-    "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "noise_scale", "output_gradient",
-    "per_example_gradients", "per_example_layer_norms", "per_example_norms", "predict", "privacy",
-    "private_value_and_grad", "scale_by_kfac", "second_moment", "signal_to_noise", "value_and_grad", "variance",
+    "Activation", "CheckpointError", "Collapsed", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation",
+    "FitResult", "History", "KroneckerFactors", "Layer", "Network", "Params", "Record", "Saved", "SavedModelError",
+    "TrainState", "accumulate", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients",
+    "checker", "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",
+    "gauss_newton_product", "grad", "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "load",
+    "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms",
+    "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment", "signal_to_noise",
+    "train_epoch", "train_state", "train_step", "value_and_grad", "variance",
 ]  # fmt: skip
 
 
 def test_names():
     # what `import manual_bp` does not load is there once another test has
-    loaded = {name for name in vars(bp) if not name.startswith("_")} - {"examples"}
+    loaded = {name for name in vars(bp) if not name.startswith("_")} - {"examples", "sklearn"}
     assert sorted(loaded) == NAMES
     assert re.fullmatch(r"\d+\.\d+\.\d+", bp.__version__)
 

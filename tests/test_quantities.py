@@ -286,7 +286,7 @@ def test_ensembles():
 OF_RECORD = [
     name
     for name, value in vars(bp).items()
-    if callable(value) and name != "Params" and next(iter(inspect.signature(value).parameters), "") == "record"
+    if inspect.isroutine(value) and next(iter(inspect.signature(value).parameters), "") == "record"
 ]
 # not typed: what is not allowed is the point
 untyped: Any = bp

@@ -1,14 +1,12 @@
 """What the examples have in common as programs."""
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Sequence
 
-from manual_bp._data import DataError
-from manual_bp._options import integer_from
-
-say = functools.partial(print, flush=True)
+from manual_bp._command.errors import InputError
+from manual_bp._command.options import integer_from
+from manual_bp._command.say import say as say
 
 
 def parser(name: str, about: str) -> argparse.ArgumentParser:
@@ -26,6 +24,6 @@ def run(
     try:
         example(options)
         return 0
-    except (DataError, ImportError, OSError) as error:
+    except (InputError, ImportError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

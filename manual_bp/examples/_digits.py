@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp import _data
-from manual_bp._split import stratified_split
+from manual_bp._command.data import digits
+from manual_bp._command.split import stratified_split
 
 
 class Digits(NamedTuple):
@@ -21,7 +21,7 @@ class Digits(NamedTuple):
 
 def all_digits() -> tuple[np.ndarray, np.ndarray]:
     """X of shape (64, 1797) and y of shape (1797,)."""
-    data = _data.digits()
+    data = digits()
     # A pixel counts from 0 to 16, whoever wrote the digit: scaled so, no example learns anything of the others
     return data.X.T / 16, data.y.astype(np.int32)
 

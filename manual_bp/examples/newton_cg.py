@@ -29,8 +29,8 @@ import optax
 from jax.scipy.sparse.linalg import cg
 
 import manual_bp as bp
+from manual_bp._command.options import integer_from
 from manual_bp._network import Params
-from manual_bp._options import integer_from
 from manual_bp.examples import _command
 from manual_bp.examples._command import say
 from manual_bp.examples._digits import Digits, split_digits

@@ -30,8 +30,8 @@ import jax
 import optax
 
 import manual_bp as bp
+from manual_bp._command.options import integer_from, positive
 from manual_bp._network import Params
-from manual_bp._options import integer_from, positive
 from manual_bp.examples import _command
 from manual_bp.examples._command import say
 from manual_bp.examples._digits import Digits, split_digits

@@ -8,35 +8,40 @@ from manual_bp._gradient import value_and_grad
 from manual_bp._network import Network, Params
 
 
-def plain_cost(params: Params, X: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean cross-entropy of a ReLU network with a softmax output; differentiated by JAX, by no rule of this library."""
+def plain_cost(params: Params, X: jax.Array, Y: jax.Array) -> jax.Array:
+    """The cost of a ReLU network, differentiated by JAX, by no rule of this library.
+
+    Of class indices the mean cross-entropy of a softmax output, of targets (n_L, m) the mean squared error.
+    """
     A = X
     for W, b in params[:-1]:
         A = jax.nn.relu(W @ A + b)
     W, b = params[-1]
-    log_A = jax.nn.log_softmax(W @ A + b, axis=0)
-    return -jnp.mean(log_A[y, jnp.arange(len(y))])
+    Z = W @ A + b
+    if Y.ndim == 2:
+        return jnp.mean(jnp.sum((Z - Y) ** 2, axis=0))
+    return -jnp.mean(jax.nn.log_softmax(Z, axis=0)[Y, jnp.arange(len(Y))])
 
 
 _plain_grad = jax.jit(jax.grad(plain_cost))
 
 
-def gradient_errors(network: Network, params: Params, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def gradient_errors(network: Network, params: Params, X: np.ndarray, Y: np.ndarray) -> dict[str, float]:
     """The relative error, in norm, of each dW[l] and db[l] in float64.
 
     Args:
-        network: ReLU hidden layers, softmax and cross-entropy.
+        network: ReLU hidden layers, and softmax with cross-entropy or identity with squared error.
         params: where the gradient is taken, in any float dtype.
         X: inputs, shape (n_0, m).
-        y: class indices, shape (m,).
+        Y: class indices, shape (m,), or targets, shape (n_L, m).
 
     Returns:
         An error for each of "dW[1]", "db[1]", ...; infinite for a wrong shape or dtype, or a value that is not finite.
     """
     with jax.enable_x64(True):
         params, X = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), (params, X))
-        _, grads = value_and_grad(network)(params, X, y)
-        expected = _plain_grad(params, X, y)
+        _, grads = value_and_grad(network)(params, X, Y)
+        expected = _plain_grad(params, X, Y)
     whole = float(np.linalg.norm([np.linalg.norm(leaf) for leaf in jax.tree.leaves(expected)]))
     return {
         f"d{name}[{l}]": _relative_error(getattr(layer, name), getattr(true, name), whole)

@@ -1,0 +1,5 @@
+"""Output that is seen at once."""
+
+import functools
+
+say = functools.partial(print, flush=True)

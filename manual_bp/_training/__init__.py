@@ -1,0 +1,1 @@
+"""Training: steps, epochs as one program, and `fit`, which runs them."""

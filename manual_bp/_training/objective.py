@@ -1,0 +1,70 @@
+"""What a step descends: the cost, with what training adds to it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from manual_bp import _numbers as numbers
+from manual_bp import _validate as validate
+from manual_bp._gradient import cost_backward, cost_forward
+from manual_bp._network import Layer, Network, Params
+from manual_bp._training.dropout import with_dropout
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """C + l2/2 sum_l |W[l]|^2, under dropout, in the products' dtype.
+
+    Attributes:
+        network: the description.
+        l2: the factor of the penalty, 0 or above. Biases are free of it.
+        dropout: for each hidden layer the probability that a unit is absent.
+        compute_dtype: of products, activations and their derivatives; sums over examples are in float32 at least, and
+            gradient and parameters keep the parameters' dtype. None is that dtype.
+    """
+
+    network: Network
+    l2: float
+    dropout: tuple[float, ...]
+    compute_dtype: str | None
+
+
+def objective(
+    network: Network, l2: float, dropout: float | Sequence[float], compute_dtype: jax.typing.DTypeLike | None
+) -> Objective:
+    """The objective of options as a user gives them."""
+    validate.is_network(network)
+    L = len(network.hidden)
+    rates = tuple(dropout) if isinstance(dropout, Sequence) else (dropout,) * L
+    if len(rates) != L:
+        raise ValueError(f"dropout has {len(rates)} rates; expected one, or {L}, one for each hidden layer")
+    for rate in rates:
+        if not 0 <= numbers.known("dropout", rate) < 1:
+            raise ValueError(f"dropout is {rate}; expected a probability from 0 on and below 1")
+    name = None if compute_dtype is None else jnp.dtype(compute_dtype).name
+    if name not in (None, *validate.DTYPES):
+        raise TypeError(f"compute_dtype is {name}; expected {' or '.join(validate.DTYPES)}")
+    l2 = numbers.known("l2", numbers.non_negative("l2", l2))
+    return Objective(network, l2, tuple(map(float, rates)), name)
+
+
+def value_and_grad(
+    objective: Objective, params: Params, X: Array, Y: Array, weights: Array | None, key: Array
+) -> tuple[Array, Params]:
+    """The objective and its gradient: dW[l] + l2 W[l], db[l]."""
+    dtype = objective.compute_dtype
+    low = params if dtype is None else jax.tree.map(lambda p: p.astype(dtype), params)
+    network = objective.network
+    args = validate.arguments(network, low, X, Y, weights)
+    if any(objective.dropout):
+        network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
+    c, residuals = cost_forward(network, *args)
+    dparams, _, _, _ = cost_backward(network, residuals, 1.0, like=params)
+    c = c.astype(params[0].W.dtype)
+    if isinstance(objective.l2, Array) or objective.l2:
+        c += objective.l2 / 2 * sum(jnp.sum(jnp.square(W)) for W, _ in params)
+        dparams = tuple(Layer(dW + objective.l2 * W, db) for (dW, db), (W, _) in zip(dparams, params, strict=True))
+    return c, dparams

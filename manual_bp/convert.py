@@ -1,0 +1,228 @@
+"""Parameters to and from the layouts of other libraries, none of which is imported.
+
+Here columns are examples, A[l] = g(W[l] A[l-1] + b[l]) with W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
+There rows are. Activations and costs are not part of the parameters: the `bp.Network` is yours to write.
+
+Whatever comes in is copied, and becomes float32, float64 or bfloat16 as it is, or the `dtype` asked for. Float64
+without jax_enable_x64, which JAX would narrow, is an error unless `dtype` says so.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from manual_bp._network import Layer, Network, Params
+from manual_bp._saving.model import to_jax
+from manual_bp._validate import DTYPES, a_kind, parameters
+
+_DType = jax.typing.DTypeLike | None
+
+
+def to_sklearn(params: Params) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """`coefs_` and `intercepts_` of scikit-learn's MLPClassifier and MLPRegressor.
+
+    A[l] = g(A[l-1] coefs[l-1] + intercepts[l-1]), so coefs[l-1] = W[l]^T of shape (n_{l-1}, n_l), and intercepts[l-1] =
+    b[l] of shape (n_l,).
+    """
+    layers = _layers(params)
+    return [np.array(W.T, order="C") for W, _ in layers], [b for _, b in layers]
+
+
+def from_sklearn(coefs: Sequence[Any], intercepts: Sequence[Any], dtype: _DType = None) -> Params:
+    """Parameters from `coefs_` and `intercepts_`, the inverse of `to_sklearn`.
+
+    The network of a fitted estimator has its activation as `hidden` (scikit-learn's "logistic" is "sigmoid") and its
+    `out_activation_` as `output`.
+
+    Raises:
+        ValueError: no layer, another number of intercepts, shapes that do not fit, or float64 without jax_enable_x64.
+        TypeError: an array of anything but floats, or layers of different dtypes.
+    """
+    if len(coefs) != len(intercepts):
+        raise ValueError(
+            f"intercepts has {len(intercepts)} arrays; expected {len(coefs)}, one for each of coefs: without biases "
+            "pass zeros"
+        )
+    found = [
+        _Found(f"coefs[{i}]", W, f"intercepts[{i}]", b) for i, (W, b) in enumerate(zip(coefs, intercepts, strict=True))
+    ]
+    return _params(found, True, dtype)
+
+
+def to_torch(params: Params) -> dict[str, np.ndarray]:
+    """The state_dict of a torch.nn.Sequential of Linear layers with an activation between each two, in NumPy.
+
+    A[l] = g(A[l-1] weight^T + bias), so weight = W[l] of shape (n_l, n_{l-1}), and bias = b[l] of shape (n_l,); layer l
+    is named f"{2 * (l - 1)}.weight" and ".bias". For `load_state_dict` pass each through `torch.from_numpy`, which
+    knows no bfloat16: convert to float32 before.
+    """
+    state = {}
+    for i, (W, b) in enumerate(_layers(params)):
+        state |= {f"{2 * i}.weight": W, f"{2 * i}.bias": b}
+    return state
+
+
+def from_torch(state_dict: Mapping[str, Any], dtype: _DType = None) -> Params:
+    """Parameters from the state_dict of a model of Linear layers, the inverse of `to_torch`.
+
+    Args:
+        state_dict: torch tensors or arrays under names that end in "weight" and "bias", in the order of the layers;
+            what comes before (such as "0." or "_orig_mod.net.0.") has to be the same for both of a layer.
+        dtype: as in `from_sklearn`.
+
+    Raises:
+        ValueError, TypeError: as `from_sklearn`; also a layer without bias, and a name that ends otherwise.
+    """
+    if not isinstance(state_dict, Mapping):
+        hint = ": pass model.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"state_dict is {a_kind(state_dict)}; expected a mapping of names to arrays{hint}")
+    layers: dict[str, dict[str, Any]] = {}
+    for name, value in state_dict.items():
+        prefix, dot, kind = str(name).rpartition(".")
+        if kind not in ("weight", "bias"):
+            raise ValueError(f"state_dict has {name!r}; expected weight and bias of Linear layers only")
+        layers.setdefault(prefix + dot, {})[kind] = value
+    found = []
+    for prefix, layer in layers.items():
+        if len(layer) < 2:
+            missing = f"{prefix}{'bias' if 'weight' in layer else 'weight'}"
+            hint = ": for a Linear without bias add zeros" if "weight" in layer else ""
+            raise ValueError(f"state_dict has no {missing!r}; expected a weight and a bias for each layer{hint}")
+        found.append(_Found(f"{prefix}weight", layer["weight"], f"{prefix}bias", layer["bias"]))
+    return _params(found, False, dtype)
+
+
+def to_flax(params: Params) -> dict[str, dict[str, jax.Array]]:
+    """The parameters of a flax.linen module of Dense layers: {"Dense_0": {"kernel", "bias"}, "Dense_1": ...}.
+
+    A[l] = g(A[l-1] kernel + bias), so kernel = W[l]^T of shape (n_{l-1}, n_l), and bias = b[l] of shape (n_l,). Call
+    `module.apply({"params": to_flax(params)}, X.T)`.
+    """
+    _check(params)
+    return {
+        f"Dense_{i}": {"kernel": jnp.asarray(layer.W).T, "bias": jnp.asarray(layer.b)[:, 0]}
+        for i, layer in enumerate(params)
+    }
+
+
+def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
+    """Parameters from those of a flax module of Dense layers (linen) or Linear layers (nnx), the inverse of `to_flax`.
+
+    Args:
+        tree: nested mappings with {"kernel", "bias"} for each layer, such as what `module.init` returns, with or
+            without its outer "params", or `nnx.state(model, nnx.Param)`. JAX sorts dicts, so the order of the layers is
+            that of the numbers at the end of their names.
+        dtype: as in `from_sklearn`.
+
+    Raises:
+        ValueError, TypeError: as `from_sklearn`; also a layer without bias or with anything else, and names without a
+            number or with the same one.
+    """
+    if not isinstance(tree, Mapping):
+        raise TypeError(
+            f"tree is {a_kind(tree)}; expected nested mappings: pass variables['params'], or of an nnx model "
+            "nnx.state(model, nnx.Param)"
+        )
+    layers = list(_dense(tree["params"] if "params" in tree else tree, "tree"))
+    numbers = [_number(name) for name, _ in layers]
+    for i, (name, layer) in enumerate(layers):
+        if set(layer) != {"kernel", "bias"}:
+            hint = ": for a layer without bias add zeros" if set(layer) == {"kernel"} else ""
+            raise ValueError(f"{name} has {', '.join(map(str, layer))}; expected kernel and bias{hint}")
+        if len(layers) > 1 and (numbers[i] is None or numbers.index(numbers[i]) < i):
+            what = "no number" if numbers[i] is None else f"the number of {layers[numbers.index(numbers[i])][0]}"
+            raise ValueError(
+                f"layer {name} has {what} at the end of its name; expected one of its own, which gives the order: pass "
+                "{'Dense_0': ..., 'Dense_1': ...}"
+            )
+    ordered = sorted(zip(numbers, layers, strict=True), key=lambda pair: pair[0] or 0)
+    found = [_Found(f"{name}/kernel", d["kernel"], f"{name}/bias", d["bias"]) for _, (name, d) in ordered]
+    return _params(found, True, dtype)
+
+
+class _Found(NamedTuple):
+    """A layer as another library has it, with names for messages."""
+
+    W_name: str
+    W: Any
+    b_name: str
+    b: Any
+
+
+def _params(found: list[_Found], inputs_first: bool, dtype: _DType) -> Params:
+    """Our layers from weights of shape (n_in, n_out), or (n_out, n_in), and biases of shape (n_out,)."""
+    if not found:
+        raise ValueError("there is no layer; expected at least one, a weight and a bias")
+    layout = "(n_in, n_out)" if inputs_first else "(n_out, n_in)"
+    params, outputs, before = [], None, ""
+    for W_name, W, b_name, b in found:
+        W, b = _array(W_name, W, dtype), _array(b_name, b, dtype)
+        if W.ndim != 2:
+            raise ValueError(f"{W_name} has shape {W.shape}; expected {layout}: a fully connected layer")
+        W = W.T if inputs_first else W
+        n, k = W.shape
+        if b.shape != (n,):
+            hint = f": {W_name} looks transposed, {layout} is expected" if b.shape == (k,) else ""
+            raise ValueError(f"{b_name} has shape {b.shape}; expected ({n},), the outputs of {W_name}{hint}")
+        if outputs not in (None, k):
+            raise ValueError(f"{W_name} has {k} inputs; expected {outputs}, the outputs of {before}; it is {layout}")
+        params.append(Layer(to_jax(W_name, W, dtype), to_jax(b_name, b[:, None], dtype)))
+        first = params[0].W.dtype
+        for name, value in zip((W_name, b_name), params[-1], strict=True):
+            if value.dtype != first:
+                raise TypeError(f"{name} has dtype {value.dtype}; expected {first}, as {found[0].W_name}: pass dtype")
+        outputs, before = n, W_name
+    return tuple(params)
+
+
+def _array(name: str, value: Any, dtype: _DType) -> np.ndarray:
+    """An array, a torch tensor or a flax variable as NumPy has it."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        # which NumPy doesn't know, and torch doesn't convert
+        bfloat16 = str(value.dtype) == "torch.bfloat16"
+        array = value.float().numpy().astype(jnp.bfloat16) if bfloat16 else value.numpy()
+    else:
+        array = np.asarray(value)
+        if array.dtype == object and hasattr(value, "value"):
+            array = np.asarray(value.value)
+    if not jnp.issubdtype(array.dtype, np.floating) or (dtype is None and array.dtype.name not in DTYPES):
+        hint = ": pass dtype" if jnp.issubdtype(array.dtype, np.floating) else ""
+        raise TypeError(f"{name} has dtype {array.dtype}; expected {', '.join(DTYPES)}{hint}")
+    return array
+
+
+def _dense(tree: Mapping[Any, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The innermost mappings, with their names."""
+    if tree and not all(isinstance(value, Mapping) for value in tree.values()):
+        yield name, tree
+        return
+    for key, value in tree.items():
+        yield from _dense(value, f"{name}/{key}")
+
+
+def _number(name: str) -> int | None:
+    match = re.search(r"\d+$", name)
+    return int(match[0]) if match else None
+
+
+def _check(params: Params) -> None:
+    """Refuses what is no chain of layers, in the words of every other function."""
+    if not isinstance(params, tuple) or not params or not all(isinstance(layer, Layer) for layer in params):
+        raise TypeError(f"params is {a_kind(params)}; expected a tuple of bp.Layer(W, b)")
+    shapes = [np.shape(layer.W) for layer in params]
+    for l, shape in enumerate(shapes, start=1):
+        if len(shape) != 2:
+            raise ValueError(f"W[{l}] has shape {shape}; expected (n_{l}, n_{l - 1})")
+    sizes = (shapes[0][1], *(n for n, _ in shapes))
+    parameters(Network(sizes, "identity", "identity", "squared_error"), params)
+
+
+def _layers(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
+    """W and b of each layer as NumPy arrays that are the caller's own, b of shape (n,)."""
+    _check(params)
+    return [(np.array(layer.W, order="C"), np.array(layer.b)[:, 0].copy()) for layer in params]

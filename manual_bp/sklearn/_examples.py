@@ -1,0 +1,42 @@
+"""The user's rows, checked, as the examples of a training."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
+
+from manual_bp import _validate as validate
+from manual_bp._training.dataset import Dataset
+
+SPARSE = ("csr", "csc")
+
+
+def of(X: Any, Y: Any, sample_weight: Any) -> Dataset:
+    """A sparse X is written out: training has the examples in the device's memory."""
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+    return Dataset(X.toarray() if hasattr(X, "toarray") else X, Y, sample_weight)
+
+
+def validation(mlp: Any, data: Any, dtype: np.dtype) -> Dataset | None:
+    """The validation data that are given to fit."""
+    if data is None:
+        return None
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise TypeError(f"validation_data is {validate.a_kind(data)}; expected (X, y) or (X, y, sample_weight)")
+    X, y, *sample_weight = data
+    X = validate_data(mlp, X, accept_sparse=SPARSE, dtype=dtype, reset=False)
+    y = np.asarray(y)
+    check_consistent_length(X, y)
+    y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
+    return of(X, mlp._encode(y, dtype), sample_weight[0] if sample_weight else None)
+
+
+def split(data: Dataset, fraction: float, strata: Any, rng: np.random.RandomState) -> tuple[Dataset, Dataset]:
+    """What is trained on and what is held out: the rows that scikit-learn would hold out."""
+    rows = train_test_split(np.arange(len(data.X)), random_state=rng, test_size=fraction, stratify=strata)
+    if len(rows[1]) < 2:
+        raise ValueError(f"validation_fraction is {fraction} of {len(data.X)} examples; expected 2 examples at least")
+    return jax.tree.map(lambda x: x[rows[0]], data), jax.tree.map(lambda x: x[rows[1]], data)

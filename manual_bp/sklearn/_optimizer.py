@@ -1,0 +1,84 @@
+"""The optimizers of the estimators' parameters. Their numbers are part of the state: a new value compiles nothing."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+NAMES = ("adam", "sgd")
+
+
+def optimizer_of(mlp: Any) -> tuple[optax.GradientTransformation, dict[str, float]]:
+    """The optimizer, the same object for the same `solver`, and the numbers that `with_numbers` puts into its state."""
+    clip = {} if mlp.max_gradient_norm is None else {"max_norm": mlp.max_gradient_norm}
+    if mlp.solver == "adam":
+        numbers = {"beta_1": mlp.beta_1, "beta_2": mlp.beta_2, "epsilon": mlp.epsilon}
+        numbers |= {"learning_rate": mlp.learning_rate_init, **clip}
+        return _adjustable(adam, *numbers), numbers
+    if mlp.solver == "sgd":
+        numbers = {"learning_rate": mlp.learning_rate_init, "momentum": mlp.momentum, **clip}
+        return _adjustable(sgd, *numbers, nesterov=bool(mlp.nesterovs_momentum)), numbers
+    return (_adjustable(clipped, *clip, optimizer=mlp.solver) if clip else mlp.solver), clip
+
+
+@functools.lru_cache(maxsize=256)
+def _adjustable(
+    factory: Callable[..., optax.GradientTransformation], *numbers: str, **fixed: Any
+) -> optax.GradientTransformation:
+    return optax.inject_hyperparams(factory)(**dict.fromkeys(numbers, 0.5), **fixed)
+
+
+def with_numbers(state: Any, **values: float) -> Any:
+    """An optimizer's state with other numbers in it."""
+    if not values:
+        return state
+    numbers = state.hyperparams
+    return state._replace(hyperparams=numbers | {k: np.asarray(v, numbers[k].dtype) for k, v in values.items()})
+
+
+def sgd(learning_rate: Any, momentum: Any, nesterov: bool, max_norm: Any = None) -> optax.GradientTransformation:
+    """v := momentum v - rate dW, then W := W + v, or W := W + momentum v - rate dW with nesterov.
+
+    The velocity keeps the rates of the steps it is made of, as scikit-learn's does.
+    """
+    return clipped(max_norm, optax.chain(optax.scale_by_learning_rate(learning_rate), optax.trace(momentum, nesterov)))
+
+
+def adam(
+    learning_rate: Any, beta_1: Any, beta_2: Any, epsilon: Any, max_norm: Any = None
+) -> optax.GradientTransformation:
+    """Adam, with epsilon where scikit-learn has it."""
+    direction = scale_by_adam(beta_1, beta_2, epsilon)
+    return clipped(max_norm, optax.chain(direction, optax.scale_by_learning_rate(learning_rate)))
+
+
+def scale_by_adam(beta_1: Any, beta_2: Any, epsilon: Any) -> optax.GradientTransformation:
+    """sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+
+    That is the form at the end of section 2 of Kingma and Ba, Adam: a method for stochastic optimization (2014), whose
+    epsilon is not divided by sqrt(1 - beta_2^t); optax has that of their algorithm 1.
+    """
+
+    def init(params: optax.Params) -> optax.ScaleByAdamState:
+        return optax.ScaleByAdamState(
+            jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), optax.tree.zeros_like(params)
+        )
+
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple[Any, Any]:
+        assert isinstance(state, optax.ScaleByAdamState)
+        t = state.count + 1
+        m = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, state.mu, updates)
+        v = jax.tree.map(lambda v, g: beta_2 * v + (1 - beta_2) * g**2, state.nu, updates)
+        length = jnp.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        direction = jax.tree.map(lambda m, v: length * m / (jnp.sqrt(v) + epsilon), m, v)
+        return direction, optax.ScaleByAdamState(t, m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def clipped(max_norm: Any, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optimizer if max_norm is None else optax.chain(optax.clip_by_global_norm(max_norm), optimizer)

@@ -1,0 +1,134 @@
+"""manual_bp's estimators against scikit-learn's on real data: how well they do on test data, and how long they take."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SEEDS = range(5)
+# scikit-learn has the first alone; the second is the first in half the precision, the third another algorithm
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "adam, float32": {"dtype": "float32"},
+    "lbfgs": {"solver": "lbfgs"},
+}
+
+
+class Row(NamedTuple):
+    """One set of data and one way to train, over the seeds.
+
+    Attributes:
+        theirs, ours: accuracy, or R^2, on the test data, one for each seed: of split, initial weights and order.
+        seconds: of fit: scikit-learn's, ours when it compiles, and ours after that.
+    """
+
+    data: str
+    variant: str
+    theirs: np.ndarray
+    ours: np.ndarray
+    seconds: tuple[float, float, float]
+
+    def difference(self) -> tuple[float, float]:
+        """The mean of ours - theirs, seed by seed, and half its 95 % interval by Student's t."""
+        from scipy.stats import t
+
+        d = self.ours - self.theirs
+        return float(d.mean()), float(t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5)
+
+    def equal(self) -> bool:
+        """Whether the difference is within noise: its own, or that of a split."""
+        mean, half = self.difference()
+        return abs(mean) <= max(half, self.theirs.std(ddof=1))
+
+    def __str__(self) -> str:
+        mean, half = self.difference()
+        scores = "  ".join(f"{s.mean():.4f} ± {s.std(ddof=1):.4f}" for s in (self.theirs, self.ours))
+        seconds = "  ".join(f"{s:7.2f}" for s in self.seconds)
+        interval = f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]"
+        return f"{self.data:14s} {self.variant:14s} {scores}  {interval:27s}  {seconds}"
+
+
+HEADER = (
+    f"{'':29s} {'score on the test data':33s}  {'difference':27s}  {'seconds to fit':>25s}\n"
+    f"{'data':14s} {'solver':14s} {'scikit-learn':15s}  {'manual_bp':15s}  {'ours - theirs [95 %]':27s}  "
+    f"{'theirs':>7s}  {'first':>7s}  {'later':>7s}"
+)
+
+
+def run() -> int:
+    """The rows, and how many differ by more than noise."""
+    from sklearn import __version__
+
+    print(
+        f"MLPClassifier (accuracy) and MLPRegressor (R^2) of manual_bp and of scikit-learn {__version__}: standardised"
+    )
+    print(f"data, a quarter of them to test on, default parameters; mean ± standard deviation of {len(SEEDS)} seeds\n")
+    print(HEADER)
+    different = 0
+    for row in rows():
+        different += not row.equal()
+        print(row, "" if row.equal() else "  DIFFERENT", flush=True)
+    print(f"\n{different} differ by more than noise")
+    return different
+
+
+def rows(seeds: Sequence[int] = SEEDS, data: Sequence[str] | None = None) -> Iterator[Row]:
+    """A row for each set of data and variant."""
+    from sklearn import neural_network as theirs
+
+    from manual_bp import sklearn as ours
+
+    for name, load in _data().items():
+        if data is not None and name not in data:
+            continue
+        X, y = load(return_X_y=True)
+        estimator = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
+        for variant, options in VARIANTS.items():
+            fits = []
+            for seed in seeds:
+                split = _split(X, y, seed, estimator == "MLPRegressor")
+                common = {k: v for k, v in options.items() if k != "dtype"} | {"random_state": seed}
+                fits.append(
+                    [
+                        _fit(getattr(theirs, estimator)(**common), *split),
+                        _fit(getattr(ours, estimator)(**options, random_state=seed), *split),
+                    ]
+                )
+            scores, seconds = np.moveaxis(np.array(fits), -1, 0)
+            later = float(np.median(seconds[1:, 1])) if len(seconds) > 1 else np.nan
+            times = float(np.median(seconds[:, 0])), float(seconds[0, 1]), later
+            yield Row(name, variant, scores[:, 0], scores[:, 1], times)
+
+
+def _data() -> dict[str, Callable]:
+    from sklearn import datasets
+
+    names = "digits", "breast_cancer", "wine", "diabetes"
+    return {name: getattr(datasets, f"load_{name}") for name in names}
+
+
+def _split(X: np.ndarray, y: np.ndarray, seed: int, regression: bool) -> list[np.ndarray]:
+    """X and y to train on, and to test on."""
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    parts = train_test_split(X, y, test_size=0.25, random_state=seed, stratify=None if regression else y)
+    X, X_test, y, y_test = map(np.asarray, parts)
+    scale = StandardScaler().fit(X)
+    if regression:
+        y, y_test = (y - y.mean()) / y.std(), (y_test - y.mean()) / y.std()
+    return [np.asarray(x) for x in (scale.transform(X), y, scale.transform(X_test), y_test)]
+
+
+def _fit(estimator: Any, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> tuple[float, float]:
+    """The score on the test data, and the seconds it took to train."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        start = time.perf_counter()
+        estimator.fit(X, y)
+        seconds = time.perf_counter() - start
+    return float(estimator.score(X_test, y_test)), seconds

@@ -1,0 +1,387 @@
+"""Parameters in the layouts of other libraries: of the documented shapes, and computing the same there."""
+
+# ruff: noqa: E501  tables, a line for each entry
+
+import inspect
+import re
+from collections import OrderedDict
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import manual_bp as bp
+from manual_bp import convert
+
+NETWORK = bp.Network((4, 6, 5, 3), "tanh", "softmax")
+DTYPES = ("float32", "float64", "bfloat16")
+TO = {"sklearn": convert.to_sklearn, "torch": convert.to_torch, "flax": convert.to_flax}
+FROM = {
+    "sklearn": lambda layout, dtype=None: convert.from_sklearn(*layout, dtype=dtype),
+    "torch": convert.from_torch,
+    "flax": convert.from_flax,
+}
+
+
+def init(network=NETWORK, dtype="float64"):
+    keys = jax.random.split(jax.random.key(7), len(network.activations))
+    params = bp.init(network, jax.random.key(0), dtype)
+    return tuple(p._replace(b=jax.random.normal(key, p.b.shape, dtype)) for p, key in zip(params, keys, strict=True))
+
+
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    return True
+
+
+class Tensor:
+    """As much of a torch tensor as is asked for: one that needs a gradient, on another device."""
+
+    def __init__(self, array, steps=("detach", "cpu")):
+        self.array, self.steps = np.asarray(array), steps
+        self.dtype = f"torch.{self.array.dtype.name}"
+
+    def _step(self, name):
+        assert self.steps[0] == name
+        return Tensor(self.array, self.steps[1:])
+
+    def detach(self):
+        return self._step("detach")
+
+    def cpu(self):
+        return self._step("cpu")
+
+    def float(self):
+        return Tensor(self.array.astype(np.float32), self.steps)
+
+    def numpy(self):
+        assert not self.steps
+        if self.array.dtype == jnp.bfloat16:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.array
+
+
+# The layouts
+
+
+def test_layouts_are_the_documented_ones():
+    params = init()
+    coefs, intercepts = convert.to_sklearn(params)
+    assert [W.shape for W in coefs] == [(4, 6), (6, 5), (5, 3)] and [b.shape for b in intercepts] == [(6,), (5,), (3,)]
+    state = convert.to_torch(params)
+    assert {name: value.shape for name, value in state.items()} == {
+        "0.weight": (6, 4), "0.bias": (6,), "2.weight": (5, 6), "2.bias": (5,), "4.weight": (3, 5), "4.bias": (3,),
+    }  # fmt: skip
+    tree = convert.to_flax(params)
+    assert jax.tree.map(jnp.shape, tree) == {
+        "Dense_0": {"kernel": (4, 6), "bias": (6,)},
+        "Dense_1": {"kernel": (6, 5), "bias": (5,)},
+        "Dense_2": {"kernel": (5, 3), "bias": (3,)},
+    }
+
+
+def test_each_layout_computes_the_same_by_its_equation():
+    params, X = init(), jax.random.normal(jax.random.key(1), (4, 7))
+    expected = bp.predict(NETWORK, params, X).T
+    coefs, intercepts = convert.to_sklearn(params)
+    state, tree = convert.to_torch(params), convert.to_flax(params)
+    lines = {
+        "sklearn": lambda A, i: A @ coefs[i] + intercepts[i],
+        "torch": lambda A, i: A @ state[f"{2 * i}.weight"].T + state[f"{2 * i}.bias"],
+        "flax": lambda A, i: A @ tree[f"Dense_{i}"]["kernel"] + tree[f"Dense_{i}"]["bias"],
+    }
+    for line in lines.values():
+        A = np.asarray(X.T)
+        for i, g in enumerate((jnp.tanh, jnp.tanh, jax.nn.softmax)):
+            A = g(line(A, i))
+        np.testing.assert_allclose(A, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("network", [NETWORK, bp.Network((4, 1), (), "sigmoid"), bp.Network((2,) * 14, "relu")])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("library", TO)
+def test_there_and_back_is_bit_for_bit(library, dtype, network):
+    """Thirteen layers too: Dense_10 comes after Dense_9."""
+    params = init(network, dtype)
+    layout = TO[library](params)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(layout)} == {dtype}
+    assert same(FROM[library](layout), params)
+    assert isinstance(FROM[library](layout)[0], bp.Layer)
+
+
+@pytest.mark.parametrize("library", ["sklearn", "torch"])
+def test_what_goes_out_is_writable_and_one_s_own(library):
+    params = init()
+    for array in jax.tree.leaves(TO[library](params)):
+        assert array.flags.writeable and array.flags.c_contiguous
+        array[...] = 0
+    assert same(params, init())
+
+
+@pytest.mark.parametrize("library", ["sklearn", "torch", "flax"])
+def test_what_comes_in_is_copied(library):
+    """scikit-learn's partial_fit writes to the arrays that it has handed out."""
+    layout = jax.tree.map(np.array, TO[library](init()))
+    params = FROM[library](layout)
+    for array in jax.tree.leaves(layout):
+        array[...] = 0
+    assert same(params, init())
+
+
+@pytest.mark.parametrize("library", FROM)
+def test_dtypes_cast_or_are_refused(library):
+    half = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16), TO[library](init()))
+    with pytest.raises(TypeError, match="has dtype float16; expected float32, float64, bfloat16: pass dtype"):
+        FROM[library](half)
+    for dtype in DTYPES:
+        cast = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(dtype), init())  # noqa: B023
+        assert same(FROM[library](half, dtype=dtype), cast)
+    with pytest.raises(TypeError, match="dtype is float16; expected float32, float64, bfloat16"):
+        FROM[library](half, dtype="float16")
+    whole = jax.tree.map(lambda leaf: np.asarray(leaf).astype(int), TO[library](init()))
+    with pytest.raises(TypeError, match=r"has dtype int64; expected float32, float64, bfloat16$"):
+        FROM[library](whole, dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("library", "name"), [("sklearn", "coefs[0]"), ("torch", "0.weight"), ("flax", "tree/Dense_0/kernel")]
+)
+def test_float64_is_not_narrowed_unasked(library, name):
+    layout = jax.tree.map(np.asarray, TO[library](init()))
+    with jax.enable_x64(False):
+        with pytest.raises(
+            ValueError, match=re.escape(name) + ' has dtype float64, .* float32: .* pass dtype="float32"'
+        ):
+            FROM[library](layout)
+        params = FROM[library](layout, dtype="float32")
+    assert same(params, jax.tree.map(lambda leaf: leaf.astype("float32"), init()))
+
+
+def test_layers_of_different_dtypes_are_refused():
+    (W1, *Ws), bs = convert.to_sklearn(init())
+    with pytest.raises(TypeError, match=r"intercepts\[0\] has dtype float64; expected float32, as coefs\[0\]: pass"):
+        convert.from_sklearn([W1.astype(np.float32), *Ws], bs)
+
+
+# Ways the same comes in
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("prefix", ["", "net.", "_orig_mod.module."])
+def test_torch_tensors_and_prefixes(prefix, dtype):
+    state = OrderedDict((prefix + name, Tensor(value)) for name, value in convert.to_torch(init(dtype=dtype)).items())
+    assert same(convert.from_torch(state), init(dtype=dtype))
+
+
+def test_torch_names_in_order_of_appearance():
+    """Not of their names, and with the bias first; a lone Linear has no prefix."""
+    (W1, W2, W3), (b1, b2, b3) = ([np.asarray(p.W) for p in init()], [np.asarray(p.b)[:, 0] for p in init()])
+    state = {"b.bias": b1, "b.weight": W1, "a.weight": W2, "a.bias": b2, "out.weight": W3, "out.bias": b3}
+    assert same(convert.from_torch(state), init())
+    assert same(convert.from_torch({"weight": W1, "bias": b1}), init()[:1])
+
+
+class Variable:
+    """A flax variable of the versions that NumPy doesn't see through."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda tree: tree,
+        lambda tree: {"params": tree},
+        lambda tree: MappingProxyType({"params": MappingProxyType(tree), "batch_stats": {}}),
+        lambda tree: {"params": {"Classifier_0": tree, "dropout": {}}},
+        lambda tree: dict(reversed(tree.items())),
+        lambda tree: {f"l{i + 8}": layer for i, layer in enumerate(tree.values())},
+        lambda tree: {"layers": {2 * i: layer for i, layer in enumerate(tree.values())}},
+        lambda tree: jax.tree.map(np.asarray, tree),
+        lambda tree: jax.tree.map(Variable, tree),
+    ],
+)
+def test_flax_trees_in_every_form(form):
+    assert same(convert.from_flax(form(convert.to_flax(init()))), init())
+
+
+def test_flax_dense_alone():
+    assert same(convert.from_flax(convert.to_flax(init()[:1])["Dense_0"]), init()[:1])
+
+
+def test_to_flax_is_traceable():
+    assert same(jax.jit(convert.to_flax)(init()), convert.to_flax(init()))
+
+
+def test_nothing_is_imported():
+    source = inspect.getsource(convert)
+    assert not re.search(r"^\s*(import|from) (sklearn|torch|flax)", source, re.M)
+
+
+# What does not fit
+
+W: Any = np.ones((4, 6))
+V: Any = np.ones((6, 3))
+b: Any = np.ones(6)
+c: Any = np.ones(3)
+DENSE = {"kernel": W, "bias": b}
+
+
+@pytest.mark.parametrize(
+    ("library", "layout", "error", "message"),
+    [
+        ("sklearn", ([W, V], [b]), ValueError, "intercepts has 1 arrays; expected 2, one for each of coefs: without biases pass zeros"),
+        ("sklearn", ([], []), ValueError, "there is no layer; expected at least one"),
+        ("sklearn", ([W, V[1:]], [b, c]), ValueError, r"coefs\[1\] has 5 inputs; expected 6, the outputs of coefs\[0\]; it is \(n_in, n_out\)"),
+        ("sklearn", ([W.T, V.T], [b, c]), ValueError, r"intercepts\[0\] has shape \(6,\); expected \(4,\), .*: coefs\[0\] looks transposed, \(n_in, n_out\) is"),
+        ("sklearn", ([W, V], [b, b[:2]]), ValueError, r"intercepts\[1\] has shape \(2,\); expected \(3,\), the outputs of coefs\[1\]$"),
+        ("sklearn", ([W], [b[:, None]]), ValueError, r"intercepts\[0\] has shape \(6, 1\); expected \(6,\)"),
+        ("sklearn", ([W[0]], [b]), ValueError, r"coefs\[0\] has shape \(6,\); expected \(n_in, n_out\): a fully connected layer"),
+        ("sklearn", ([None], [b]), TypeError, r"coefs\[0\] has dtype object; expected float32, float64, bfloat16"),
+        ("sklearn", ([W.astype(complex)], [b]), TypeError, r"coefs\[0\] has dtype complex128; expected"),
+        ("torch", [W], TypeError, "state_dict is a list; expected a mapping of names to arrays$"),
+        ("torch", {}, ValueError, "there is no layer"),
+        ("torch", {"0.weight": W.T}, ValueError, "state_dict has no '0.bias'; .*: for a Linear without bias add zeros"),
+        ("torch", {"0.bias": b}, ValueError, "state_dict has no '0.weight'; expected a weight and a bias for each layer$"),
+        ("torch", {"0.weight": W.T, "1.bias": b}, ValueError, "state_dict has no '0.bias'"),
+        ("torch", {"1.running_mean": b}, ValueError, "state_dict has '1.running_mean'; expected weight and bias of Linear layers"),
+        ("torch", {"1.weight": b, "1.bias": b}, ValueError, r"1.weight has shape \(6,\); expected \(n_out, n_in\): a fully connected"),
+        ("torch", {"0.weight": W, "0.bias": b}, ValueError, r"0.bias has shape \(6,\); expected \(4,\), .*: 0.weight looks transposed, \(n_out, n_in\) is"),
+        ("torch", {"0.weight": W.T, "0.bias": b, "2.weight": V, "2.bias": b}, ValueError, "2.weight has 3 inputs; expected 6, the outputs of 0.weight"),
+        ("flax", [W], TypeError, r"tree is a list; expected nested mappings: pass variables\['params'\], .* nnx.state\(model, nnx.Param\)"),
+        ("flax", {"params": {}}, ValueError, "there is no layer"),
+        ("flax", {"Dense_0": {"kernel": W}}, ValueError, "tree/Dense_0 has kernel; expected kernel and bias: for a layer without bias add zeros"),
+        ("flax", {"BatchNorm_0": {"scale": b, "bias": b}}, ValueError, "tree/BatchNorm_0 has scale, bias; expected kernel and bias$"),
+        ("flax", {"hidden": DENSE, "out": DENSE}, ValueError, "layer tree/hidden has no number at the end of its name; .* pass {'Dense_0'"),
+        ("flax", {"a": {"Dense_0": DENSE}, "b": {"Dense_0": DENSE}}, ValueError, "layer tree/b/Dense_0 has the number of tree/a/Dense_0 at"),
+        ("flax", {"Conv_0": {"kernel": np.ones((3, 3, 1, 8)), "bias": np.ones(8)}}, ValueError, r"Conv_0/kernel has shape \(3, 3, 1, 8\); expected"),
+        ("flax", {"Dense_0": {"kernel": W.T, "bias": b}}, ValueError, "Dense_0/kernel looks transposed"),
+        ("flax", {"Dense_0": DENSE, "Dense_1": DENSE}, ValueError, "Dense_1/kernel has 4 inputs; expected 6, the outputs of tree/Dense_0/kernel"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_says_why(library, layout, error, message):
+    with pytest.raises(error, match=message) as caught:
+        FROM[library](layout)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torch_module_in_place_of_its_state():
+    class Module:
+        def state_dict(self): ...
+
+    with pytest.raises(TypeError, match="state_dict is a Module; .*: pass model.state_dict()"):
+        convert.from_torch(Module())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ([bp.Layer(W.T, b[:, None])], TypeError, r"params is a list; expected a tuple of bp.Layer\(W, b\)"),
+        ((), TypeError, "expected a tuple of bp.Layer"),
+        ((W, b), TypeError, "expected a tuple of bp.Layer"),
+        (bp.Layer(W, b), TypeError, "expected a tuple of bp.Layer"),
+        ((bp.Layer(b, b),), ValueError, r"W\[1\] has shape \(6,\); expected \(n_1, n_0\)"),
+        ((bp.Layer(W.T, b),), ValueError, r"b\[1\] has shape \(6,\); expected \(6, 1\)"),
+        ((bp.Layer(W.T, b[:, None]), bp.Layer(V, b[:, None])), ValueError, r"W\[2\] has shape \(6, 3\); expected \(6, 6\)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("library", TO)
+def test_no_params_go_out(library, params, error, message):
+    with pytest.raises(error, match=message):
+        TO[library](params)
+
+
+# The libraries themselves
+
+unconverged = pytest.mark.filterwarnings("ignore:.*(Maximum iterations|failed to converge)")
+
+
+def data(outputs=0):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 4))
+    return X, np.sin(X @ rng.normal(size=(4, outputs) if outputs else 4))
+
+
+@unconverged
+@pytest.mark.parametrize("outputs", [0, 3])
+@pytest.mark.parametrize(
+    ("activation", "hidden"), [("tanh", "tanh"), ("relu", "relu"), ("logistic", "sigmoid"), ("identity", "identity")]
+)
+def test_sklearn_regressor_predicts_the_same(activation, hidden, outputs):
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    X, Y = data(outputs)
+    model = neural_network.MLPRegressor(
+        hidden_layer_sizes=(7, 5), activation=activation, solver="lbfgs", max_iter=30, random_state=0
+    )
+    model.fit(X, Y)
+    params = convert.from_sklearn(model.coefs_, model.intercepts_)
+    network = bp.Network((4, 7, 5, max(outputs, 1)), hidden, str(model.out_activation_), "squared_error")
+    found = bp.predict(network, params, X.T).T
+    np.testing.assert_allclose(found if outputs else found[:, 0], model.predict(X), rtol=1e-12, atol=1e-12)
+    # and back, into another estimator
+    other = neural_network.MLPRegressor(
+        hidden_layer_sizes=(7, 5), activation=activation, max_iter=1, random_state=1
+    ).fit(X, Y)
+    other.coefs_, other.intercepts_ = convert.to_sklearn(params)
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    other.partial_fit(X, Y)  # which writes to them
+
+
+@unconverged
+@pytest.mark.parametrize("classes", [2, 4])
+def test_sklearn_classifier_predicts_the_same(classes):
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    X, y = data()
+    y = np.digitize(y, np.quantile(y, np.arange(1, classes) / classes))
+    model = neural_network.MLPClassifier(hidden_layer_sizes=(6,), solver="lbfgs", max_iter=30, random_state=0).fit(X, y)
+    params = convert.from_sklearn(model.coefs_, model.intercepts_)
+    output = {"logistic": "sigmoid", "softmax": "softmax"}[str(model.out_activation_)]
+    network = bp.Network((4, 6, 1 if classes == 2 else classes), "relu", output)
+    found = bp.predict(network, params, X.T).T
+    expected = model.predict_proba(X)
+    np.testing.assert_allclose(found, expected[:, 1:] if classes == 2 else expected, rtol=1e-12, atol=1e-12)
+
+
+def test_flax_linen_computes_the_same():
+    linen = pytest.importorskip("flax.linen")
+    module = linen.Sequential(
+        [linen.Dense(6, param_dtype=float), linen.tanh, linen.Dense(5, param_dtype=float), linen.tanh]
+        + [linen.Dense(3, param_dtype=float), linen.softmax]
+    )
+    X = jax.random.normal(jax.random.key(1), (4, 7))
+    variables = module.init(jax.random.key(0), X.T)
+    params = convert.from_flax(variables)
+    np.testing.assert_allclose(bp.predict(NETWORK, params, X).T, module.apply(variables, X.T), rtol=1e-12)
+
+    class Model(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            for n in (6, 5):
+                x = linen.tanh(linen.Dense(n, param_dtype=float)(x))
+            return linen.softmax(linen.Dense(3, param_dtype=float)(x))
+
+    converted, expected = convert.to_flax(init()), bp.predict(NETWORK, init(), X).T
+    found = Model().apply({"params": converted}, X.T)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)  # pyright: ignore[reportArgumentType]
+    assert jax.tree.map(jnp.shape, Model().init(jax.random.key(0), X.T)["params"]) == jax.tree.map(jnp.shape, converted)
+
+
+def test_flax_nnx_computes_the_same():
+    nnx = pytest.importorskip("flax.nnx")
+    rngs, X = nnx.Rngs(0), jax.random.normal(jax.random.key(1), (4, 7))
+    linear = [nnx.Linear(k, n, param_dtype=float, rngs=rngs) for k, n in ((4, 6), (6, 5), (5, 3))]
+    model = nnx.Sequential(linear[0], nnx.tanh, linear[1], nnx.tanh, linear[2], nnx.softmax)
+    state = nnx.state(model, nnx.Param)
+    for tree in (state, nnx.to_pure_dict(state), jax.tree.map(np.asarray, nnx.to_pure_dict(state))):
+        params = convert.from_flax(tree)
+        np.testing.assert_allclose(bp.predict(NETWORK, params, X).T, model(X.T), rtol=1e-12)
+    # and back, as a layer's own variables
+    for layer, converted in zip(linear, convert.to_flax(init()).values(), strict=True):
+        nnx.update(layer, converted)
+    np.testing.assert_allclose(model(X.T), bp.predict(NETWORK, init(), X).T, rtol=1e-12)

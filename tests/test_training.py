@@ -1,0 +1,301 @@
+"""Steps, epochs and evaluation against optax with `jax.grad` of the reference, a step at a time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import BY_NAME, DEEP, REGRESSION, arrays
+
+import manual_bp as bp
+from manual_bp._training.dropout import with_dropout
+from manual_bp._training.epoch import order
+from manual_bp._training.objective import objective, value_and_grad
+from reference import autodiff
+from reference.compare import largest_error
+
+NETWORK = bp.Network((4, 6, 5, 3), ("tanh", "relu"))
+M = 23
+ADAM: Any = optax.adam(0.01)
+# what a user calls without types
+untyped: Any = bp
+untyped_optax: Any = optax
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return bp.Dataset(*map(jnp.asarray, (rng.normal(size=(M, 4)), rng.integers(3, size=M), rng.integers(3, size=M))))
+
+
+def start(optimizer: Any = ADAM, network=NETWORK, seed=0, dtype=jnp.float64):
+    return bp.train_state(network, optimizer, jax.random.key(seed), dtype=dtype)
+
+
+def by_optax(model, optimizer, batches, params, l2=0.0):
+    """The parameters after a step for each batch, and the costs."""
+
+    def cost(params, X, Y, weights):
+        return autodiff.cost(model, params, X, Y, weights) + l2 / 2 * sum(jnp.sum(W**2) for W, _ in params)
+
+    state, costs, gradient = optimizer.init(params), [], jax.jit(jax.value_and_grad(cost))
+    for batch in batches:
+        c, grads = gradient(params, *batch)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        costs.append(c)
+    return params, np.array(costs)
+
+
+@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["logistic regression"]], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "optimizer", [optax.sgd(0.1), optax.adamw(0.01), optax.lion(0.01)], ids=["sgd", "adamw", "lion"]
+)
+def test_steps_are_those_of_optax_with_autodiff(problem, optimizer):
+    network, params, X, Y, weights = arrays(problem)
+    batches = [(X, Y, weights), (X[:, ::-1], Y[..., ::-1], weights[::-1]), (X, Y, None)]
+    expected, costs = by_optax(problem.model, optimizer, batches, params, l2=0.3)
+    state = bp.train_state(network, optimizer, jax.random.key(0), params)
+    step = bp.train_step(network, optimizer, l2=0.3)
+    for batch, c in zip(batches, costs, strict=True):
+        state, found = step(state, *batch)
+        assert abs(found - c) <= 1e-12 * max(1, abs(c))
+    assert int(state.step) == 3
+    assert largest_error(state.params, expected) <= 1e-11
+
+
+def test_a_user_keeps_what_a_step_donates():
+    params = bp.init(NETWORK, jax.random.key(1))
+    state = bp.train_state(NETWORK, ADAM, jax.random.key(0), params)
+    bp.train_step(NETWORK, ADAM)(state, jnp.ones((4, 2)), jnp.zeros(2, int))
+    assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
+    assert state.params[0].W.is_deleted()
+
+
+def test_the_same_arguments_compile_once():
+    assert bp.train_step(NETWORK, ADAM, dropout=0.1) is bp.train_step(
+        bp.Network(*[(4, 6, 5, 3), ["tanh", "relu"]]), ADAM, dropout=(0.1, 0.1)
+    )
+    assert bp.train_epoch(NETWORK, ADAM, 5) is bp.train_epoch(NETWORK, ADAM, 5)
+
+
+@pytest.mark.parametrize("batch_size", [5, M, 100, 1])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_epoch_is_a_step_for_each_batch(data, batch_size, weighted):
+    data = data if weighted else data._replace(weights=None)
+    state = start()
+    rows, present = order(state, M, min(batch_size, M), True)
+    seen = np.asarray(rows)[np.asarray(present)]
+    assert sorted(seen) == list(range(M)) and (batch_size == 1 or list(seen) != sorted(seen))
+    batches = [np.asarray(r)[np.asarray(p)] for r, p in zip(rows, present, strict=True)]
+    batches = [(data.X[r].T, data.Y[r], None if data.weights is None else data.weights[r]) for r in batches]
+    model = autodiff.Model((4, 6, 5, 3), ("tanh", "relu"))
+    # the reference divides by the sum of the weights
+    batches = [b for b in batches if b[2] is None or b[2].sum() > 0]
+    if batch_size > 1 or not weighted:
+        expected, costs = by_optax(model, ADAM, batches, state.params)
+        after, found = bp.train_epoch(NETWORK, ADAM, batch_size)(state, data)
+        assert largest_error(after.params, expected) <= 1e-10
+        np.testing.assert_allclose(found, costs, rtol=1e-11)
+        assert int(after.step) == len(batches)
+
+
+def test_each_epoch_has_its_own_order(data):
+    state = start()
+    after, _ = bp.train_epoch(NETWORK, ADAM, 5)(state, data)
+    first, second = (np.asarray(order(s, M, 5, True)[0]) for s in (state, after))
+    assert (first != second).any()
+    assert (np.asarray(order(state, M, 5, False)[0]).ravel()[:M] == np.arange(M)).all()
+
+
+@pytest.mark.parametrize("hidden", ["identity", "relu", "tanh", "silu"])
+def test_dropout_is_the_gradient_of_the_masked_network(hidden):
+    network, rates, m, key = bp.Network((4, 6, 5, 3), hidden), (0.25, 0.5), 9, jax.random.key(3)
+    params = bp.init(network, jax.random.key(0), jnp.float64)
+    X, Y = jax.random.normal(key, (4, m), jnp.float64), jnp.arange(m) % 3
+    ones = with_dropout(bp.Network((4, 6, 5, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
+    D = [g.g(jnp.ones((n, m))) for g, n in zip(ones, (6, 5), strict=True)]
+    assert set(np.unique(np.round(D[0], 12))) == {0, np.round(1 / 0.75, 12)} and set(np.unique(D[1])) == {0, 2}
+
+    def cost(params):
+        A = X
+        for (W, b), mask in zip(params[:-1], D, strict=True):
+            A = autodiff.ACTIVATIONS[hidden](W @ A + b) * mask
+        Z = params[-1].W @ A + params[-1].b
+        return optax.softmax_cross_entropy_with_integer_labels(Z.T, Y).mean()
+
+    found = value_and_grad(objective(network, 0.0, rates, None), params, X, Y, None, key)
+    assert largest_error(found, jax.value_and_grad(cost)(params)) <= 1e-12
+
+
+def test_dropout_drops_at_its_rate_anew_in_each_step():
+    keep = bp.Network((1, 1000, 1), "identity", "identity", "squared_error")
+    drawn = [
+        with_dropout(keep, (0.3,), jax.random.key(i), 50, jnp.dtype(float)).hidden[0].g(jnp.ones((1000, 50)))
+        for i in (0, 1)
+    ]
+    assert abs(np.mean(drawn[0] == 0) - 0.3) < 0.01 and abs(np.mean(drawn[0]) - 1) < 0.02
+    assert 0.4 < np.mean((drawn[0] == 0) != (drawn[1] == 0)) < 0.44  # 2 * 0.3 * 0.7
+    optimizer = optax.set_to_zero()
+    X, Y, costs = jnp.ones((4, 2)), jnp.zeros(2, int), []
+    state, step = start(optimizer), bp.train_step(NETWORK, optimizer, dropout=0.5)
+    for _ in range(3):
+        state, c = step(state, X, Y)
+        costs.append(float(c))
+    assert len(set(costs)) == 3
+
+
+def test_mixed_precision_multiplies_in_bfloat16_and_adds_in_float32():
+    params, X, Y = bp.init(NETWORK, jax.random.key(0), jnp.float32), jnp.ones((4, 7)) * 0.3, jnp.arange(7) % 3
+    goal = objective(NETWORK, 0.0, 0.0, jnp.bfloat16)
+    args = params, X, Y, None, jax.random.key(0)
+    products = [
+        e
+        for e in jax.make_jaxpr(lambda *a: value_and_grad(goal, *a))(*args).jaxpr.eqns
+        if e.primitive.name == "dot_general"
+    ]
+    assert len(products) == 9  # forward, dW and dA of 3 layers
+    assert {v.aval.str_short()[:4] for e in products for v in e.invars} == {"bf16"}
+    assert sum(e.outvars[0].aval.str_short().startswith("f32") for e in products) == 3
+    c, grads = value_and_grad(goal, *args)
+    true = bp.value_and_grad(NETWORK)(params, X, Y)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((c, grads))} == {"float32"}
+    assert 1e-6 < largest_error((c, grads), true) < 0.05
+    # steps smaller than bfloat16 resolves add up
+    after, _ = bp.train_epoch(NETWORK, optax.sgd(1e-4), 4, compute_dtype="bfloat16")(
+        start(optax.sgd(1e-4), dtype=jnp.float32), bp.Dataset.from_columns(X, Y)
+    )
+    assert after.params[0].W.dtype == jnp.float32
+
+
+def take(state, data, optimizer, size, steps):
+    """The state after some steps of an epoch, one at a time."""
+    step = bp.train_step(NETWORK, optimizer)
+    rows, present = order(state, M, size, True)
+    state = jax.tree.map(jnp.copy, state)
+    for r, p in list(zip(rows, present, strict=True))[:steps]:
+        state, c = step(state, data.X[r].T, data.Y[r], p)
+    return state
+
+
+class TestNotFinite:
+    """The epoch is undone from the first step that is not finite on, and the state counts the steps before it."""
+
+    def check(self, found, costs, expected, steps):
+        assert int(found.step) == steps
+        assert np.isfinite(costs[:steps]).all() and np.isnan(costs[steps:]).all()
+        assert largest_error(found.params, expected.params) <= 1e-12
+        assert largest_error(found.optimizer_state, expected.optimizer_state) <= 1e-11
+        assert all(np.isfinite(p).all() for p in jax.tree.leaves(found.params))
+
+    @pytest.mark.parametrize("batch", [0, 2, 4])
+    def test_a_cost(self, data, batch):
+        data, state = data._replace(weights=None), start()
+        bad = order(state, M, 5, True)[0][batch, 0]
+        found, costs = bp.train_epoch(NETWORK, ADAM, 5)(state, data._replace(X=data.X.at[bad, 1].set(jnp.inf)))
+        self.check(found, costs, take(state, data, ADAM, 5, batch), batch)
+
+    @pytest.mark.parametrize("at", [0, 2, 4])
+    def test_an_update(self, data, at):
+        """The costs of all steps before the next one are finite, and of the last step there is no next one."""
+        data = data._replace(weights=None)
+        optimizer = optax.chain(
+            optax.sgd(0.1), optax.scale_by_schedule(lambda step: jnp.where(step == at, jnp.inf, 1.0))
+        )
+        state = start(optimizer)
+        found, costs = bp.train_epoch(NETWORK, optimizer, 5)(state, data)
+        self.check(found, costs, take(state, data, optimizer, 5, at), at)
+
+    def test_parameters_that_the_cost_does_not_show(self, data):
+        """Units of weights -inf are silent behind relu: the costs stay finite for steps after."""
+        network = bp.Network((4, 6, 3))
+        data = data._replace(X=jnp.abs(data.X) + 0.1, weights=None)
+
+        def update(updates, step, params=None):
+            W, b = updates[0]
+            W = jnp.where((step == 1) & (jnp.arange(6) == 2)[:, None], -jnp.inf, jnp.zeros_like(W))
+            return (bp.Layer(W, b * 0), *jax.tree.map(lambda d: -0.1 * d, updates[1:])), step + 1
+
+        optimizer = untyped_optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
+        found, costs = bp.train_epoch(network, optimizer, 5)(start(optimizer, network), data)
+        assert int(found.step) == 1 and np.isfinite(costs[:1]).all() and np.isnan(costs[1:]).all()
+        assert all(np.isfinite(p).all() for p in jax.tree.leaves(found.params))
+
+    def test_one_member_of_an_ensemble(self, data):
+        data = data._replace(weights=None)
+        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        keys = jax.random.split(jax.random.key(5), 3)
+        states: Any = jax.vmap(lambda key: bp.train_state(NETWORK, optimizer, key, dtype=jnp.float64))(keys)
+        states.optimizer_state.hyperparams["learning_rate"] = jnp.array([0.1, 1e305, 0.2])
+        epoch = bp.train_epoch(NETWORK, optimizer, 5)
+        found, costs = jax.vmap(epoch, in_axes=(0, None))(states, data)
+        assert list(found.step) == [5, 0, 5] or list(found.step) == [5, 1, 5]
+        assert np.isfinite(np.asarray(costs)[[0, 2]]).all() and np.isnan(costs[1, -1])
+        for i in range(3):
+            alone, _ = epoch(jax.tree.map(lambda x, i=i: x[i], states), data)
+            for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(alone.params), strict=True):
+                np.testing.assert_allclose(a[i], b, rtol=1e-9)
+
+
+def test_evaluate_is_the_cost_and_the_metric_of_all_examples(data):
+    params = start().params
+    X, Y, w = data.X.T, data.Y, data.weights
+    A = np.asarray(bp.predict(NETWORK, params, X))
+    right = np.argmax(A, axis=0) == np.asarray(Y)
+    for weights, accuracy in ((None, np.mean(right)), (w, np.average(right, weights=w))):
+        for block_size in (3, M, 1000):
+            found = bp.evaluate(NETWORK, params, X, Y, weights, block_size=block_size)
+            assert abs(found.cost - bp.cost(NETWORK, params, X, Y, weights)) <= 1e-12
+            assert found.metric is not None and abs(found.metric - accuracy) <= 1e-12
+    one_hot = untyped.evaluate(NETWORK, params, X, jax.nn.one_hot(Y, 3, axis=0, dtype=float))
+    assert one_hot.metric == np.mean(right)
+
+
+def first_output(A, Y):
+    return A[0]
+
+
+def the_mean(A, Y):
+    return jnp.mean(A)
+
+
+def test_metrics(data):
+    X = data.X.T
+    labels = bp.Network((4, 2), (), "sigmoid")
+    params = bp.init(labels, jax.random.key(0), jnp.float64)
+    A = np.asarray(bp.predict(labels, params, X))
+    Y = (np.asarray(data.Y)[None, :] > np.array([[0], [1]])).astype(float)
+    assert abs(untyped.evaluate(labels, params, X, Y).metric - np.mean(((A > 0.5) == Y).all(axis=0))) <= 1e-12
+    assert abs(untyped.evaluate(labels, params, X, Y, metric=first_output).metric - np.mean(A[0])) <= 1e-12
+    line = bp.Network((4, 2), (), "identity", "squared_error")
+    assert untyped.evaluate(line, params, X, Y).metric is None
+    for metric, message in (
+        ("accuracy", "the output is identity"),
+        ("auc", "metric is 'auc'"),
+        (the_mean, r"expected shape \(23,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            untyped.evaluate(line, params, X, Y, metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda d: untyped.train_step(NETWORK, "adam"), TypeError, r"optimizer is a str; expected one of optax's"),
+        (lambda d: untyped.train_step(NETWORK, ADAM, l2=-1), ValueError, "l2 is -1"),
+        (lambda d: untyped.train_step(NETWORK, ADAM, dropout=1.0), ValueError, "dropout is 1.0; expected a probability"),
+        (lambda d: untyped.train_step(NETWORK, ADAM, dropout=(0.1,)), ValueError, "dropout has 1 rates; expected one, or 2"),
+        (lambda d: untyped.train_step(NETWORK, ADAM, compute_dtype="float16"), TypeError, "compute_dtype is float16"),
+        (lambda d: untyped.train_epoch(NETWORK, ADAM, 0), ValueError, "batch_size is 0"),
+        (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), (d.X, d.Y)), TypeError, "data is a tuple; expected a bp.Dataset"),
+        (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(Y=d.Y[1:])), ValueError, r"X of shape \(23, 4\), Y of shape \(22,\)"),
+        (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(X=d.X[:, :3])), ValueError, r"X has shape \(3, 5\); expected \(4, m\)"),
+        (lambda d: untyped.train_state(NETWORK, ADAM, 0), TypeError, "key is 0; expected a key"),
+        (lambda d: untyped.train_state(NETWORK, ADAM, jax.random.key(0), ()), ValueError, "params has 0 layers; expected 3"),
+    ],
+)  # fmt: skip
+def test_bad_input(data, call, error, message):
+    with pytest.raises(error, match=message):
+        call(data)
