@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [gradients | quantities | report] [options]`, gradients unless named."""
+"""The command line: `python -m benchmarks [COMMAND] [options]`, the command gradients unless named."""
 
 import argparse
 import sys
@@ -9,8 +9,9 @@ from benchmarks import report
 from benchmarks.environment import UsageError
 from benchmarks.gradients import command as gradients
 from benchmarks.quantities import command as quantities
+from benchmarks.training import command as training
 
-COMMANDS = {"gradients": gradients, "quantities": quantities, "report": report}
+COMMANDS = {"gradients": gradients, "quantities": quantities, "training": training, "report": report}
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,33 @@ def matmul_flops(dtype: str) -> float:
         jax.block_until_ready(multiply(a, b))
         times.append(time.perf_counter() - start)
     return 2 * n**3 / min(times)
+
+
+class Clock(NamedTuple):
+    """Seconds: of the wall, of all cores at work since the machine started, and of this process on them."""
+
+    wall: float
+    busy: float
+    own: float
+
+
+def clock() -> Clock | None:
+    """The time now; None where the system does not count what its cores do."""
+    try:
+        # user, nice, system, idle, iowait, irq, softirq, steal
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return Clock(time.perf_counter(), busy, time.process_time())
+
+
+def share_of_others(start: Clock | None, stop: Clock | None) -> float | None:
+    """The part of all cores' time that other processes took, from 0 to 1."""
+    if start is None or stop is None:
+        return None
+    wall, busy, own = (b - a for a, b in zip(start, stop, strict=True))
+    return round(min(max((busy - own) / (wall * (os.cpu_count() or 1)), 0.0), 1.0), 3)
 
 
 def _device_name() -> str:

@@ -16,26 +16,31 @@ import numpy as np
 
 from benchmarks import environment, records, text, timing
 from benchmarks.options import Plan
-from benchmarks.problem import Program
+from benchmarks.problem import Measured
 from benchmarks.progress import Progress
+
+# How far two programs may be apart, in norm over norm of each leaf: for all, or as a function of program and leaf
+Bound = float | Callable[[str, str], float]
 
 
 class Suite(NamedTuple):
     """What one suite has and another has not."""
 
     name: str
-    compared: tuple[str, ...]  # the programs that have to agree with "autodiff"
+    compared: tuple[str, ...]  # the programs that have to agree with the reference
     labels: Callable[[Any], list[str]]  # what the leaves of a result are called
-    bounds: Mapping[str, float]  # by dtype, how far two programs may be apart, in norm over norm of each leaf
+    bounds: Mapping[str, Bound]  # by dtype
     line: Callable[[records.Row], str]  # a finished cell in words
-    bytes_allowed: float = math.inf  # temporary memory beyond which "autodiff" is not run
+    needed: tuple[str, ...] = ()  # the programs without which there is nothing to say of a cell
+    bytes_allowed: float = math.inf  # temporary memory beyond which the reference is not run
 
 
 class Cell(NamedTuple):
     """What identifies a cell, in its row's words, and what makes its programs."""
 
     fields: dict[str, Any]
-    programs: Callable[[], dict[str, Program]]
+    programs: Callable[[], Mapping[str, Measured | str]]  # each, or why there is none
+    reference: str = "autodiff"  # the program whose results are the right ones
 
 
 def run(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -> tuple[list[records.Row], Path]:
@@ -62,50 +67,62 @@ def run(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -
 
 
 def measure(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callable[[float], None]) -> dict[str, Any]:
-    """What one cell adds to its row: errors, error, programs."""
-    found: dict[str, Any] = {"errors": {}, "error": None, "programs": {}}
+    """What one cell adds to its row: errors, error, others_cpu where the suite's rows have it, programs."""
+    watched = {"others_cpu": None} if "others_cpu" in records.FIELDS[suite.name] else {}
+    found: dict[str, Any] = {"errors": {}, "error": None, **watched, "programs": {}}
     try:
-        programs = cell.programs()
-        prepared = {name: program.preparation for name, program in programs.items()}
-        needed = prepared["autodiff"]["temp_bytes"] or 0
-        if needed <= suite.bytes_allowed:
-            found["errors"], found["error"] = compare(suite, programs, suite.bounds[dtype])
-        else:
-            programs = {name: program for name, program in programs.items() if name != "autodiff"}
+        made = cell.programs()
+        prepared: dict[str, dict[str, Any]]
+        prepared = {name: {"not_run": p} if isinstance(p, str) else p.preparation for name, p in made.items()}
+        needed = prepared[cell.reference].get("temp_bytes") or 0
+        if needed > suite.bytes_allowed:
             reason = f"{needed / 1e9:.3g} GB of temporary memory, {suite.bytes_allowed / 1e9:g} GB allowed"
-            prepared["autodiff"] = prepared["autodiff"] | {"not_run": reason}
+            prepared[cell.reference] = prepared[cell.reference] | {"not_run": reason}
+        programs = {n: p for n, p in made.items() if not isinstance(p, str) and "not_run" not in prepared[n]}
+        for name in suite.needed:
+            if reason := prepared[name].get("not_run"):
+                found["error"] = f"{name} not run: {reason}"
+        if cell.reference in programs and found["error"] is None:
+            found["errors"], found["error"] = compare(suite, programs, suite.bounds[dtype], cell.reference)
         if found["error"] is None:
-            times = timing.take_turns(dict(programs), plan.seconds, plan.least, plan.most, tick)
+            before, after = ({name: getattr(p, do) for name, p in programs.items()} for do in ("ready", "rest"))
+            start = environment.clock()
+            times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick, before, after)
+            if watched:
+                found["others_cpu"] = environment.share_of_others(start, environment.clock())
             # five digits: finer than the clock's own scatter
             rounded = {name: {"times_s": [float(f"{t:.5g}") for t in ts]} for name, ts in times.items()}
-            found["programs"] = {name: before | rounded.get(name, {}) for name, before in prepared.items()}
+            found["programs"] = {name: told | rounded.get(name, {}) for name, told in prepared.items()}
     except jax.errors.JaxRuntimeError as error:  # such as memory that does not suffice
         found["error"] = str(error).splitlines()[0]
     return found
 
 
 def compare(
-    suite: Suite, programs: Mapping[str, Program], bound: float
+    suite: Suite, programs: Mapping[str, Measured], bound: Bound, reference: str = "autodiff"
 ) -> tuple[dict[str, dict[str, float | None]], str | None]:
-    """What programs give against what autodiff gives: relative errors by leaf, and the first that is too large.
+    """What programs give against what the reference gives: relative errors by leaf, and the first that is too large.
 
     A leaf is measured by its own norm, one that is zero by the norm of all but the cost.
     """
-    truth = programs["autodiff"]()
+    truth = programs[reference].result()
     labels = suite.labels(truth)
     norms = [_norm(leaf) for leaf in jax.tree.leaves(truth)]
     whole = math.hypot(*(norm for label, norm in zip(labels, norms, strict=True) if label != "cost"))
     errors, error = {}, None
     for name in suite.compared:
-        result = programs[name]()
+        if name not in programs or name == reference:
+            continue
+        result = programs[name].result()
         if _kinds(result) != _kinds(truth):
-            return errors, f"{name} and autodiff differ in structure, shapes or dtypes"
+            return errors, f"{name} and {reference} differ in structure, shapes or dtypes"
         leaves = zip(labels, norms, jax.tree.leaves(result), jax.tree.leaves(truth), strict=True)
         found = {label: _norm(a, b) / (norm or whole or 1.0) for label, norm, a, b in leaves}
         errors[name] = {label: e if math.isfinite(e) else None for label, e in found.items()}
         for label, e in found.items():
-            if not e <= bound:
-                error = error or f"{name} differs from autodiff: {label} by {e:.1e} in norm, {bound:.1e} allowed"
+            allowed = bound(name, label) if callable(bound) else bound
+            if not e <= allowed:
+                error = error or f"{name} differs from {reference}: {label} by {e:.1e} in norm, {allowed:.1e} allowed"
     return errors, error
 
 

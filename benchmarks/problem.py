@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,21 @@ def draw(sizes: tuple[int, ...], batch_size: int, dtype: str) -> Problem:
     )
 
 
+class Measured(Protocol):
+    """What a suite measures: the call is timed; `ready` comes before it and `rest` after it.
+
+    `preparation` is what a row tells of the time before the calls; with "not_run" in it, why there are none. `result`
+    is compared with that of other programs.
+    """
+
+    preparation: functools.cached_property[dict[str, Any]]
+
+    def ready(self) -> None: ...
+    def __call__(self) -> Any: ...
+    def rest(self) -> None: ...
+    def result(self) -> Any: ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """A compiled function and what it is called with."""
@@ -53,8 +68,17 @@ class Program:
     function: Any  # of jax.jit
     args: tuple
 
+    def ready(self) -> None:
+        """There is nothing to make ready."""
+
     def __call__(self) -> Any:
         return self.function(*self.args)
+
+    def rest(self) -> None:
+        """There is nothing to wait for."""
+
+    def result(self) -> Any:
+        return self()
 
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:

@@ -3,17 +3,23 @@
 A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
 
     schema              1
-    suite               "gradients" or "quantities"
+    suite               "gradients", "quantities" or "training"
     date                when the cell was finished, UTC
     environment         `environment.describe()`
     matmul_flops_per_s  of a square matrix product, measured in the same run
     quantity            of "quantities" only: its name
+    part                of "training" only: "step", "accuracy" or "ensemble"
     network, sizes      its name and [n_0, ..., n_L]
     batch_size          m
-    errors              by program and leaf: relative difference from autodiff, null where it is not finite
+    steps               of "training" only: those of a call, in "accuracy" of an epoch
+    members             of "training" only: the networks that a call trains
+    errors              by program and leaf: relative difference from autodiff (in "training" from "optax_scan" or
+                        "one_by_one"), null where it is not finite
     error               why the cell was not timed, or null
+    others_cpu          of "training" only: the part of all cores' time that other processes took, or null
     programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round, or not_run, why
-                        there are none
+                        there are none; of "training" instead of the first three first_s, the time of the first
+                        call, with library, its name and version, and in "accuracy" epochs and accuracy
 """
 
 import json
@@ -26,8 +32,13 @@ from benchmarks.environment import UsageError
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
 _BEFORE = ("schema", "suite", "date", "environment", "matmul_flops_per_s")
-_AFTER = ("network", "sizes", "batch_size", "errors", "error", "programs")
-FIELDS = {"gradients": (*_BEFORE, *_AFTER), "quantities": (*_BEFORE, "quantity", *_AFTER)}
+_CELL = ("network", "sizes", "batch_size")
+_AFTER = ("errors", "error", "programs")
+FIELDS = {
+    "gradients": (*_BEFORE, *_CELL, *_AFTER),
+    "quantities": (*_BEFORE, "quantity", *_CELL, *_AFTER),
+    "training": (*_BEFORE, "part", *_CELL, "steps", "members", "errors", "error", "others_cpu", "programs"),
+}
 
 Row = dict[str, Any]
 

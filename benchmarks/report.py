@@ -11,6 +11,8 @@ from benchmarks.gradients import plots as gradients_plots
 from benchmarks.gradients import table as gradients_table
 from benchmarks.quantities import plots as quantities_plots
 from benchmarks.quantities import table as quantities_table
+from benchmarks.training import plots as training_plots
+from benchmarks.training import table as training_table
 
 
 class View(NamedTuple):
@@ -24,6 +26,7 @@ class View(NamedTuple):
 VIEWS = {
     "gradients": View(gradients_table.page, gradients_plots.draw, "time, ratio and memory against batch size"),
     "quantities": View(quantities_table.page, quantities_plots.draw, "speed, memory and cost of each quantity"),
+    "training": View(training_table.page, training_plots.draw, "time of each program relative to manual"),
 }
 
 

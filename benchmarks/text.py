@@ -1,5 +1,6 @@
 """What results look like in print, whatever the suite: figures with their intervals, and aligned Markdown tables."""
 
+import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,10 @@ def median_of(row: Row, program: str) -> float:
 
 def name(fields: Mapping[str, Any]) -> str:
     """A cell in words, from what identifies it."""
-    of = f"{fields['quantity']}, " if "quantity" in fields else ""
-    return f"{of}{fields['network']} at {fields['batch_size']:,}"
+    of = fields.get("quantity") or fields.get("part")
+    if fields.get("members", 1) > 1:
+        of = f"{of} of {fields['members']}"
+    return f"{f'{of}, ' if of else ''}{fields['network']} at {fields['batch_size']:,}"
 
 
 def figure(x: float) -> str:
@@ -59,6 +62,16 @@ def extent(rows: Sequence[Row]) -> list[str]:
     e, timed = rows[0]["environment"], [row for row in rows if not row["error"]]
     text = [f"{len(timed)} of {len(rows)} cells timed on {e['device']} ({e['backend']}, {e['dtype']}, jax {e['jax']})."]
     return text + [f"Not timed: {name(row)}: {row['error']}." for row in rows if row["error"]]
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def listed(cells: Sequence[tuple[Row, Ratio]]) -> str:
+    """The cells by name, to end a sentence."""
+    names = ", ".join(f"{name(row)} ({interval(r)})" for row, r in cells)
+    return f": {names}." if names else "."
 
 
 def align(header: Sequence[str], body: Sequence[Sequence[str]], words: Collection[str]) -> str:

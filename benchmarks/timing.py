@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,22 +10,33 @@ import numpy as np
 
 
 def take_turns(
-    calls: dict[str, Callable[[], Any]],
+    calls: Mapping[str, Callable[[], Any]],
     seconds: float,
     least: int,
     most: int,
     tick: Callable[[float], None] = lambda fraction: None,
+    before: Mapping[str, Callable[[], None]] | None = None,
+    after: Mapping[str, Callable[[], None]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of every call, by program: round after round until `seconds` are spent, `least` to `most` rounds.
 
     A round calls each program once, so that whatever slows the machine for a while meets them all. `tick` is told
-    between rounds how much is done.
+    between rounds how much is done. `before` and `after` a program each call has its own, untimed.
     """
     names, orders = list(calls), balanced_orders(len(calls))
+
+    def timed(name: str) -> float:
+        if before is not None:
+            before[name]()
+        seconds = _seconds(calls[name])
+        if after is not None:
+            after[name]()
+        return seconds
+
     start = time.perf_counter()
     for order in itertools.cycle(orders):  # warm-up
         for i in order:
-            jax.block_until_ready(calls[names[i]]())
+            timed(names[i])
         if time.perf_counter() - start > seconds / 10:
             break
     times = {name: [] for name in names}
@@ -36,7 +47,7 @@ def take_turns(
             break
         tick(max(n / most, min(n / least, elapsed / seconds)))
         for i in order:
-            times[names[i]].append(_seconds(calls[names[i]]))
+            times[names[i]].append(timed(names[i]))
     return times
 
 

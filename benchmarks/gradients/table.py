@@ -1,13 +1,21 @@
 """Rows of results as text: a line for each cell, tables, and what they show in words."""
 
-import math
-import statistics
 from collections.abc import Sequence
 
 from benchmarks.gradients.programs import flops
 from benchmarks.records import Row
-from benchmarks.text import align, control, extent, interval, median_of, name, ratio_of, seconds
-from benchmarks.timing import Ratio
+from benchmarks.text import (
+    align,
+    control,
+    extent,
+    geometric_mean,
+    interval,
+    listed,
+    median_of,
+    name,
+    ratio_of,
+    seconds,
+)
 
 WORDS = ("network", "verdict")
 
@@ -78,22 +86,22 @@ def summary(rows: Sequence[Row]) -> str:
     text.append(
         f"Against autodiff of the same convention, manual is faster in {verdicts.count('manual faster')}, "
         f"no different in {verdicts.count('no difference')}, slower in {verdicts.count('manual slower')}"
-        + _listed([(row, r) for row, r in found if r.verdict == "manual slower"])
+        + listed([(row, r) for row, r in found if r.verdict == "manual slower"])
     )
     means = {
-        network: _geometric_mean([r.median for row, r in found if row["network"] == network])
+        network: geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row in timed)
     }
     text.append(
         "Geometric mean of the ratio: " + ", ".join(f"{network} {mean:.2f}" for network, mean in means.items()) + "; "
         f"against examples in rows, over all cells, "
-        f"{_geometric_mean([ratio_of(row, 'manual', 'autodiff_rows').median for row in timed]):.2f}."
+        f"{geometric_mean([ratio_of(row, 'manual', 'autodiff_rows').median for row in timed]):.2f}."
     )
     passing = [(row, r) for row, r in found if ratio_of(row, "control", "autodiff").passes_as_control]
     over = [(row, r) for row, r in passing if r.high > 1.05]
     text.append(
         f"The control passes in {len(passing)} cells, its interval in [0.95, 1.05]; "
-        f"in {len(over)} of these manual's interval reaches above 1.05" + _listed(over)
+        f"in {len(over)} of these manual's interval reaches above 1.05" + listed(over)
     )
     return " ".join(text)
 
@@ -105,12 +113,3 @@ rows. The control is a second copy of `autodiff` over the first: it passes where
 * marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s of `manual` as a share of those of a square
 matrix product in the same run.
 """
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(statistics.fmean(math.log(value) for value in values))
-
-
-def _listed(cells: Sequence[tuple[Row, Ratio]]) -> str:
-    names = ", ".join(f"{name(row)} ({interval(r)})" for row, r in cells)
-    return f": {names}." if names else "."

@@ -1,0 +1,1 @@
+"""Training by hand-written steps, by autodiff, and by other libraries."""

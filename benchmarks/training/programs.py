@@ -1,0 +1,70 @@
+"""The programs of a cell by name, and what of them is not there."""
+
+import importlib
+from collections.abc import Callable, Collection
+
+from benchmarks.training import accuracy, task
+from benchmarks.training.trainer import Trainer, Training
+
+# By program: the module with its trainer, the trainer, and the package that it needs
+TRAINERS = {
+    "manual": ("in_jax", "manual", None),
+    "optax_scan": ("in_jax", "optax_scan", None),
+    "control": ("in_jax", "optax_scan", None),
+    "manual_loop": ("in_jax", "manual_loop", None),
+    "optax_loop": ("in_jax", "optax_loop", None),
+    "nnx": ("in_nnx", "functional", "flax"),
+    "torch_eager": ("in_torch", "eager", "torch"),
+    "torch_compile": ("in_torch", "compiled", "torch"),
+    "sklearn": ("in_sklearn", "partial_fit", "sklearn"),
+}
+# Without these there is nothing to compare
+ALWAYS = ("manual", "optax_scan", "control")
+TO_ACCURACY = ("manual", "optax_scan", "control", "torch_eager", "sklearn")
+INSTALL = "pip install 'manual_bp[peers]'"
+
+Programs = dict[str, Training | str]  # each, or why there is none
+
+
+def absent(names: Collection[str]) -> list[str]:
+    """The packages that programs of these names need and that cannot be imported."""
+    return [package for package in dict.fromkeys(_package(name) for name in names) if package and not _is_here(package)]
+
+
+def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Programs:
+    """One call is as many steps as `task.steps_of_a_call` says."""
+    given = task.synthetic(sizes, batch_size)
+    return {name: _program(name, names, lambda build: Training(build(given))) for name in TRAINERS}
+
+
+def to_accuracy(names: Collection[str]) -> Programs:
+    """One call is all the epochs it takes."""
+    given = task.digits(accuracy.SIZES, accuracy.BATCH_SIZE)
+
+    def program(build: Callable[[task.Task], Trainer]) -> Training:
+        return Training(build(given), accuracy.to_accuracy, accuracy.facts)
+
+    return {name: _program(name, names, program) for name in TO_ACCURACY}
+
+
+def _program(
+    name: str, names: Collection[str], program: Callable[[Callable[[task.Task], Trainer]], Training]
+) -> Training | str:
+    if name not in names:
+        return "left out"
+    if absent([name]):
+        return f"{_package(name)} cannot be imported: {INSTALL}"
+    module, build, _ = TRAINERS[name]
+    return program(getattr(importlib.import_module(f"benchmarks.training.{module}"), build))
+
+
+def _package(name: str) -> str | None:
+    return TRAINERS[name][2]
+
+
+def _is_here(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError):  # OSError: a library of torch that cannot be loaded
+        return False
+    return True

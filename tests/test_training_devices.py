@@ -1,0 +1,338 @@
+"""Training on the devices of a mesh ends where training on one device ends, in one process and in two."""
+
+import contextlib
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import manual_bp as bp
+from manual_bp._training import fit
+from manual_bp._training.dataset import columns
+from manual_bp._training.devices import place, spread_in_blocks
+from manual_bp._training.evaluate import metric_of
+from reference.compare import largest_error
+
+ROOT = Path(__file__).parent.parent
+DOCS = (ROOT / "docs" / "devices.md").read_text()
+# the 6 rows of the hidden layer divide by 2, the 3 of the output do not
+NETWORK = bp.Network((5, 6, 3), "tanh")
+ADAM, SGD = optax.adam(0.01), optax.sgd(0.1, 0.9)
+M = 22
+# 4 batches, the last one of a single example; 7 does not divide by 4 devices
+OPTIONS = {"optimizer": ADAM, "batch_size": 7, "epochs": 2}
+AGREE = 1e-12
+
+both_kinds = pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+both_placements = pytest.mark.parametrize("model_axis", [None, "model"])
+
+
+def examples() -> Any:
+    """X, classes and weights; an example of weight 0 is absent, whatever it holds."""
+    rng = np.random.default_rng(0)
+    X, Y, weights = rng.normal(size=(5, M)), rng.integers(3, size=M), rng.integers(3, size=M) * 0.5
+    # what batches are filled up with are copies of the first one
+    weights[0] = 1.5
+    X[:, np.flatnonzero(weights == 0)[0]] = np.nan
+    return X, Y, weights
+
+
+def dataset(size=M) -> bp.Dataset:
+    """The first of the examples, of NumPy."""
+    X, Y, weights = examples()
+    return bp.Dataset(X[:, :size].T, Y[:size], weights[:size])
+
+
+def mesh_of(kind):
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
+
+
+def start(optimizer=ADAM, network=NETWORK):
+    return bp.train_state(network, optimizer, jax.random.key(0), dtype=jnp.float64)
+
+
+def put(x, mesh, *spec):
+    return jax.device_put(x, NamedSharding(mesh, P(*spec)))
+
+
+def specs(tree):
+    """Where the arrays lie; P() and P(None, None) are the same place."""
+    return [tuple(axis for axis in x.sharding.spec if axis) for x in jax.tree.leaves(tree)]
+
+
+def same(found, expected):
+    """States agree but for rounding."""
+    assert int(found.step) == int(expected.step)
+    assert largest_error(found[:2], expected[:2]) <= AGREE
+
+
+@both_kinds
+class TestPlace:
+    def test_rows_of_layers_and_moments_and_all_else_whole(self, kind):
+        mesh, state = mesh_of(kind), start()
+        assert specs(place(state, mesh)) == [()] * len(jax.tree.leaves(state))
+        placed = place(state, mesh, "model")
+        moments = placed.optimizer_state[0]
+        for params in (placed.params, moments.mu, moments.nu):
+            assert specs(params) == [("model",), ("model",), (), ()]
+        assert specs((placed.step, placed.key, moments.count)) == [(), (), ()]
+        W = placed.params[0].W
+        assert {shard.data.shape for shard in W.addressable_shards} == {(3, 5)}
+        whole = place(placed, mesh)
+        assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), whole, state))
+        assert specs(whole) == specs(place(state, mesh))
+
+    def test_many_networks_and_numpy(self, kind):
+        mesh = mesh_of(kind)
+        params = bp.Layer(jnp.zeros((9, 4, 5)), jnp.zeros((9, 4, 1)))
+        assert [x.sharding.spec for x in jax.tree.leaves(place(params, mesh, "data"))] == [P(None, "data")] * 2
+        assert specs(place(dataset(20), mesh, "data")) == [(), (), ()]
+
+    def test_a_batch_is_spread_and_filled_up_with_absent_examples(self, kind):
+        mesh, (X, Y, weights) = mesh_of(kind), examples()
+        data = place(dataset(), mesh)
+        rows, present = jnp.array([3, 1, 5, 6, 7, 0, 0, 0]), jnp.arange(8) < 5
+        found = jax.jit(lambda data: columns(data, rows, present, mesh))(data)
+        for x, expected in zip(found, (X[:, rows], Y[rows], np.where(present, weights[rows], 0)), strict=True):
+            np.testing.assert_array_equal(x, expected)
+            assert {shard.data.shape for shard in x.addressable_shards} == {(*x.shape[:-1], 2)}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """What one device ends with."""
+    with jax.enable_x64(True):
+        X, Y, weights = examples()
+        return bp.fit(NETWORK, X, Y, weights, **OPTIONS, validation_data=(X[:, 1:], Y[1:], weights[1:]))
+
+
+@both_kinds
+@both_placements
+def test_fit(fitted, kind, model_axis):
+    """With weights, a partial last batch, and validation data that do not divide by the devices either."""
+    mesh, (X, Y, weights) = mesh_of(kind), examples()
+    validation = X[:, 1:], Y[1:], weights[1:]
+    state = place(start(), mesh, model_axis) if model_axis else None
+    found = bp.fit(
+        NETWORK, X, Y, weights, **OPTIONS, validation_data=validation, mesh=mesh, state=state, key=jax.random.key(0)
+    )
+    same(found.state, fitted.state)
+    for name in ("cost", "gradient_norm", "validation_cost", "validation_metric"):
+        np.testing.assert_allclose(getattr(found.history, name), getattr(fitted.history, name), rtol=AGREE)
+    assert specs(found.state) == specs(place(start(), mesh, model_axis))
+
+
+@both_kinds
+@both_placements
+def test_train_epoch(kind, model_axis):
+    """With float targets and no weights; the second call finds the state where the first one found it."""
+    mesh, key = mesh_of(kind), jax.random.key(1)
+    network = bp.Network((5, 6, 3), "tanh", "identity", "squared_error")
+    data = bp.Dataset(*(jax.random.normal(key, (M, n), jnp.float64) for n in (5, 3)))
+    expected = start(SGD, network)
+    state, run = place(expected, mesh, model_axis), bp.train_epoch(network, SGD, 7, mesh=mesh)
+    for _ in range(2):
+        expected, expected_costs = bp.train_epoch(network, SGD, 7)(expected, data)
+        state, costs = run(state, data)
+        same(state, expected)
+        np.testing.assert_allclose(costs, expected_costs, rtol=AGREE)
+        assert specs(state) == specs(place(expected, mesh, model_axis))
+    assert run is bp.train_epoch(network, SGD, 7, mesh=mesh_of(kind))
+
+
+@both_kinds
+def test_step_and_evaluate(kind):
+    mesh, (X, Y, weights) = mesh_of(kind), (jnp.asarray(x[..., :16]) for x in examples())
+    spread = put(X, mesh, None, "data"), put(Y, mesh, "data"), put(weights, mesh, "data")
+    step, expected = bp.train_step(NETWORK, SGD, dropout=0.3), start(SGD)
+    # a step donates its state, and what was placed does not take the state it was made of with it
+    state = place(expected, mesh, "model")
+    for _ in range(2):
+        state, _ = step(state, *spread)
+        expected, _ = step(expected, X, Y, weights)
+    same(state, expected)
+    found = bp.evaluate(NETWORK, state.params, *spread, block_size=12)
+    assert largest_error(found, bp.evaluate(NETWORK, expected.params, X, Y, weights)) <= AGREE
+
+
+def test_dropout_penalty_and_compute_dtype():
+    """In products of float32, from a state and data that lie on the host."""
+    data, options = dataset(), {"dropout": 0.3, "l2": 0.1, "compute_dtype": "float32"}
+    found, _ = bp.train_epoch(NETWORK, SGD, 8, mesh=mesh_of(AxisType.Auto), **options)(start(SGD), data)
+    expected, _ = bp.train_epoch(NETWORK, SGD, 8, **options)(start(SGD), data)
+    assert largest_error(found.params, expected.params) <= 1e-6
+    assert found.params[0].W.dtype == jnp.float64
+
+
+def test_no_batch_is_filled_up_under_dropout():
+    with pytest.raises(ValueError, match="a batch has 7 examples, under dropout; expected a multiple of 4"):
+        bp.fit(NETWORK, *examples(), batch_size=7, dropout=0.3, mesh=mesh_of(AxisType.Explicit))
+
+
+def test_batches_from_elsewhere():
+    """Each of 6 examples, and the last of 4."""
+    X, Y, weights = examples()
+    batches = [(X[:, i : i + 6], Y[i : i + 6], weights[i : i + 6]) for i in range(0, M, 6)]
+    found, expected = (
+        bp.fit(NETWORK, batches, optimizer=SGD, epochs=2, mesh=mesh) for mesh in (mesh_of(AxisType.Explicit), None)
+    )
+    same(found.state, expected.state)
+    np.testing.assert_allclose(found.history.cost, expected.history.cost, rtol=AGREE)
+
+
+def test_data_spread_over_the_devices():
+    data, mesh = dataset(20), mesh_of(AxisType.Explicit)
+    spread = jax.tree.map(lambda x: put(x, mesh, "data"), data)
+    found, _ = bp.train_epoch(NETWORK, SGD, 8, mesh=mesh)(start(SGD), spread)
+    same(found, bp.train_epoch(NETWORK, SGD, 8)(start(SGD), data)[0])
+
+
+def test_axes_of_both_kinds():
+    for kinds in ((AxisType.Auto, AxisType.Explicit), (AxisType.Explicit, AxisType.Auto)):
+        mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds)
+        data = place(dataset(), mesh)
+        X, _, _ = jax.jit(lambda data, mesh=mesh: columns(data, jnp.arange(8), jnp.arange(8) < 8, mesh))(data)
+        assert X.addressable_shards[0].data.shape == (5, 2)
+
+
+def test_validation_in_blocks():
+    """More of it than is evaluated at once: blocks of 8 examples, the second without weight, the last of 5."""
+    X, Y, weights = (jnp.asarray(x[..., 1:]) for x in examples())
+    weights, params, monitor = weights.at[8:16].set(0), start().params, metric_of(NETWORK, "auto")
+    blocks = spread_in_blocks((X, Y, weights), mesh_of(AxisType.Explicit), 11)
+    assert [block[0].shape for block in blocks] == [(5, 8), (5, 8), (5, 8)]
+    found: Any = fit._validated(NETWORK, params, blocks, monitor)
+    expected: Any = bp.evaluate(NETWORK, params, X, Y, weights)
+    np.testing.assert_allclose(found, expected, rtol=AGREE)
+
+
+XY = "the axes 'x', 'y'"
+NO_DATA = f"mesh has {XY}; expected an axis 'data'"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda mesh: bp.train_epoch(NETWORK, ADAM, 8, mesh=mesh), ValueError, NO_DATA),
+        (lambda mesh: bp.fit(NETWORK, *examples(), mesh=mesh), ValueError, NO_DATA),
+        (lambda mesh: place(start(), mesh, "z"), ValueError, f"model_axis is 'z'; expected None or .*, which has {XY}"),
+        (lambda mesh: place(start(), mesh.devices), TypeError, "mesh is a ndarray; expected a jax.sharding.Mesh"),
+    ],
+)  # fmt: skip
+def test_bad_mesh(call, error, message):
+    with pytest.raises(error, match=message):
+        call(jax.make_mesh((4, 2), ("x", "y")))
+
+
+def code_blocks():
+    return re.findall(r"```(python|text)\n(.*?)```", DOCS, re.S)
+
+
+def script():
+    """The block of the page that each of several processes runs."""
+    (code,) = [code for language, code in code_blocks() if "jax.distributed" in code]
+    return code
+
+
+def test_docs_code_prints_what_it_says(monkeypatch):
+    """As the README's: every block of Python but the script, in one namespace, and what it prints."""
+    monkeypatch.setattr(bp, "place", place, raising=False)
+    namespace, checked, blocks = {}, 0, code_blocks()
+    with jax.enable_x64(False):
+        for (language, code), (after, output) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+            if language == "python" and code != script():
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    exec(compile(code, "docs/devices.md", "exec"), namespace)
+                if after == "text":
+                    assert out.getvalue() == output
+                    checked += 1
+    assert checked >= 2
+
+
+def in_a_process(address, number, out):
+    """One of two processes: the script of the page, and a training whose result is kept in `out`."""
+    sys.argv = ["train.py", address, number]
+    bp.place = place  # type: ignore[attr-defined]
+    exec(compile(script(), "docs/devices.md", "exec"), {})
+    jax.config.update("jax_enable_x64", True)
+    X, Y, weights = examples()
+    # "data" runs over the processes, "model" over the two devices of each
+    mesh, state = jax.make_mesh((2, 2), ("data", "model")), start()
+    validation = X[:, 1:], Y[1:], weights[1:]
+    found = bp.fit(
+        NETWORK, X, Y, weights, **OPTIONS, validation_data=validation, mesh=mesh, state=place(state, mesh, "model")
+    )
+    assert jax.process_count() == 2 and not found.params[0].W.is_fully_addressable
+    # and the other way round: no process has all rows
+    turned = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 2).T, ("data", "model"))
+    divided = place(found.params, turned, "model")
+    assert {shard.data.shape for shard in divided[0].W.addressable_shards} == {(3, 5)}
+    leaves = jax.tree.leaves((place(found.params, mesh), place(divided, turned)))
+    np.savez(out, *leaves, history=np.array([found.history.cost, found.history.validation_cost]))
+    with pytest.raises(ValueError, match=r"differ between process 0 and \[1\]; expected every process to give all"):
+        place(np.full(3, int(number)), mesh)
+
+
+def run_two(outs):
+    """What two processes print, and how they end; after two minutes at the latest, and none is left."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+    code = "import sys, test_training_devices as t; t.in_a_process(*sys.argv[1:])"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, address, str(i), outs[i]],
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    until = time.monotonic() + 120
+    try:
+        # where one fails the other would wait for it
+        while any(p.poll() is None for p in processes) and not any(p.poll() for p in processes):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.05)
+    finally:
+        for p in processes:
+            p.kill()
+    return [(p.communicate()[0], p.returncode) for p in processes]
+
+
+def test_two_processes(fitted, tmp_path):
+    outs = [str(tmp_path / f"{i}.npz") for i in range(2)]
+    ended = run_two(outs)
+    # another program may have taken the port meanwhile
+    if any("Failed to add port" in printed for printed, _ in ended):
+        ended = run_two(outs)
+    assert [code for _, code in ended] == [0, 0], "\n".join(printed for printed, _ in ended)
+    one, two = (dict(np.load(out)) for out in outs)
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    for leaves in (range(4), range(4, 8)):
+        params = jax.tree.unflatten(jax.tree.structure(fitted.params), [one[f"arr_{i}"] for i in leaves])
+        assert largest_error(params, fitted.params) <= AGREE
+    np.testing.assert_allclose(one["history"], [fitted.history.cost, fitted.history.validation_cost], rtol=AGREE)
+    # process 0 alone prints, and what the page says
+    said = re.search(r"jax\.distributed.*?```\n\n```text\n(.*?)```", DOCS, re.S)
+    assert said and said[1] in ended[0][0] and said[1] not in ended[1][0]
