@@ -43,6 +43,7 @@ from manual_bp._saving.model import load as load
 from manual_bp._saving.model import save as save
 from manual_bp._training.checkpoints import CheckpointError as CheckpointError
 from manual_bp._training.dataset import Dataset as Dataset
+from manual_bp._training.devices import place as place
 from manual_bp._training.early_stopping import EarlyStopping as EarlyStopping
 from manual_bp._training.epoch import train_epoch as train_epoch
 from manual_bp._training.evaluate import Evaluation as Evaluation
