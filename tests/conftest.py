@@ -19,6 +19,13 @@ def x64():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def programs():
+    """Drops the compiled programs after each module: they take memory maps, of which Linux gives a process 65,530."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def import_path(tmp_path, monkeypatch):
     """A folder to import from; what is imported during the test is forgotten after it."""
