@@ -309,6 +309,18 @@ def test_schedule_norm_and_callbacks(data):
     assert same(before, after)
 
 
+def test_other_numbers_compile_nothing(data, caplog):
+    def compiled(**options):
+        caplog.clear()
+        with jax.log_compiles():
+            fit(NETWORK, *data, **OPTIONS | options)
+        return [r for r in caplog.records if r.getMessage().startswith("Compiling")]
+
+    fit(NETWORK, *data, **OPTIONS, l2=0.1)
+    assert not compiled(l2=0.2, learning_rate=0.5, epochs=1)
+    assert compiled(l2=0.2, batch_size=9)
+
+
 @pytest.mark.parametrize(
     ("name", "form"),
     [("adam", optax.adam), ("adagrad", optax.adagrad), ("lion", lambda r: optax.lion(r, weight_decay=0)), ("momentum", lambda r: optax.sgd(r, 0.9)),

@@ -14,7 +14,7 @@ from manual_bp import _numbers as numbers
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset, check_dataset, columns
 from manual_bp._training.devices import data_mesh, keeps_placement, padded_size
-from manual_bp._training.finite import finite_steps
+from manual_bp._training.finite import Take, finite_steps
 from manual_bp._training.objective import Objective, objective
 from manual_bp._training.state import TrainState, is_optimizer
 from manual_bp._training.step import Step, descend
@@ -75,21 +75,26 @@ def epoch_of(
     shuffle: bool,
     mesh: Mesh | None,
     gradient_norm: bool,
-) -> Callable[[TrainState, Dataset], tuple[TrainState, Step]]:
-    """The epoch, compiled, with all that is known of its steps."""
+    take: Take = finite_steps,
+) -> Callable[..., tuple[TrainState, Any]]:
+    """The epoch, compiled: (state, data, l2=None) -> what `take` makes of its steps.
+
+    `l2` stands in for that of the objective, where it is given.
+    """
 
     @jax.jit
-    def epoch(state: TrainState, data: Dataset) -> tuple[TrainState, Step]:
+    def epoch(state: TrainState, data: Dataset, l2: Array | None = None) -> tuple[TrainState, Any]:
         m = check_dataset(data)
+        goal = objective if l2 is None else objective.with_l2(l2)
         size = min(batch_size, m)
 
         def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, Step]:
-            return descend(objective, optimizer, state, *columns(data, *batch, mesh), gradient_norm)
+            return descend(goal, optimizer, state, *columns(data, *batch, mesh), gradient_norm)
 
         rows, present = order(state, m, size, shuffle)
         if extra := padded_size(size, mesh, objective.dropout) - size:
             rows, present = (jnp.pad(x, ((0, 0), (0, extra))) for x in (rows, present))
-        return finite_steps(step, state, (rows, present), len(rows))
+        return take(step, state, (rows, present))
 
     return epoch
 
@@ -108,16 +113,18 @@ def order(
 
 @functools.lru_cache(maxsize=256)
 def chunk_of(
-    objective: Objective, optimizer: optax.GradientTransformation, gradient_norm: bool
-) -> Callable[..., tuple[TrainState, Step]]:
+    objective: Objective, optimizer: optax.GradientTransformation, take: Take
+) -> Callable[..., tuple[TrainState, Any]]:
     """Some steps, compiled: of batches that are given, examples first, with an axis of steps in front."""
 
     @jax.jit
-    def chunk(state: TrainState, X: Array, Y: Array, weights: Array) -> tuple[TrainState, Step]:
+    def chunk(state: TrainState, X: Array, Y: Array, weights: Array, l2: Array | None = None) -> tuple[TrainState, Any]:
+        goal = objective if l2 is None else objective.with_l2(l2)
+
         def step(state: TrainState, batch: tuple[Array, Array, Array]) -> tuple[TrainState, Step]:
             X, Y, weights = batch
-            return descend(objective, optimizer, state, X.T, Y.T, weights, gradient_norm)
+            return descend(goal, optimizer, state, X.T, Y.T, weights, True)
 
-        return finite_steps(step, state, (X, Y, weights), len(X))
+        return take(step, state, (X, Y, weights))
 
     return chunk

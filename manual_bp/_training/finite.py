@@ -11,17 +11,27 @@ from jaxtyping import Array, Bool
 from manual_bp._training.state import TrainState
 from manual_bp._training.step import Step
 
+StepFunction = Callable[[TrainState, Any], tuple[TrainState, Step]]
+# A step for each batch: (step, state, batches) -> the state after them, and what is known of them
+Take = Callable[[StepFunction, TrainState, Any], tuple[TrainState, Any]]
 
-def finite_steps(
-    step: Callable[[TrainState, Any], tuple[TrainState, Step]], state: TrainState, batches: Any, count: int
-) -> tuple[TrainState, Step]:
-    """The state after `count` steps, or before the first whose cost or parameters are not finite.
+
+def steps_as_they_are(
+    step: StepFunction, state: TrainState, batches: Any
+) -> tuple[TrainState, tuple[Step, Bool[Array, ""]]]:
+    """The state after a step for each batch, the steps, and whether they are finite."""
+    end, steps = lax.scan(step, state, batches)
+    return end, (steps, jnp.all(jnp.isfinite(steps.cost)) & _all_finite(end))
+
+
+def finite_steps(step: StepFunction, state: TrainState, batches: Any) -> tuple[TrainState, Step]:
+    """The state after a step for each batch, or before the first whose cost or parameters are not finite.
 
     To look at the parameters in each step would take a tenth of its time or more. What is not finite stays so: it is
     looked at after the last step, and only then are the steps that were finite taken again, from the start.
     """
     end, steps = lax.scan(step, state, batches)
-    fine = jnp.all(jnp.isfinite(steps.cost))
+    count, fine = len(steps.cost), jnp.all(jnp.isfinite(steps.cost))
     # the first that is not, or the number of steps
     first = jnp.where(fine, count, jnp.argmin(jnp.isfinite(steps.cost)))
 

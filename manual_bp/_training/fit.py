@@ -137,18 +137,22 @@ def fit(
     """
     goal = objective(network, l2, dropout, compute_dtype)
     descent = optimizer_of(optimizer, learning_rate, max_gradient_norm)
-    plan = sources.Plan(goal, descent, numbers.count("batch_size", batch_size), bool(shuffle), True, mesh)
+    batch_size = numbers.count("batch_size", batch_size)
     epochs, measure = numbers.count("epochs", epochs), metric_of(network, metric)
     kept = Kept(checkpoint, checkpoint_every, network)
     key = jax.random.key(0) if key is None else key
-    if state is None:
+    fresh = state is None
+    if fresh:
         state = train_state(network, descent, key, dtype=dtype)
-    elif learning_rate is not None:
-        state = with_learning_rate(state, learning_rate)
+    if isinstance(optimizer, str) and (fresh or learning_rate is not None):
+        state = with_learning_rate(state, 1e-3 if learning_rate is None else learning_rate)
     data_mesh(mesh)
     begun: TrainState = on_mesh(state, mesh)
     data = examples(X, Y, weights, class_weight, validation_data, validation_fraction, begun)
     rule = _rule(early_stopping, data.validation is not None, measure is not None)
+    # an input of the programs: another value compiles nothing
+    penalty = np.asarray(goal.l2, begun.params[0].W.dtype) if goal.l2 else None
+    plan = sources.Plan(goal.with_l2(0.0), descent, batch_size, bool(shuffle), penalty, mesh)
     source = sources.source(plan, data.training, begun)
     validation = [] if data.validation is None else spread_in_blocks(data.validation, mesh, 8192)
 

@@ -1,6 +1,5 @@
 """L-BFGS on all examples at once: one compiled loop, whose values and gradients are the hand-written ones."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -70,7 +69,7 @@ def minimizer(objective: Objective, max_iterations: int) -> Callable[..., Minimu
         params: Params, X: Array, Y: Array, weights: Array | None, l2: Array, tolerance: Array, max_evaluations: Array
     ) -> Minimum:
         vector, layers = ravel_pytree(params)
-        value = _differentiable(dataclasses.replace(objective, l2=l2), layers, X, Y, weights)
+        value = _differentiable(objective.with_l2(l2), layers, X, Y, weights)
         cost, grads = jax.value_and_grad(value)(vector)
         small = max(1e7 * jnp.finfo(jnp.float64).eps, 4 * jnp.finfo(cost.dtype).eps)
 

@@ -31,6 +31,10 @@ class Objective:
     dropout: tuple[float, ...]
     compute_dtype: str | None
 
+    def with_l2(self, l2: float | Array) -> "Objective":
+        """The objective with another penalty, which JAX may trace: a new value then compiles nothing."""
+        return dataclasses.replace(self, l2=l2)  # type: ignore[arg-type]
+
 
 def objective(
     network: Network, l2: float, dropout: float | Sequence[float], compute_dtype: jax.typing.DTypeLike | None

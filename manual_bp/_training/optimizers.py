@@ -3,7 +3,7 @@
 import functools
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 from manual_bp import _numbers as numbers
@@ -27,14 +27,17 @@ LearningRate = float | optax.Schedule
 def optimizer_of(
     optimizer: str | optax.GradientTransformation, learning_rate: LearningRate | None, max_gradient_norm: float | None
 ) -> optax.GradientTransformation:
-    """The optimizer of options as a user gives them: the same ones give the same object, so nothing compiles twice."""
+    """The optimizer of options as a user gives them: the same ones give the same object, so nothing compiles twice.
+
+    One given by name keeps its learning rate in its state: its schedule's, or what `with_learning_rate` puts there.
+    """
     if isinstance(optimizer, str):
         if optimizer not in DIRECTIONS:
             raise ValueError(f"optimizer is {optimizer!r}; expected one of {', '.join(DIRECTIONS)}, or one of optax's")
-        rate = 1e-3 if learning_rate is None else learning_rate
-        if not callable(rate):
-            rate = numbers.known("learning_rate", numbers.positive("learning_rate", rate))
-        return _with_norm(_by_name(optimizer, rate), _max_norm(max_gradient_norm))
+        schedule = learning_rate if callable(learning_rate) else None
+        if schedule is None and learning_rate is not None:
+            numbers.known("learning_rate", numbers.positive("learning_rate", learning_rate))
+        return _with_norm(_by_name(optimizer, schedule), _max_norm(max_gradient_norm))
     is_optimizer(optimizer)
     if learning_rate is not None:
         raise ValueError("learning_rate is given beside an optimizer that has its own; expected one of the two")
@@ -52,7 +55,7 @@ def with_learning_rate(state: TrainState, learning_rate: LearningRate) -> TrainS
     """The state with this rate, where it holds one and the rate is a number."""
     if callable(learning_rate) or learning_rate_of(state.optimizer_state) is None:
         return state
-    rate = jnp.asarray(learning_rate, state.params[0].W.dtype)
+    rate = jax.device_put(np.asarray(learning_rate, state.params[0].W.dtype))
     return state._replace(optimizer_state=optax.tree.set(state.optimizer_state, learning_rate=rate))
 
 
@@ -61,9 +64,9 @@ def _max_norm(value: float | None) -> float | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _by_name(name: str, learning_rate: LearningRate) -> optax.GradientTransformation:
+def _by_name(name: str, schedule: optax.Schedule | None) -> optax.GradientTransformation:
     length = optax.inject_hyperparams(optax.scale_by_learning_rate, static_args="flip_sign")
-    return optax.chain(DIRECTIONS[name](), length(learning_rate))
+    return optax.chain(DIRECTIONS[name](), length(np.nan if schedule is None else schedule))
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,10 +1,9 @@
 """Where the examples of an epoch come from: the device's memory, or a stream."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -13,6 +12,7 @@ from manual_bp._training.dataset import Dataset
 from manual_bp._training.devices import keeps_placement, on_mesh, spread
 from manual_bp._training.epoch import chunk_of, epoch_of
 from manual_bp._training.examples import Batches, cast_floats
+from manual_bp._training.finite import Take, finite_steps, steps_as_they_are
 from manual_bp._training.objective import Objective
 from manual_bp._training.state import TrainState
 from manual_bp._training.step import Step
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     optimizer: optax.GradientTransformation
     batch_size: int
     shuffle: bool
-    gradient_norm: bool
+    l2: np.ndarray | None = None
     mesh: Mesh | None = None
 
 
@@ -42,16 +42,16 @@ def source(plan: Plan, data: Dataset | Batches, state: TrainState) -> Source:
     dtype = state.params[0].W.dtype
     X, Y = (cast_floats(x, dtype) for x in (data.X, data.Y))
     data = Dataset(X, Y, data.weights)
-    return on_device(plan, jax.tree.map(jnp.asarray, data) if plan.mesh is None else on_mesh(data, plan.mesh))
+    return on_device(plan, jax.device_put(data) if plan.mesh is None else on_mesh(data, plan.mesh))
 
 
 def on_device(plan: Plan, data: Dataset) -> Source:
     """All examples are on the device, and an epoch is one program."""
-    run = epoch_of(plan.objective, plan.optimizer, plan.batch_size, plan.shuffle, plan.mesh, plan.gradient_norm)
-    run = keeps_placement(run, plan.mesh)
+    goal, descent, size, shuffle, _, mesh = plan
+    run = _finite(lambda take: epoch_of(goal, descent, size, shuffle, mesh, True, take), mesh)
 
     def source(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
-        state, steps = run(state, data)
+        state, steps = run(state, data, plan.l2)
         return state, jax.tree.map(np.asarray, steps)
 
     return source
@@ -72,12 +72,12 @@ def from_batches(plan: Plan, batches: Batches) -> Source:
 
 
 def _streamed(plan: Plan, chunks: Callable[[TrainState, int], Iterable[Chunk]]) -> Source:
-    run = keeps_placement(chunk_of(plan.objective, plan.optimizer, plan.gradient_norm), plan.mesh)
+    run = _finite(lambda take: chunk_of(plan.objective, plan.optimizer, take), plan.mesh)
 
     def source(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
         done: list[Step] = []
         for chunk in ahead(iter(chunks(state, epoch))):
-            state, steps = run(state, *spread(chunk, plan.mesh, 1, plan.objective.dropout))
+            state, steps = run(state, *spread(chunk, plan.mesh, 1, plan.objective.dropout), plan.l2)
             # waits for the chunk, while the next one is read
             done.append(jax.tree.map(np.asarray, steps))
             if not np.isfinite(done[-1].cost).all():
@@ -90,3 +90,19 @@ def _streamed(plan: Plan, chunks: Callable[[TrainState, int], Iterable[Chunk]]) 
         return state, jax.tree.map(lambda *x: np.concatenate(x), *done)
 
     return source
+
+
+def _finite(
+    taking: Callable[[Take], Callable[..., tuple[TrainState, Any]]], mesh: Mesh | None
+) -> Callable[..., tuple[TrainState, Step]]:
+    """The steps, of which those from the first that is not finite on are undone.
+
+    To undo is to take those before again, which is nearly as much to compile as the steps: it waits until it is needed.
+    """
+    run, undo = (keeps_placement(taking(take), mesh) for take in (steps_as_they_are, finite_steps))
+
+    def finite(state: TrainState, *args: Any) -> tuple[TrainState, Step]:
+        end, (steps, fine) = run(state, *args)
+        return (end, steps) if fine else undo(state, *args)
+
+    return finite

@@ -1,6 +1,5 @@
 """Minibatches of all examples, epoch after epoch, until scikit-learn's rule ends them."""
 
-import dataclasses
 import functools
 import time
 import warnings
@@ -106,7 +105,7 @@ def epoch_of(objective: Objective, optimizer: optax.GradientTransformation) -> C
                 w = jnp.where(present, 1 if w is None else w, 0).astype(X.dtype)
             total = len(rows) if w is None else jnp.sum(w)
             l2 = jnp.where(total > 0, alpha / jnp.where(total > 0, total, 1), 0)
-            return descend(dataclasses.replace(objective, l2=l2), optimizer, state, X.T, Y.T, w, True)
+            return descend(objective.with_l2(l2), optimizer, state, X.T, Y.T, w, True)
 
         return jax.lax.scan(step, state, (rows, present))
 
