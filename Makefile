@@ -1,11 +1,12 @@
 # make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
-# make test    the test suite
+# make test    the test suite (TESTS="tests/test_fit.py -x": what pytest is to be told)
 # make check   formatting, lint, types
 # Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
 
 PYTHON ?= python3
 VENV ?= .venv
 BENCH ?=
+TESTS ?=
 
 .PHONY: bench test check clean
 
@@ -13,7 +14,7 @@ bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TESTS)
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
