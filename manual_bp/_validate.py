@@ -1,6 +1,7 @@
 """Checks of arguments: static, on types, shapes and dtypes alone, so that compiled code pays nothing for them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,23 @@ def arguments(
     X and a float Y in the dtype of the parameters, weights as a row of shape (1, m) in the dtype of sums.
     """
     params, X = inputs(network, params, X)
-    m, dtype = X.shape[1], X.dtype
-    Y = _targets(network, Y, m, dtype)
+    _beside(network, Y, weights, X.shape[1])
+    Y = Y.astype(int if jnp.issubdtype(Y.dtype, jnp.integer) else X.dtype)
     if weights is not None:
-        weights = _weights(weights, m, dtype)
+        weights = weights.astype(accumulator(X.dtype)).reshape(1, -1)
     return params, X, Y, weights
+
+
+def examples(network: Network, X: Array, Y: Array, weights: Array | None) -> None:
+    """Refuses examples that do not fit the network or each other."""
+    _inputs(network, X)
+    _beside(network, Y, weights, X.shape[1])
+
+
+def _beside(network: Network, Y: Array, weights: Array | None, m: int) -> None:
+    _targets(network, Y, m)
+    if weights is not None:
+        _weights(weights, m)
 
 
 def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
@@ -83,35 +96,33 @@ def _inputs(network: Network, X: Array) -> None:
     _float("X", X)
 
 
-def _targets(network: Network, Y: Array, m: int, dtype: jnp.dtype) -> Array:
+def _targets(network: Network, Y: Array, m: int) -> None:
     n = network.sizes[-1]
     categorical = network.cost == CROSS_ENTROPIES[SOFTMAX]
     expected = f"({n}, {m})" + (f", or ({m},) for integer class indices" if categorical else "")
-    _array("Y", Y, f"shape {expected}")
+    _array("Y", Y, f"shape {expected}", ": np.unique(Y, return_inverse=True)[1] makes class indices of labels")
     if jnp.issubdtype(Y.dtype, jnp.integer) and categorical:
         if Y.shape != (m,):
             raise ValueError(
                 f"Y has shape {Y.shape} and dtype {Y.dtype}; expected ({m},), the class index of each example; "
                 "one-hot columns are floats: Y.astype(float)"
             )
-        return Y.astype(int)
+        return
     if Y.shape != (n, m):
         hint = ": columns are examples, so pass Y.T" if Y.shape == (m, n) else ""
         hint = ": pass Y[None, :], one row for the one output" if Y.shape == (m,) and n == 1 else hint
+        hint = f", and Y has dtype {Y.dtype}: pass Y.astype(int)" if Y.shape == (m,) and categorical else hint
         raise ValueError(f"Y has shape {Y.shape}; expected {expected}{hint}")
     _float("Y", Y)
-    return Y.astype(dtype)
 
 
-def _weights(weights: Array, m: int, dtype: jnp.dtype) -> Array:
+def _weights(weights: Array, m: int) -> None:
     _array("weights", weights, f"shape ({m},), one weight for each example")
     if weights.shape not in ((m,), (1, m)):
         raise ValueError(f"weights has shape {weights.shape}; expected ({m},), one weight for each example")
     if not (jnp.issubdtype(weights.dtype, jnp.floating) or jnp.issubdtype(weights.dtype, jnp.integer)):
         if weights.dtype != bool:
             raise TypeError(f"weights has dtype {weights.dtype}; expected numbers, or booleans: True is 1")
-    weights = weights.astype(accumulator(dtype))
-    return weights if weights.ndim == 2 else weights[None, :]
 
 
 def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
@@ -178,9 +189,12 @@ def _returns(what: str, function: Callable, args: tuple, shape: tuple[int, ...],
         )
 
 
-def _array(name: str, value: object, expected: str) -> None:
+def _array(name: str, value: Any, expected: str, hint: str = "") -> None:
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(f"{name} is a {_kind(value)}; expected an array of {expected}")
+    # what NumPy has and JAX has not: objects, texts, dates
+    if getattr(value.dtype, "kind", "") in "OSUMm":
+        raise TypeError(f"{name} has dtype {value.dtype}; expected numbers{hint}")
 
 
 def _float(name: str, value: Array) -> None:

@@ -39,7 +39,7 @@ MISTAKES = {
     "parameters not looked at": ("_training/finite", "(taken > 0) & ~_all_finite(end)", "False"),
     "undone to the start": ("_training/finite", "jnp.where(last > first, first, last - 1)", "0 * last"),
     "costs of undone steps": ("_training/finite", "jnp.where(undone, jnp.nan, x)", "x"),
-    "metric without weights": ("_training/evaluate", "values * w, w != 0", "values / values.size, w != 0"),
+    "metric without weights": ("_training/evaluate", "both * w, w != 0", "both / values.size, w != 0"),
     "smallest output": ("_training/evaluate", "(jnp.argmax(A, axis=0) ==", "(jnp.argmin(A, axis=0) =="),
     "the first best epoch is the last": ("_training/early_stopping", "sign * value < best - self.min_delta", "sign * value < math.inf"),
     "less is better of the metric": ("_training/early_stopping", '-1.0 if self.monitor == "validation_metric" else 1.0', "1.0"),

@@ -54,7 +54,7 @@ def test_the_digits_are_checked_then_learnt(capsys):
     )
     assert checked and 0 <= float(checked[1]) <= 1e-12
     progress = [
-        re.fullmatch(r"  epoch +(\d+) of 20: cost (\d\.\d{4}), held-out accuracy (.+)%", line) for line in lines[3:13]
+        re.fullmatch(r"  epoch +(\d+) of 20: cost (\d\.\d{4}), test accuracy (.+)%", line) for line in lines[3:13]
     ]
     assert all(progress)
     assert [int(line[1]) for line in progress if line] == list(range(2, 21, 2))
@@ -118,7 +118,7 @@ def test_train_is_what_runs_without_a_command(capsys, small):
 @pytest.mark.parametrize("more", [("--l2", "0.3"), ("--dropout", "0.5"), ("--batch-size", "7")])
 def test_options_of_training_change_it(capsys, small, more):
     argv = ("--data", small, "--epochs", "2")
-    before, after = (re.findall("cost (.+), held-out", run(capsys, *argv, *m))[-1] for m in ((), more))
+    before, after = (re.findall("cost (.+), test", run(capsys, *argv, *m))[-1] for m in ((), more))
     assert before != after
 
 
@@ -131,7 +131,7 @@ def test_values_are_learnt_on_their_own_scale(capsys, plane):
     assert lines[1].startswith("network 2-16-1: relu, identity, squared error; float32, ")
     checked = re.fullmatch(r"seed 0: gradient checked .* on 72 examples: largest relative error (.+) \(.*", lines[2])
     assert checked and float(checked[1]) <= 1e-12
-    assert re.fullmatch(r"  epoch  4 of 40: cost \d\.\d{4}, held-out R² -?\d\.\d{4}", lines[3])
+    assert re.fullmatch(r"  epoch  4 of 40: cost \d\.\d{4}, test R² -?\d\.\d{4}", lines[3])
     tested = re.fullmatch(
         r"seed 0: test R² (.+), root mean squared error (.+) on 18 test examples; \d+\.\d s", lines[-1]
     )
@@ -152,7 +152,7 @@ def test_early_stopping_watches_examples_that_are_not_those_tested(capsys, small
     stopped = re.search(r"^  stopped after epoch (\d+); the model is that of epoch (\d+), the best$", out, re.MULTILINE)
     assert stopped and int(stopped[1]) == int(stopped[2]) + 3 < 30
     assert " of 9 test examples; " in out
-    assert ", validation accuracy " in out and "held-out" not in out
+    assert ", validation accuracy " in out and not re.search(r"epoch .* test accuracy", out)
 
 
 def test_the_parts_of_the_examples_do_not_meet():

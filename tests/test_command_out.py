@@ -164,7 +164,7 @@ def test_resuming_needs_the_training_that_was_interrupted(capsys, argv, out, tmp
         message = f"{out} was trained with other options: give {what}, or another --out"
         assert refusal(capsys, *options, *resume) == message
     text = run(capsys, *argv, *resume, "--learning-rate", "0.002")
-    assert "note: --learning-rate is 0.002; it was 0.001 when the training began" in text
+    assert "note: --learning-rate is 0.002 from here on; it was 0.001 before" in text
 
 
 def test_a_directory_that_cannot_be_used_is_refused_in_one_line(capsys, argv, tmp_path):

@@ -217,9 +217,13 @@ def test_a_csv_that_does_not_fit_is_refused(capsys, trees, tmp_path):
         (
             ["height", "species"],
             [1, "oak"],
-            "has no column 'width'; expected the features that the model was trained on",
+            "has no column 'width'; expected what the model was trained on: 'height', 'width'",
         ),
-        (["a", "b"], [1, 2], "has no column 'height', 'width'; expected the features that the model was trained on"),
+        (
+            ["a", "b"],
+            [1, 2],
+            "has no column 'height', 'width'; expected what the model was trained on: 'height', 'width'",
+        ),
         (
             ["height", "width", "age"],
             [1, 2, 3],

@@ -172,7 +172,10 @@ BAD_CSV = {
     "long row": ("a,b,y\n\n1,2,0,4\n", "line 3: expected 3 fields, as in the header; found 4"),
     "not a number": (TABLE.replace("1.5,", "abc,"), "column 'age', line 3: 'abc' is not a number"),
     "after the target": ("a,y,b\n1,p,2\n1,q,x\n", "column 'b', line 3: 'x' is not a number"),
-    "missing value": (TABLE.replace(",4.0,4.0", ",4.0,"), "column 'weight', line 5: '' is not a number"),
+    "missing value": (
+        TABLE.replace(",4.0,4.0", ",4.0,"),
+        "column 'weight', line 5: no value; fill it in, or leave the row out",
+    ),
     "underscore": (TABLE.replace("1.5,", "1_5,"), "column 'age', line 3: '1_5' is not a number"),
     "NaN": (TABLE.replace("1.5,", "NaN,"), "column 'age', line 3: nan is not a finite float32 number"),
     "infinity": (TABLE.replace("2.0,6.0", "inf,6.0"), "column 'height', line 3: inf is not a finite float32 number"),

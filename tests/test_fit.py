@@ -105,6 +105,36 @@ def test_going_on_at_another_rate(data):
     )
 
 
+def test_parameters_to_start_from(data):
+    first = fit(NETWORK, *data, **OPTIONS)
+    kept = jax.tree.map(jnp.copy, first.params)
+    still = fit(NETWORK, *data, epochs=1, optimizer=optax.set_to_zero(), params=first.params)
+    assert same(still.params, kept) and same(first.params, kept) and int(still.state.step) == 2
+    with pytest.raises(ValueError, match="params and state are both given"):
+        fit(NETWORK, *data, params=first.params, state=first.state)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"optimizer": "adam"}, {"optimizer": "sgd"}),
+        ({"optimizer": "sgd"}, {"optimizer": "adam"}),
+        ({"optimizer": optax.adam(0.1), "learning_rate": None}, {}),
+        ({}, {"max_gradient_norm": 1.0}),
+        ({}, {"learning_rate": optax.linear_schedule(0.1, 0.0, 9)}),
+        ({"learning_rate": optax.linear_schedule(0.1, 0.0, 9)}, {}),
+    ],
+)
+def test_a_state_of_another_optimizer_is_refused(data, before, after):
+    state = fit(NETWORK, *data, **OPTIONS | {"epochs": 1} | before).state
+    with pytest.raises(
+        ValueError, match="optimizer_state is of another optimizer; expected the one that the state was"
+    ):
+        fit(NETWORK, *data, **OPTIONS | after, state=state)
+    with pytest.raises(ValueError, match="optimizer_state is of another optimizer"):
+        bp.train_epoch(NETWORK, optax.rmsprop(0.1), 8)(state, bp.Dataset.from_columns(*data))
+
+
 class TestResume:
     """A training that is taken up again is one that was not interrupted, bit for bit."""
 
@@ -130,6 +160,17 @@ class TestResume:
         assert columns(found.history) == columns(whole.history) and found[3:] == whole[3:]
         again = fit(NETWORK, *data, **options, checkpoint=tmp_path, resume=True)
         assert same(again.params, whole.params) and again.history == found.history
+
+    def test_options_hold_from_there_on(self, data, tmp_path):
+        """A rate that is given, and validation data, of which the epochs before know nothing."""
+        options = OPTIONS | {"checkpoint": tmp_path, "learning_rate": 0.02}
+        fit(NETWORK, *data, **options | {"epochs": 2})
+        options |= {"learning_rate": 0.01, "validation_fraction": 0.3, "early_stopping": bp.EarlyStopping(3)}
+        found = fit(NETWORK, *data, **options | {"epochs": 4}, resume=True)
+        assert found.history.learning_rate == [pytest.approx(r) for r in (0.02, 0.02, 0.01, 0.01)]
+        assert found.history.validation_cost[:2] == [None, None] and found.best_epoch in (3, 4)
+        kept = fit(NETWORK, *data, **options | {"epochs": 5, "learning_rate": None}, resume=True)
+        assert kept.history.learning_rate[4] == pytest.approx(0.01)
 
     def test_every_so_many_epochs_and_the_last(self, data, tmp_path):
         fit(NETWORK, *data, **OPTIONS | {"epochs": 5}, checkpoint=tmp_path, checkpoint_every=2)
@@ -345,7 +386,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"epochs": 0}, ValueError, "epochs is 0"),
         ({"batch_size": 2.5}, TypeError, "batch_size is 2.5; expected an integer"),
         ({"max_gradient_norm": 0}, ValueError, "max_gradient_norm is 0"),
-        ({"Y": None}, TypeError, "Y is a NoneType; expected an array"),
+        ({"Y": None}, TypeError, "Y is a NoneType; expected an array of NumPy or JAX"),
         ({"X": np.ones((4, 5))}, ValueError, r"X has shape \(4, 5\) and Y \(47,\)"),
         ({"X": np.ones((3, 47))}, ValueError, r"X has shape \(3, .*\); expected \(4, m\)"),
         ({"X": 3}, TypeError, "X is an int; expected an array .* or a function of the epoch"),
@@ -362,6 +403,24 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"class_weight": {0: -1.0}}, ValueError, "expected finite numbers from 0 on"),
         ({"resume": True}, ValueError, "resume is True, and checkpoint is None"),
         ({"metric": "f1"}, ValueError, "metric is 'f1'"),
+        ({"X": [[1.0] * 47] * 4}, TypeError, "X is a list; expected an array of NumPy or JAX"),
+        ({"X": bp.Dataset(jnp.ones((47, 4)), jnp.ones(47)), "Y": None}, TypeError, "X is a Dataset; expected an array"),
+        ({"X": np.ones((47, 4))}, ValueError, r"X has shape \(47, 4\) .* columns are examples, so pass X.T"),
+        ({"X": np.ones((4, 47), int)}, TypeError, r"X has dtype int64; .* pass X.astype\(float\)"),
+        ({"Y": list("abc")}, TypeError, "Y is a list; expected an array of NumPy or JAX"),
+        ({"Y": np.array(["a"] * 47)}, TypeError, "Y has dtype <U1; expected numbers: np.unique"),
+        ({"Y": np.ones(47)}, ValueError, r"Y has shape \(47,\); .* dtype float64: pass Y.astype\(int\)"),
+        ({"Y": np.arange(47) % 3 + 1}, ValueError, "Y has the class index 3 at 2; expected 0 to 2"),
+        ({"Y": np.arange(47) % 3 - 1}, ValueError, "Y has the class index -1 at 0; expected 0 to 2"),
+        ({"Y": np.where(np.eye(3)[:, [0] * 47], np.inf, 0)}, ValueError, r"Y\[0, 0\] is inf, and 47 of its elements"),
+        ({"X": np.where(np.arange(47) == 7, np.nan, np.ones((4, 1)))}, ValueError, r"X\[0, 7\] is nan, and 4 of its"),
+        ({"weights": np.where(np.arange(47) == 7, -1.0, 1)}, ValueError, "weights has -1.0 at index 7; expected finite"),
+        ({"weights": np.zeros(47)}, ValueError, "weights has nothing but 0; expected"),
+        ({"validation_data": (np.ones((4, 5)), np.full(5, 3))}, ValueError, "validation_data: Y has the class index 3"),
+        ({"validation_data": (np.ones((5, 4)), np.full(5, 1))}, ValueError, "validation_data: X has .* so pass X.T"),
+        ({"callbacks": print}, TypeError, "callbacks is <built-in function print>; expected a list of functions"),
+        ({"state": 3}, TypeError, "state is an int; expected a bp.TrainState"),
+        ({"dtype": "float16"}, TypeError, "dtype is float16; expected float32"),
     ],
 )  # fmt: skip
 def test_bad_input(data, options, error, message):
@@ -381,6 +440,34 @@ def test_bad_input(data, options, error, message):
 def test_bad_early_stopping(options, message):
     with pytest.raises(ValueError, match=message):
         bp.EarlyStopping(**options)
+
+
+def test_an_example_of_weight_zero_may_hold_anything(data):
+    X, y = data[0].copy(), data[1].copy()
+    weights = np.where(np.arange(M) % 5 == 0, 0.0, 1)
+    X[:, ::5], y[::5] = np.nan, 99
+    found = fit(NETWORK, X, y, weights, **OPTIONS)
+    assert found.stopped == "epochs" and same(found.params, fit(NETWORK, *data, weights, **OPTIONS).params)
+
+
+def test_float64_that_jax_would_narrow_is_refused(data):
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match="dtype is float64, and JAX would make it float32: turn on 64 bits"):
+            fit(NETWORK, *data, **OPTIONS | {"dtype": "float64"})
+        assert fit(NETWORK, *data, **OPTIONS | {"epochs": 1}).params[0].W.dtype == jnp.float32
+
+
+def test_no_epoch_is_best(data):
+    """A metric that is not finite after any epoch: the parameters of before the first, and a warning that says so."""
+    options = OPTIONS | {"epochs": 3, "validation_data": data, "metric": nothing}
+    rule = bp.EarlyStopping(monitor="validation_metric")
+    with pytest.warns(RuntimeWarning, match="validation_metric was finite after no epoch: the parameters returned are"):
+        found = fit(NETWORK, *data, **options, early_stopping=rule)
+    assert found.best_epoch == 0 and same(found.params, bp.init(NETWORK, jax.random.split(OPTIONS["key"])[0]))
+
+
+def nothing(A, Y):
+    return jnp.full(A.shape[1], jnp.nan)
 
 
 def test_progress_shows_each_epoch(data, capsys):

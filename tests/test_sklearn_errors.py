@@ -39,7 +39,10 @@ def test_a_solver_or_a_loss_of_another_kind():
         our("binary", solver=3).fit(X, TARGETS["binary"])
     with pytest.raises(TypeError, match="hidden is 3; expected the name of an activation"):
         our("binary", activation=3).fit(X, TARGETS["binary"])
-    for loss, message in (("hinge", "loss is 'hinge'; expected one of squared_error"), (3, "cost is 3")):
+    for loss, message in (
+        ("hinge", "loss is 'hinge'; expected one of squared_error"),
+        ((32,), r"loss is \(32,\); expected one of squared_error.* hidden_layer_sizes, which"),
+    ):
         with pytest.raises((ValueError, TypeError), match=message):
             our("regression", loss=loss).fit(X, TARGETS["regression"])
     with pytest.raises(ValueError, match="y has values below 0; expected counts or rates"):

@@ -239,6 +239,15 @@ class TestNotFinite:
                 np.testing.assert_allclose(a[i], b, rtol=1e-9)
 
 
+@pytest.mark.parametrize("m", [3, 150, 178, 100_000])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_all_right_is_an_accuracy_of_one(m, weighted):
+    network, weights = bp.Network((1, 2)), jnp.linspace(0.1, 1, m, dtype=jnp.float32) if weighted else None
+    params = (bp.Layer(jnp.array([[1.0], [-1.0]], jnp.float32), jnp.zeros((2, 1), jnp.float32)),)
+    X = jnp.cos(jnp.arange(m, dtype=jnp.float32))[None]
+    assert bp.evaluate(network, params, X, (X[0] < 0).astype(int), weights).metric == 1.0
+
+
 def test_evaluate_is_the_cost_and_the_metric_of_all_examples(data):
     params = start().params
     X, Y, w = data.X.T, data.Y, data.weights
@@ -250,7 +259,7 @@ def test_evaluate_is_the_cost_and_the_metric_of_all_examples(data):
             assert abs(found.cost - bp.cost(NETWORK, params, X, Y, weights)) <= 1e-12
             assert found.metric is not None and abs(found.metric - accuracy) <= 1e-12
     one_hot = untyped.evaluate(NETWORK, params, X, jax.nn.one_hot(Y, 3, axis=0, dtype=float))
-    assert one_hot.metric == np.mean(right)
+    assert one_hot.metric is not None and abs(one_hot.metric - np.mean(right)) <= 1e-12
 
 
 def first_output(A, Y):

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=[name for name in programs.TRAINERS if name not in programs.ALWAYS],
         metavar="NAME",
-        help=f"beside {', '.join(programs.ALWAYS)} these alone, any of %(choices)s",
+        help=f"which of the others to time, any of %(choices)s; {', '.join(programs.ALWAYS)} always are",
     )
 
 

@@ -31,7 +31,8 @@ def read(file: BinaryIO, choose: Choose) -> Table:
             values.extend([number(row[j]) for j in at])
         except ValueError:
             j = next(j for j in at if not is_number(row[j]))
-            raise InputError(f"column {columns[j]!r}, line {line}: {row[j][:40]!r} is not a number") from None
+            what = f"{row[j][:40]!r} is not a number" if row[j] else "no value; fill it in, or leave the row out"
+            raise InputError(f"column {columns[j]!r}, line {line}: {what}") from None
         if t is not None:
             labels.append(row[t])
         lines.append(line)

@@ -56,7 +56,7 @@ def _agree(out: str, before: Model, now: Model) -> None:
     for name in NOTED:
         value, was = now.training[name], before.training.get(name)
         if value != was:
-            say(f"note: --{name.replace('_', '-')} is {value:g}; it was {was:g} when the training began")
+            say(f"note: --{name.replace('_', '-')} is {value:g} from here on; it was {was:g} before")
 
 
 def end(out: str, model: Model, stopped: str) -> None:

@@ -31,7 +31,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C was pressed; there is a checkpoint of the epoch then.
     """
     epochs, every = options.epochs, -(-options.epochs // 10)
-    watched = "held-out" if options.patience is None else "validation"
+    watched = "test" if options.patience is None else "validation"
     validation = examples.validation
     trained = False
 

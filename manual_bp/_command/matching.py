@@ -34,7 +34,7 @@ def _by_name(
         raise InputError(f"has no column {chosen!r} with the targets: name one with --target")
     missing = [name for name in features if name not in columns]
     if missing:
-        raise InputError(f"has no column {some(missing)}; expected the features that the model was trained on")
+        raise InputError(f"has no column {some(missing)}; expected what the model was trained on: {some(features)}")
     extra = [name for name in columns if name not in (*features, chosen, trained_on)]
     if extra:
         raise InputError(f"has the column {some(extra)}, which the model was not trained on: leave it out")

@@ -32,7 +32,7 @@ def draw(path: str, name: str, examples: Examples, result: bp.FitResult, options
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     history, classes = result.history, examples.outputs is None
-    watched = "held-out" if options.patience is None else "validation"
+    watched = "test" if options.patience is None else "validation"
     costs = cast(list[float], history.validation_cost)
     best = int(np.argmin(costs))
 

@@ -18,7 +18,8 @@ class EarlyStopping:
     Args:
         patience: epochs, 1 or more.
         min_delta: how much better counts as better, 0 or above.
-        monitor: what is watched: "validation_cost", "validation_metric", of which more is better, or "cost".
+        monitor: what is watched: "validation_cost", "validation_metric", of which more is better (so let the metric be
+            the negative of an error), or "cost".
         restore_best: whether the parameters of the best epoch are returned, or those of the last.
 
     Raises:
@@ -41,7 +42,8 @@ class EarlyStopping:
         sign = -1.0 if self.monitor == "validation_metric" else 1.0
         best, at = math.inf, 0
         for epoch, value in enumerate(getattr(history, self.monitor), 1):
-            if sign * value < best - self.min_delta:
+            # None: that epoch, of a training that is resumed, had no validation data
+            if value is not None and sign * value < best - self.min_delta:
                 best, at = sign * value, epoch
         return at
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp import _validate as validate
+from manual_bp._network import Network
 from manual_bp._training.class_weight import with_class_weight
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.state import TrainState
+from manual_bp._training.values import check_values
 
 # An iterable of batches, or a function of the epoch that gives one
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
@@ -29,6 +31,7 @@ class Examples(NamedTuple):
 
 
 def examples(
+    network: Network,
     X: Any,
     Y: Any,
     weights: Any,
@@ -41,18 +44,17 @@ def examples(
     if validation_data is not None and validation_fraction is not None:
         raise ValueError("validation_data and validation_fraction are both given; expected one of the two")
     dtype = state.params[0].W.dtype
-    validation = None if validation_data is None else _columns(_triple(validation_data), dtype)
+    validation = None
+    if validation_data is not None:
+        given = _triple(validation_data)
+        try:
+            _check(network, *given)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+        validation = _columns(given, dtype)
     if not _is_array(X):
         return Examples(_batches(X, Y, weights, class_weight, validation_fraction), validation)
-    if not _is_array(Y):
-        raise TypeError(f"Y is {validate.a_kind(Y)}; expected an array of targets, as X is an array")
-    if np.ndim(X) != 2 or np.ndim(Y) not in (1, 2) or np.shape(X)[1] != np.shape(Y)[-1]:
-        raise ValueError(
-            f"X has shape {np.shape(X)} and Y {np.shape(Y)}; expected (n_0, m), and (n_L, m) or (m,): columns are "
-            "examples"
-        )
-    if weights is not None and np.size(weights) != np.shape(X)[1]:
-        raise ValueError(f"weights has shape {np.shape(weights)}; expected ({np.shape(X)[1]},), one for each example")
+    _check(network, X, Y, weights)
     weights = with_class_weight(Y, weights, class_weight)
     if validation_fraction is not None:
         if isinstance(X, np.memmap):
@@ -64,11 +66,25 @@ def examples(
     return Examples(Dataset(X.T, Y.T, flat), validation)
 
 
+def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
+    for name, value in {"X": X, "Y": Y, "weights": weights}.items():
+        if not _is_array(value) and not (name == "weights" and value is None):
+            raise TypeError(f"{name} is {validate.a_kind(value)}; expected an array of NumPy or JAX")
+    if X.ndim == 2 and Y.ndim in (1, 2) and X.shape[1] != Y.shape[-1]:
+        hint = ", so pass X.T" if len(X) == Y.shape[-1] else ""
+        raise ValueError(
+            f"X has shape {X.shape} and Y {Y.shape}; expected (n_0, m), and (n_L, m) or (m,): columns are examples"
+            + hint
+        )
+    validate.examples(network, X, Y, weights)
+    check_values(network, X, Y, weights)
+
+
 def _batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> Any:
-    if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str):
+    if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
         raise TypeError(
-            f"X is {validate.a_kind(X)}; expected an array of shape (n_0, m), an iterable of batches (X, Y), or a "
-            "function of the epoch that gives one"
+            f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX, of shape (n_0, m), or without Y an "
+            "iterable of batches (X, Y), or a function of the epoch that gives one"
         )
     beside = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
     for name, value in beside.items():
@@ -100,7 +116,7 @@ def _triple(data: Any) -> tuple[Any, Any, Any]:
 
 def _columns(data: tuple[Any, Any, Any], dtype: jnp.dtype) -> tuple[Any, Any, Any]:
     X, Y, weights = (cast_floats(x, dtype) for x in data)
-    return jnp.asarray(X), jnp.asarray(Y), None if weights is None else jnp.asarray(weights)
+    return jax.device_put((X, Y, weights))
 
 
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
@@ -109,4 +125,4 @@ def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return isinstance(value, np.ndarray | jax.Array)

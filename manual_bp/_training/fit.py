@@ -24,7 +24,7 @@ from manual_bp._training.objective import objective
 from manual_bp._training.optimizers import LearningRate, learning_rate_of, optimizer_of, with_learning_rate
 from manual_bp._training.progress import bar
 from manual_bp._training.resume import Kept, Progress
-from manual_bp._training.state import TrainState, train_state
+from manual_bp._training.state import TrainState, check_state, train_state
 
 
 class Epoch(NamedTuple):
@@ -45,10 +45,11 @@ class FitResult(NamedTuple):
     """What training gives.
 
     Attributes:
-        params: of the best epoch under early stopping with restore_best, else of the last; always finite.
-        state: after the last epoch, to go on with.
+        params: of the best epoch under early stopping with restore_best, else those at the end; always finite.
+        state: at the end, to go on with: after the last epoch, or before the step that was not finite.
         history: epoch by epoch.
-        best_epoch: the one that `params` are from, counted from 1; 0 if that is none.
+        best_epoch: the best one under early stopping with restore_best, else the last whole one, counted from 1; 0 if
+            there is none.
         stopped: why training ended: "epochs", "early stopping", "callback" or "not finite".
     """
 
@@ -72,6 +73,7 @@ def fit(
     shuffle: bool = True,
     key: Array | None = None,
     dtype: jax.typing.DTypeLike = float,
+    params: Params | None = None,
     state: TrainState | None = None,
     l2: float = 0.0,
     dropout: float | Sequence[float] = 0.0,
@@ -97,22 +99,26 @@ def fit(
 
     Args:
         network: the description.
-        X: inputs, shape (n_0, m): columns are examples. A NumPy array, or the transpose of one that has the examples
-            in rows, is not copied but for the device. A memory-mapped one, or one that takes more than half of the
-            device's memory, is read batch by batch, each while the one before it is computed on. Or, without Y, an
-            iterable of batches (X, Y) or (X, Y, weights), read anew for each epoch, or a function of the epoch,
+        X: inputs, shape (n_0, m), floats: columns are examples. A NumPy array, or the transpose of one that has the
+            examples in rows, is not copied but for the device. A memory-mapped one, or one that takes more than half
+            of the device's memory, is read batch by batch, each while the one before it is computed on. Or, without Y,
+            an iterable of batches (X, Y) or (X, Y, weights), read anew for each epoch, or a function of the epoch,
             counted from 0, that gives one.
         Y: targets, shape (n_L, m), or class indices, shape (m,).
-        weights: example weights, shape (m,), from 0 on. A step descends the weighted mean over its batch.
+        weights: example weights, shape (m,), from 0 on. A step descends the weighted mean over its batch. Examples of
+            weight 0 are absent.
         optimizer: adam, adagrad, lion, momentum, nadam, nesterov (both with 0.9), rmsprop or sgd; or any of optax's,
             made once: another object compiles anew.
         learning_rate: of an optimizer given by name, 0.001 unless given, or a schedule of optax's.
-        batch_size, epochs: 1 or more.
+        batch_size: 1 or more.
+        epochs: 1 or more; those of a training that is resumed count, those that led to `state` do not.
         shuffle: a new order of the examples in each epoch.
-        key: of `jax.random.key`, 0 unless given: of initial weights, order, dropout and validation_fraction.
+        key: of `jax.random.key`, 0 unless given: of initial weights, order, dropout and validation_fraction. A `state`
+            has its own.
         dtype: of the parameters, as in `bp.init`.
+        params: to start from, such as those of a `bp.load` or of an earlier result, copied; drawn unless given.
         state: to go on from, such as an earlier result's; it is not changed. Network and optimizer have to be those
-            it was made with, but for the learning rate.
+            it was made with, max_gradient_norm included. It keeps its learning rate unless one is given.
         l2, dropout, compute_dtype: those of `bp.train_step`.
         max_gradient_norm: a gradient with a larger norm is scaled down to it (optax.clip_by_global_norm).
         class_weight: a weight for each class index (1 where there is none), or "balanced": m / (classes * m of the
@@ -125,10 +131,14 @@ def fit(
         progress: whether a bar is shown (extra `train`).
         checkpoint: a directory in which the training is kept (extra `train`), after every `checkpoint_every` epochs
             and the last; a save takes some 50 ms. A process killed while it is written leaves the one before it.
-        resume: whether training goes on from there; from the start if nothing is there. It then gives what it would
-            have given without interruption, bit for bit.
+        resume: whether training goes on from there; from the start if nothing is there. Without it a directory that
+            holds a training is refused. With the data and options of before, which are not kept, it gives what it would
+            have given without interruption, bit for bit; others hold from there on.
         mesh: one with an axis "data", over which each batch is spread, see `docs/devices.md`. State and examples are
             copied to every device, but for a `state` that lies on the mesh already, see `bp.place`.
+
+    Returns:
+        The parameters and what is known of the training, a `bp.FitResult`.
 
     Raises:
         TypeError, ValueError: an argument that does not fit, saying which and what was expected; a checkpoint that is
@@ -141,14 +151,17 @@ def fit(
     epochs, measure = numbers.count("epochs", epochs), metric_of(network, metric)
     kept = Kept(checkpoint, checkpoint_every, network)
     key = jax.random.key(0) if key is None else key
-    fresh = state is None
-    if fresh:
-        state = train_state(network, descent, key, dtype=dtype)
-    if isinstance(optimizer, str) and (fresh or learning_rate is not None):
-        state = with_learning_rate(state, 1e-3 if learning_rate is None else learning_rate)
+    _callable(callbacks)
     data_mesh(mesh)
+    if state is None:
+        state = train_state(network, descent, key, params, dtype)
+        if isinstance(optimizer, str) and learning_rate is None:
+            state = with_learning_rate(state, 1e-3)
+    elif params is not None:
+        raise ValueError("params and state are both given; expected one of the two")
+    check_state(state, network, descent)
     begun: TrainState = on_mesh(state, mesh)
-    data = examples(X, Y, weights, class_weight, validation_data, validation_fraction, begun)
+    data = examples(network, X, Y, weights, class_weight, validation_data, validation_fraction, begun)
     rule = _rule(early_stopping, data.validation is not None, measure is not None)
     # an input of the programs: another value compiles nothing
     penalty = np.asarray(goal.l2, begun.params[0].W.dtype) if goal.l2 else None
@@ -157,6 +170,8 @@ def fit(
     validation = [] if data.validation is None else spread_in_blocks(data.validation, mesh, 8192)
 
     state, best, history = kept.begin(Progress(begun, begun.params, History()), resume)
+    if learning_rate is not None:
+        state = with_learning_rate(state, learning_rate)
     stopped = _ended(rule, history, epochs)
     with bar(epochs, len(history), progress) as show:
         while stopped is None:
@@ -179,11 +194,22 @@ def fit(
                 best = state.params
             show(history)
             told = [callback(Epoch(len(history), state, history)) for callback in callbacks]
-            stopped = "callback" if True in told else _ended(rule, history, epochs)
+            stopped = "callback" if any(answer is True for answer in told) else _ended(rule, history, epochs)
             kept.save(Progress(state, best, history), last=stopped is not None)
     if rule.restore_best:
+        if history and not rule.best_epoch(history):
+            warnings.warn(
+                f"{rule.monitor} was finite after no epoch: the parameters returned are those it began with",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return FitResult(best, state, history, rule.best_epoch(history), stopped)
     return FitResult(state.params, state, history, len(history), stopped)
+
+
+def _callable(callbacks: Any) -> None:
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(f"callbacks is {callbacks!r}; expected a list of functions of a bp.Epoch")
 
 
 def _ended(rule: EarlyStopping, history: History, epochs: int) -> str | None:
@@ -223,7 +249,8 @@ def _validated(
 def _warn(epoch: int, taken: int, before: int) -> None:
     warnings.warn(
         f"step {taken + 1} (step {taken - before + 1} of epoch {epoch}) has a cost or leads to parameters that are not "
-        f"finite: training ended with those after {taken} steps. A lower learning_rate or a max_gradient_norm may help",
+        f"finite: training ended with those after {taken} steps. A lower learning_rate or a max_gradient_norm may "
+        "help, unless the batch itself is not finite",
         RuntimeWarning,
         stacklevel=3,
     )

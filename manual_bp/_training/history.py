@@ -12,7 +12,7 @@ class History:
 
     Attributes:
         cost: the weighted mean of the examples' losses, each taken before its own step, with the L2 penalty.
-        gradient_norm: the mean over steps of the norm of the gradient.
+        gradient_norm: the mean over steps of the norm of the gradient, before `max_gradient_norm`.
         validation_cost, validation_metric: of the validation data after the epoch; None without.
         learning_rate: of the last step; None for an optimizer whose state does not hold it.
         seconds: of the epoch.

@@ -46,12 +46,26 @@ def train_state(
         dtype: of parameters that are drawn, as in `bp.init`.
 
     Raises:
-        TypeError, ValueError: an optimizer without init and update, no key, or params that do not fit the network.
+        TypeError, ValueError: an optimizer without init and update, no key, params that do not fit the network, or
+            another dtype; float64 without jax_enable_x64, which JAX would narrow, among them.
     """
     is_optimizer(optimizer)
     numbers.key(key)
     validate.is_network(network)
-    return _train_state(network, optimizer, key, params, jax.dtypes.canonicalize_dtype(dtype).name)
+    return _train_state(network, optimizer, key, params, _name(dtype))
+
+
+def _name(dtype: jax.typing.DTypeLike) -> str:
+    # float alone is JAX's default
+    asked = jax.dtypes.canonicalize_dtype(dtype) if dtype is float else jnp.dtype(dtype)
+    if asked.name not in validate.DTYPES:
+        raise TypeError(f"dtype is {asked.name}; expected {', '.join(validate.DTYPES)}")
+    if jax.dtypes.canonicalize_dtype(asked) != asked:
+        raise ValueError(
+            f"dtype is {asked.name}, and JAX would make it float32: turn on 64 bits with "
+            'jax.config.update("jax_enable_x64", True), or pass dtype="float32"'
+        )
+    return asked.name
 
 
 @jax.jit(static_argnums=(0, 1, 4))
@@ -62,6 +76,20 @@ def _train_state(network: Network, optimizer: Any, key: Array, params: Params | 
     # a step donates its state: what the caller holds must not go with it
     first = init(network, init_key, dtype) if params is None else jax.tree.map(jnp.copy, params)
     return TrainState(first, optimizer.init(first), jnp.zeros((), jnp.int32), key)
+
+
+def check_state(state: Any, network: Network, optimizer: optax.GradientTransformation) -> None:
+    """Refuses a state that is not one of this network and optimizer, as far as its structure shows that."""
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state is {validate.a_kind(state)}; expected a bp.TrainState, as bp.train_state makes one")
+    validate.parameters(network, state.params)
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), state.params)
+    if jax.tree.structure(state.optimizer_state) != jax.tree.structure(jax.eval_shape(optimizer.init, shapes)):
+        raise ValueError(
+            "state.optimizer_state is of another optimizer; expected the one that the state was made with (of bp.fit's "
+            "options max_gradient_norm belongs to it, and whether learning_rate is a number or a schedule), or another "
+            "state with these parameters: bp.train_state(network, optimizer, key, params=state.params)"
+        )
 
 
 def is_optimizer(optimizer: Any) -> None:

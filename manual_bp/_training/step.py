@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from manual_bp._network import Network, Params
 from manual_bp._training.objective import Objective, objective, value_and_grad
-from manual_bp._training.state import TrainState, is_optimizer
+from manual_bp._training.state import TrainState, check_state, is_optimizer
 
 
 class Step(NamedTuple):
@@ -80,6 +80,7 @@ def descend(
     gradient_norm: bool = False,
 ) -> tuple[TrainState, Step]:
     """One step, traced."""
+    check_state(state, objective.network, optimizer)
     key = jax.random.fold_in(state.key, state.step)
     c, grads = value_and_grad(objective, state.params, X, Y, weights, key)
     norm = optax.tree.norm(grads) if gradient_norm else jnp.zeros_like(c)

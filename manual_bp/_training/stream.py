@@ -49,9 +49,10 @@ def chunks_of_batches(batches: Iterable[Any]) -> Iterator[Chunk]:
         m = len(X)
         size = size or m
         if m > size or len(Y) != m:
+            hint = ": columns are examples, so pass X.T" if X.shape[1:] == Y.shape[:1] else ""
             raise ValueError(
                 f"a batch has X of shape {X.T.shape} and Y of shape {Y.T.shape}; expected as many examples (columns) "
-                f"in both, and at most {size}, as in the first batch"
+                f"in both, and at most {size}, as in the first batch{hint}"
             )
         w = np.asarray(weights[0], np.float32).reshape(m) if weights else np.ones(m, np.float32)
         held.append(tuple(np.pad(x, [(0, size - m)] + [(0, 0)] * (x.ndim - 1)) for x in (X, Y, w)))

@@ -96,7 +96,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._of(of.gradient, X, 0 if self.n_outputs_ == 1 else output)
 
     def _loss(self) -> Loss:
-        if not isinstance(self.loss, str):
+        if not isinstance(self.loss, str | Cost):
+            raise TypeError(
+                f"loss is {self.loss!r}; expected one of {', '.join(REGRESSION)}, or a bp.Cost: hidden_layer_sizes, "
+                "which is the first argument of MLPClassifier, is the second here"
+            )
+        if isinstance(self.loss, Cost):
             return Loss(self.loss, "identity", "identity")
         one_of("loss", self.loss, REGRESSION)
         return REGRESSION[self.loss]

@@ -1,0 +1,50 @@
+"""Checks of what examples hold: a compiled step does not look, and one bad value makes all parameters NaN."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from manual_bp._network import Network
+
+
+def check_values(network: Network, X: Any, Y: Any, weights: Any) -> None:
+    """Refuses weights below zero, or zero throughout, and examples with a weight that no cost can be finite with."""
+    present = None
+    if weights is not None:
+        w = np.ravel(np.asarray(weights))
+        bad = ~(np.isfinite(w) & (w >= 0))
+        if bad.any() or not w.any():
+            found = f"{w[bad][0]} at index {np.argmax(bad)}" if bad.any() else "nothing but 0"
+            raise ValueError(f"weights has {found}; expected finite numbers from 0 on, not all of them 0")
+        present = w > 0
+    # a memory-mapped file is read batch by batch, and here not at all
+    if not isinstance(X, np.memmap):
+        _finite("X", X, present)
+    if jnp.issubdtype(Y.dtype, jnp.integer) and np.ndim(Y) == 1:
+        _indices(np.asarray(Y), network.sizes[-1], present)
+    else:
+        _finite("Y", Y, present)
+
+
+def _finite(name: str, x: Any, present: np.ndarray | None) -> None:
+    x = np.asarray(x)
+    # in one pass, without an array of booleans; finite numbers may have an infinite sum, so it is not the last word
+    if np.isfinite(np.sum(x, dtype=np.float64)):
+        return
+    bad = ~np.isfinite(x) if present is None else ~np.isfinite(x) & present
+    if bad.any():
+        i, j = np.argwhere(bad)[0].tolist()
+        raise ValueError(
+            f"{name}[{i}, {j}] is {x[i, j]}, and {bad.sum()} of its elements are not finite; expected finite numbers, "
+            "or weight 0 for such an example"
+        )
+
+
+def _indices(y: np.ndarray, n: int, present: np.ndarray | None) -> None:
+    bad = (y < 0) | (y >= n) if present is None else ((y < 0) | (y >= n)) & present
+    if bad.any():
+        raise ValueError(
+            f"Y has the class index {y[bad][0]} at {np.argmax(bad)}; expected 0 to {n - 1}, as the network has {n} "
+            "outputs: np.unique(Y, return_inverse=True)[1] makes class indices of labels"
+        )
