@@ -262,7 +262,7 @@ def test_where_eps_stands_is_all_that_sets_scikit_learn_apart(x32, monkeypatch):
 
 def test_training_to_an_accuracy(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(accuracy, "GOAL", 0.7)
+    monkeypatch.setattr(accuracy, "GOAL", 0.8)
     path = tmp_path / "r.jsonl"
     assert run(path, "--only", "accuracy", "--programs", "sklearn") == 0
     (row,), _ = records.read(path)
@@ -270,11 +270,11 @@ def test_training_to_an_accuracy(tmp_path, monkeypatch, capsys):
     timed = {name: found for name, found in row["programs"].items() if "times_s" in found}
     assert timed.keys() == ALWAYS | {"sklearn"} and row["programs"].keys() - timed.keys() == {"torch_eager"}
     for found in timed.values():
-        assert found["epochs"] == timed["manual"]["epochs"] > 1 and found["accuracy"] >= 0.7
+        assert found["epochs"] == timed["manual"]["epochs"] > 1 and found["accuracy"] >= 0.8
     assert table.accuracies([row]) in capsys.readouterr().out
     monkeypatch.setattr(accuracy, "MOST_EPOCHS", 1)
     assert run(path, "--only", "accuracy", "--programs", "nnx") == 1
-    assert records.read(path)[0][-1]["error"] == "control not run: 70% of the digits held out not reached in 1 epochs"
+    assert records.read(path)[0][-1]["error"] == "control not run: 80% of the digits held out not reached in 1 epochs"
     assert "not timed" not in capsys.readouterr().out
 
 

@@ -54,3 +54,21 @@ class EarlyStopping:
 
 # Of a training that runs for all its epochs
 NEVER = EarlyStopping(patience=2**62, monitor="cost", restore_best=False)
+
+
+def rule_of(early_stopping: EarlyStopping | None, validated: bool, measured: bool) -> EarlyStopping:
+    """What a user gives as `early_stopping`, of a training that is validated and measured, or not."""
+    if early_stopping is None:
+        return NEVER
+    if not isinstance(early_stopping, EarlyStopping):
+        raise TypeError(
+            f"early_stopping is {early_stopping!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()"
+        )
+    if early_stopping.monitor != "cost" and not validated:
+        raise ValueError(
+            f"early_stopping monitors {early_stopping.monitor}, and there is no validation data; expected "
+            "validation_data or validation_fraction, or monitor='cost'"
+        )
+    if early_stopping.monitor == "validation_metric" and not measured:
+        raise ValueError("early_stopping monitors validation_metric, and there is no metric; expected one")
+    return early_stopping

@@ -16,7 +16,7 @@ from manual_bp import _numbers as numbers
 from manual_bp._network import Network, Params
 from manual_bp._training import source as sources
 from manual_bp._training.devices import data_mesh, on_mesh, spread_in_blocks
-from manual_bp._training.early_stopping import NEVER, EarlyStopping
+from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.evaluate import Metric, evaluate, metric_of
 from manual_bp._training.examples import examples
 from manual_bp._training.history import History, mean
@@ -162,7 +162,7 @@ def fit(
     check_state(state, network, descent)
     begun: TrainState = on_mesh(state, mesh)
     data = examples(network, X, Y, weights, class_weight, validation_data, validation_fraction, begun)
-    rule = _rule(early_stopping, data.validation is not None, measure is not None)
+    rule = rule_of(early_stopping, data.validation is not None, measure is not None)
     # an input of the programs: another value compiles nothing
     penalty = np.asarray(goal.l2, begun.params[0].W.dtype) if goal.l2 else None
     plan = sources.Plan(goal.with_l2(0.0), descent, batch_size, bool(shuffle), penalty, mesh)
@@ -216,23 +216,6 @@ def _ended(rule: EarlyStopping, history: History, epochs: int) -> str | None:
     if rule.stalled(history):
         return "early stopping"
     return "epochs" if len(history) >= epochs else None
-
-
-def _rule(early_stopping: EarlyStopping | None, validated: bool, measured: bool) -> EarlyStopping:
-    if early_stopping is None:
-        return NEVER
-    if not isinstance(early_stopping, EarlyStopping):
-        raise TypeError(
-            f"early_stopping is {early_stopping!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()"
-        )
-    if early_stopping.monitor != "cost" and not validated:
-        raise ValueError(
-            f"early_stopping monitors {early_stopping.monitor}, and there is no validation data; expected "
-            "validation_data or validation_fraction, or monitor='cost'"
-        )
-    if early_stopping.monitor == "validation_metric" and not measured:
-        raise ValueError("early_stopping monitors validation_metric, and there is no metric; expected one")
-    return early_stopping
 
 
 def _validated(
