@@ -213,6 +213,7 @@ def test_peers_do_what_optax_does(name, x32):
     given = task.synthetic((12, 8, 3), 5)
     made = programs.steps((12, 8, 3), 5, [name])[name]
     assert isinstance(made, trainer.Training)
+    made.exact = None  # the float32 that is timed
     if "not_run" in made.preparation:
         pytest.skip(made.preparation["not_run"])
     assert made.preparation["library"].split()[0] in ("flax", "torch", "scikit-learn")
@@ -234,6 +235,16 @@ def agree(found, right):
         assert a.shape == b.shape and np.linalg.norm(a - b) <= bound * np.linalg.norm(b)
 
 
+def test_the_changes_are_compared_in_float64(x32):
+    """Two programs that are both right agree there; in float32 a unit at its kink can keep them apart."""
+    made = programs.steps((64, 64, 64, 10), 32, ["manual", "optax_scan"])
+    assert isinstance(made["manual"], trainer.Training) and isinstance(made["optax_scan"], trainer.Training)
+    (costs, found), (_, right) = made["manual"].result(), made["optax_scan"].result()
+    assert costs.dtype == np.float32
+    for a, b in zip(map(np.asarray, jax.tree.leaves(found)), map(np.asarray, jax.tree.leaves(right)), strict=True):
+        assert a.dtype == np.float64 and np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(b) != 0
+
+
 def test_where_eps_stands_is_all_that_sets_scikit_learn_apart(x32, monkeypatch):
     pytest.importorskip("sklearn")
 
@@ -249,6 +260,7 @@ def test_where_eps_stands_is_all_that_sets_scikit_learn_apart(x32, monkeypatch):
     given = task.synthetic((64, 64, 64, 10), 32)
     made = programs.steps((64, 64, 64, 10), 32, ["sklearn"])["sklearn"]
     assert isinstance(made, trainer.Training)
+    made.exact = None
     found = made.result()[1]
     apart = {}
     as_sklearn = optax.GradientTransformation(task.ADAM.init, update)

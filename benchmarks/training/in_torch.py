@@ -61,7 +61,8 @@ def compiled(task: Task) -> Trainer:
     loss = nn.CrossEntropyLoss()
     names = [name for name, _ in model.named_parameters()]
     params = [p.detach() for p in model.parameters()]
-    first, second, t = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params], torch.zeros(())
+    first, second = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params]
+    t = torch.zeros((), dtype=X.dtype)
 
     def cost(params: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return loss(torch.func.functional_call(model, dict(zip(names, params, strict=True)), (x,)), y)
@@ -105,7 +106,7 @@ def _prepared(task: Task) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor, Ca
         return list(torch.tensor(task.rows(epoch), dtype=torch.int64))
 
     batches_of(0)
-    return nn.Sequential(*layers[:-1]), X, Y, batches_of
+    return nn.Sequential(*layers[:-1]).to(X.dtype), X, Y, batches_of
 
 
 def _restart(model: nn.Sequential, task: Task) -> None:

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Callable, Collection
 
+import jax
+
 from benchmarks.training import accuracy, task
 from benchmarks.training.trainer import Trainer, Training
 
@@ -34,7 +36,14 @@ def absent(names: Collection[str]) -> list[str]:
 def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Programs:
     """One call is as many steps as `task.steps_of_a_call` says."""
     given = task.synthetic(sizes, batch_size)
-    return {name: _program(name, names, lambda build: Training(build(given))) for name in TRAINERS}
+
+    def program(build: Callable[[task.Task], Trainer]) -> Training:
+        # this one first: where a trainer of torch is built, what torch has compiled is dropped
+        with jax.enable_x64(True):
+            exact = build(task.in_float64(given))
+        return Training(build(given), exact=exact)
+
+    return {name: _program(name, names, program) for name in TRAINERS}
 
 
 def to_accuracy(names: Collection[str]) -> Programs:

@@ -43,6 +43,15 @@ class Task(NamedTuple):
         return np.asarray(order(state, len(self.data.X), self.batch_size, True)[0])
 
 
+def in_float64(task: Task) -> Task:
+    """The same numbers as float64, under `jax.enable_x64`."""
+
+    def wide(x: Any) -> Any:
+        return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return task._replace(state=jax.tree.map(wide, task.state), data=Examples(*map(wide, task.data)))
+
+
 def steps_of_a_call(batch_size: int) -> int:
     """So many that a call takes some 5 to 200 ms on two cores."""
     return max(4, min(64, 4096 // batch_size))
