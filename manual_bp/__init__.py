@@ -6,6 +6,7 @@ from manual_bp import checker as checker
 from manual_bp import convert as convert
 from manual_bp import privacy as privacy
 from manual_bp._activations import Activation as Activation
+from manual_bp._cores import use_cpu_devices as use_cpu_devices
 from manual_bp._costs import Collapsed as Collapsed
 from manual_bp._costs import Cost as Cost
 from manual_bp._curvature.gauss_newton_diagonal import gauss_newton_diagonal as gauss_newton_diagonal
@@ -16,9 +17,7 @@ from manual_bp._curvature.products import gauss_newton_product as gauss_newton_p
 from manual_bp._curvature.products import hessian_product as hessian_product
 from manual_bp._gradient import cost as cost
 from manual_bp._gradient import forward as forward
-from manual_bp._gradient import grad as grad
 from manual_bp._gradient import predict as predict
-from manual_bp._gradient import value_and_grad as value_and_grad
 from manual_bp._init import init as init
 from manual_bp._network import Layer as Layer
 from manual_bp._network import Network as Network
@@ -55,6 +54,8 @@ from manual_bp._training.history import History as History
 from manual_bp._training.state import TrainState as TrainState
 from manual_bp._training.state import train_state as train_state
 from manual_bp._training.step import train_step as train_step
+from manual_bp._value_and_grad import grad as grad
+from manual_bp._value_and_grad import value_and_grad as value_and_grad
 from manual_bp.checker import assert_gradients_match as assert_gradients_match
 from manual_bp.checker import check_custom_vjp as check_custom_vjp
 from manual_bp.checker import check_gradients as check_gradients

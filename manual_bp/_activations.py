@@ -1,8 +1,9 @@
 """Activations: g and its derivatives g' and g'', side by side.
 
 An activation gives the forward line A = g(Z), the backward line dZ = dA * g'(Z), and with g'' the line of a product
-with the Hessian. Each derivative is written in Z or in A = g(Z), whichever is exact and cheap. Where g has a corner the
-convention is that of `jax.nn`: relu'(0) = 0, leaky_relu'(0) = elu'(0) = 1, elu''(0) = 1.
+with the Hessian. Each derivative is written in A = g(Z) where that is exact, so that Z need not be kept, and else in
+whichever is cheap. Where g has a corner the convention is that of `jax.nn`: relu'(0) = 0, leaky_relu'(0) = elu'(0) = 1,
+elu''(0) = 1.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -41,6 +43,17 @@ class Activation:
 
     def __repr__(self) -> str:
         return getattr(self.g, "__name__", repr(self.g))
+
+
+def activation_forward(activation: Activation, Z: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """A = g(Z)."""
+    A = activation.g(Z)
+    # Kept for the backward pass. Without the barrier XLA on CPU keeps the product W A instead and forms Z and g(Z) from
+    # it again where g' wants them, so that it holds both: twice the memory. One example needs little, and the softmax
+    # stands at the output only.
+    if jax.default_backend() != "cpu" or Z.shape[1] == 1 or activation.g_prime is None:
+        return A
+    return lax.optimization_barrier(A)
 
 
 def activation_backward(
@@ -96,7 +109,7 @@ def relu(Z: Array) -> Array:
 
 
 def relu_prime(Z: Array, A: Array) -> Array:
-    return (Z > 0).astype(Z.dtype)
+    return (A > 0).astype(A.dtype)
 
 
 def leaky_relu(Z: Array) -> Array:
@@ -104,7 +117,7 @@ def leaky_relu(Z: Array) -> Array:
 
 
 def leaky_relu_prime(Z: Array, A: Array) -> Array:
-    return jnp.where(Z >= 0, 1, 0.01).astype(Z.dtype)
+    return jnp.where(A >= 0, 1, 0.01).astype(A.dtype)
 
 
 def elu(Z: Array) -> Array:
@@ -125,7 +138,8 @@ def softplus(Z: Array) -> Array:
 
 
 def softplus_prime(Z: Array, A: Array) -> Array:
-    return jax.nn.sigmoid(Z)
+    # 1 - exp(-A) = 1 - 1 / (1 + exp(Z))
+    return -jnp.expm1(-A)
 
 
 def softplus_second(Z: Array, A: Array) -> Array:

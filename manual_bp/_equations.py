@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from manual_bp._activations import activation_backward
+from manual_bp._activations import activation_backward, activation_forward
 from manual_bp._costs import is_index, one_hot
 from manual_bp._network import Layer, Network, Params
 from manual_bp._products import accumulator, back_through_weights, weight_gradient, weighted_input
@@ -38,7 +38,7 @@ def forward(network: Network, params: Params, X: Float[Array, "n0 m"]) -> tuple[
     A, Z = [X], [NONE]
     for l in range(1, L + 1):
         Z.append(weighted_input(W[l], A[l - 1]) + b[l])
-        A.append(g[l].g(Z[l]))
+        A.append(activation_forward(g[l], Z[l]))
     return A, Z
 
 

@@ -1,7 +1,6 @@
-"""The entry points: the cost, its gradient, and the rule by which `jax.grad` runs the hand-written equations."""
+"""The cost, and the rule by which `jax.grad` of it runs the hand-written equations."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -63,39 +62,6 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
     if network.cost.dY is None and network.cost.collapsed is None:
         Y = _refuse_derivative(network, Y)
     return _cost(network, params, X, Y, weights)
-
-
-@functools.lru_cache(maxsize=1024)
-def value_and_grad(network: Network) -> Callable[..., tuple[Array, Params]]:
-    """The function (params, X, Y, weights=None) -> (cost, gradient), compiled; its arguments are those of `bp.cost`.
-
-    The gradient has the structure, shapes and dtype of the parameters: dW[l] = (dZ[l] * w) A[l-1]^T and
-    db[l] = sum over examples of dZ[l] * w. The same network gives the same function, so nothing is compiled twice.
-
-    The rule for `jax.grad` belongs to `bp.cost`: differentiate that, not the cost returned here. Inside `shard_map`
-    both behave as `jax.value_and_grad` does: the cost is that of the shard's own examples, and the gradient by
-    parameters that all shards share is the sum of the shards' gradients. Where the shards hold equally many examples,
-    the gradient of the whole is that sum over `jax.lax.axis_size`.
-    """
-
-    @jax.jit
-    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
-        c, residuals = cost_forward(network, *validate.arguments(network, params, X, Y, weights))
-        dparams, _, _, _ = cost_backward(network, residuals, 1.0)
-        return c, dparams
-
-    return value_and_grad
-
-
-@functools.lru_cache(maxsize=1024)
-def grad(network: Network) -> Callable[..., Params]:
-    """The function (params, X, Y, weights=None) -> gradient, compiled; as `bp.value_and_grad` without the cost."""
-
-    @jax.jit
-    def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
-        return value_and_grad(network)(params, X, Y, weights)[1]
-
-    return grad
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

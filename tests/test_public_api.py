@@ -22,7 +22,7 @@ NAMES = [
     "gauss_newton_product", "grad", "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "load",
     "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms",
     "place", "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment",
-    "signal_to_noise", "train_epoch", "train_state", "train_step", "value_and_grad", "variance",
+    "signal_to_noise", "train_epoch", "train_state", "train_step", "use_cpu_devices", "value_and_grad", "variance",
 ]  # fmt: skip
 
 

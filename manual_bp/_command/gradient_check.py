@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp._gradient import value_and_grad
 from manual_bp._network import Network, Params
+from manual_bp._value_and_grad import value_and_grad
 
 
 def plain_cost(params: Params, X: jax.Array, Y: jax.Array) -> jax.Array:

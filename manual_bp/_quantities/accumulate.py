@@ -4,18 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
-from manual_bp import _numbers as numbers
+from manual_bp import _blocks as blocks
 from manual_bp import _validate as validate
 from manual_bp._network import Network, Params
-from manual_bp._products import accumulator
 from manual_bp._record import Record, example_weights, record_of
 
 
-def accumulate(function_of_record: Callable[[Record], Any], network: Network, block_size: int) -> Callable[..., Any]:
+def accumulate(
+    function_of_record: Callable[[Record], Any], network: Network, block_size: blocks.BlockSize = "auto"
+) -> Callable[..., Any]:
     """The function (params, X, Y, weights=None) -> what `function_of_record` gives for all examples, compiled.
 
     The examples are taken `block_size` at a time (the last block holds the rest), so that memory does not grow with m
@@ -34,11 +33,11 @@ def accumulate(function_of_record: Callable[[Record], Any], network: Network, bl
     Args:
         function_of_record: a function of a `bp.Record`, such as `bp.gradients`, traceable by JAX.
         network: the description.
-        block_size: examples at a time, 1 or more.
+        block_size: examples at a time, 1 or more; "auto" and None as for `bp.value_and_grad`.
 
     Raises:
-        TypeError: a function_of_record that is not callable; a block_size that is not an integer.
-        ValueError: a block_size below 1; on tracing, a quantity with two axes of the examples, such as
+        TypeError: a function_of_record that is not callable; a block_size that is no integer.
+        ValueError: a block_size below 1 or unknown; on tracing, a quantity with two axes of the examples, such as
             `bp.gram_matrix`.
     """
     validate.is_network(network)
@@ -47,41 +46,19 @@ def accumulate(function_of_record: Callable[[Record], Any], network: Network, bl
             f"function_of_record is a {type(function_of_record).__name__}; expected a function of a bp.Record, "
             "such as bp.gradients"
         )
-    block_size = numbers.count("block_size", block_size)
+    block_size = blocks.check_block_size(block_size)
 
     @jax.jit
     def accumulated(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Any:
         params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
-        (w, total_weight), m = example_weights(weights, X), X.shape[1]
+        w, total_weight = example_weights(weights, X)
 
         def of_examples(X: Array, Y: Array, w: Array) -> Any:
             return function_of_record(record_of(network, params, X, Y, w, total_weight, whole=False))
 
-        def of_block(start: Array | int, size: int) -> Any:
-            return of_examples(*(lax.dynamic_slice_in_dim(x, start, size, axis=x.ndim - 1) for x in (X, Y, w)))
-
-        axes = _example_axes(of_examples, min(m, block_size), X, Y, w)
-        if m <= block_size:
-            return of_examples(X, Y, w)
-        # The rest, or else the last block, comes first: it has the types that the sums keep
-        first = m % block_size or block_size
-        out, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, of_block(m - first, first)))
-        sums = [x.astype(_wide(x.dtype)) for x, axis in zip(out, axes, strict=True) if axis is None]
-
-        def step(sums: list, i: Array) -> tuple[list, list]:
-            out = [jnp.asarray(x) for x in jax.tree.leaves(of_block(i * block_size, block_size))]
-            terms = [x for x, axis in zip(out, axes, strict=True) if axis is None]
-            sums = [s + x.astype(s.dtype) for s, x in zip(sums, terms, strict=True)]
-            return sums, [x for x, axis in zip(out, axes, strict=True) if axis is not None]
-
-        sums, columns = map(iter, lax.scan(step, sums, jnp.arange((m - first) // block_size)))
-        return jax.tree.unflatten(
-            structure,
-            [
-                _narrow(next(sums), last.dtype) if axis is None else _concatenated(next(columns), last, axis)
-                for last, axis in zip(out, axes, strict=True)
-            ],
-        )
+        size = blocks.chosen(block_size, network, X)
+        axes = _example_axes(of_examples, size, X, Y, w)
+        return blocks.over_blocks(of_examples, (X, Y, w), size, axes)
 
     return accumulated
 
@@ -104,22 +81,3 @@ def _example_axes(of_examples: Callable[..., Any], size: int, *arrays: Array) ->
             )
         axes.append(found[0] if found else None)
     return axes
-
-
-def _concatenated(blocks: Array, last: Array, axis: int) -> Array:
-    """Blocks that are stacked along axis 0, and the last one, joined along `axis`."""
-    joined = jnp.moveaxis(blocks, 0, axis)
-    shape = joined.shape[:axis] + (-1,) + joined.shape[axis + 2 :]
-    return jnp.concatenate([joined.reshape(shape), last], axis)
-
-
-def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype of a sum: float32 at least; for booleans, which are counted, an integer."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return accumulator(dtype)
-    return jnp.promote_types(dtype, jnp.int32)
-
-
-def _narrow(total: Array, dtype: jnp.dtype) -> Array:
-    """The sum in the dtype of its terms, if that is a float."""
-    return total.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else total

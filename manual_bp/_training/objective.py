@@ -9,8 +9,9 @@ from jaxtyping import Array
 
 from manual_bp import _numbers as numbers
 from manual_bp import _validate as validate
-from manual_bp._gradient import cost_backward, cost_forward
+from manual_bp._blocks import chosen
 from manual_bp._network import Layer, Network, Params
+from manual_bp._sums import cost_and_gradient
 from manual_bp._training.dropout import with_dropout
 
 
@@ -65,8 +66,9 @@ def value_and_grad(
     args = validate.arguments(network, low, X, Y, weights)
     if any(objective.dropout):
         network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
-    c, residuals = cost_forward(network, *args)
-    dparams, _, _, _ = cost_backward(network, residuals, 1.0, like=params)
+    # the units that dropout takes out are drawn for all examples at once
+    size = X.shape[1] if any(objective.dropout) else chosen("auto", network, args[1])
+    c, dparams = cost_and_gradient(network, *args, size, like=params)
     c = c.astype(params[0].W.dtype)
     if isinstance(objective.l2, Array) or objective.l2:
         c += objective.l2 / 2 * sum(jnp.sum(jnp.square(W)) for W, _ in params)

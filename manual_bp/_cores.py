@@ -1,0 +1,100 @@
+"""The cores of a CPU as devices that share out the examples of one gradient."""
+
+import functools
+import os
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from manual_bp import _blocks as blocks
+from manual_bp import _numbers as numbers
+from manual_bp import _validate as validate
+from manual_bp._network import Network, Params
+from manual_bp._sums import cost_and_gradient, partial_sums
+from manual_bp._training.devices import DATA
+
+
+def use_cpu_devices(count: int | None = None) -> Mesh:
+    """Makes each core of the CPU a device of JAX's, and returns the mesh of them, with the one axis "data".
+
+    Call it once, before anything is computed: JAX counts its devices when the first is used. What is computed
+    without the mesh lies on the first device, as before; `bp.value_and_grad(network, mesh=mesh)` and
+    `bp.train_epoch(..., mesh=mesh)` use them all.
+
+    Args:
+        count: of devices, 1 or more; as many as there are cores that the process may use unless given.
+
+    Raises:
+        RuntimeError: JAX has computed already, with another number of devices.
+        TypeError, ValueError: a count that is none.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores if count is None else numbers.count("count", count)
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        raise RuntimeError(
+            f"JAX has computed already, and has {len(jax.devices('cpu'))} CPU devices; expected bp.use_cpu_devices() "
+            f"to be called first, to make them {count}: directly after the imports"
+        ) from None
+    return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices("cpu"))
+
+
+@functools.lru_cache(maxsize=256)
+def value_and_grad_on_mesh(
+    network: Network, block_size: blocks.BlockSize, mesh: Mesh
+) -> Callable[..., tuple[Array, Params]]:
+    """(params, X, Y, weights=None) -> (cost, gradient), each device of the mesh at work on some of the examples."""
+    at_once = jax.jit(functools.partial(cost_and_gradient, network), static_argnums=4)
+    shared_out = jax.jit(functools.partial(_shared_out, network, mesh), static_argnums=4)
+
+    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        args = validate.arguments(network, params, X, Y, weights)
+        _, X, _, _ = args
+        m = X.shape[1]
+        size = blocks.auto(network.sizes, m, X.dtype.itemsize) if block_size == "auto" else block_size or m
+        if block_size == "auto" and size == m:
+            return at_once(*args, m)
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(args)):
+            return shared_out(*args, size)
+        result = shared_out(*jax.tree.map(lambda x: _on_every_device(x, mesh), args), size)
+        return jax.tree.map(lambda x: x.addressable_data(0), result)
+
+    return value_and_grad
+
+
+def _shared_out(
+    network: Network, mesh: Mesh, params: Params, X: Array, Y: Array, weights: Array | None, size: int
+) -> tuple[Array, Params]:
+    """The cost and its gradient, each device cutting its blocks out of the whole, which all of them hold."""
+    shards, m = mesh.shape[DATA], X.shape[1]
+    share, rest = divmod(m, shards)
+
+    def of_shard(params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        sums = functools.partial(partial_sums, network, params, X, Y, weights, size, params)
+        parts = [sums((lax.axis_index(DATA) * share, share))] if share else []
+        if rest:
+            # what does not divide is added up by all of them, and counted once
+            parts.append(jax.tree.map(lambda s: s / shards, sums((m - rest, rest))))
+        # as one array: the devices wait for each other once
+        flat, unravel = ravel_pytree(jax.tree.map(lambda *s: sum(s), *parts))
+        c, dparams = unravel(lax.psum(flat, DATA))
+        return c.astype(X.dtype), jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
+
+    return jax.shard_map(of_shard, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)(params, X, Y, weights)
+
+
+def _on_every_device(x: Array, mesh: Mesh) -> Array:
+    """x on all devices of a mesh, where they share their memory without a copy."""
+    if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding) and x.sharding.mesh == mesh:
+        return x
+    sharding, host = NamedSharding(mesh, P()), np.asarray(x)
+    pieces = [jax.device_put(host, device, may_alias=True) for device in mesh.local_devices]
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, pieces)

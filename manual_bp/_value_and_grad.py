@@ -1,0 +1,76 @@
+"""The gradient as a user asks for it: at once, block by block, or shared out over devices."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from manual_bp import _validate as validate
+from manual_bp._blocks import BlockSize, check_block_size, chosen
+from manual_bp._cores import value_and_grad_on_mesh
+from manual_bp._network import Network, Params
+from manual_bp._sums import cost_and_gradient
+from manual_bp._training.devices import data_mesh
+
+
+def value_and_grad(
+    network: Network, *, block_size: BlockSize = "auto", mesh: Mesh | None = None
+) -> Callable[..., tuple[Array, Params]]:
+    """The function (params, X, Y, weights=None) -> (cost, gradient), compiled; its arguments are those of `bp.cost`.
+
+    The gradient has the structure, shapes and dtype of the parameters: dW[l] = (dZ[l] * w) A[l-1]^T and
+    db[l] = sum over examples of dZ[l] * w. The same arguments give the same function, so nothing is compiled twice.
+
+    A gradient is a sum over examples, so it can be formed from some of them at a time. Then the memory needed is that
+    of a block, whatever m is, and the block's activations stay in the cache.
+
+    The rule for `jax.grad` belongs to `bp.cost`: differentiate that, not the cost returned here. Inside `shard_map`
+    both behave as `jax.value_and_grad` does: the cost is that of the shard's own examples, and the gradient by
+    parameters that all shards share is the sum of the shards' gradients. Where the shards hold equally many examples,
+    the gradient of the whole is that sum over `jax.lax.axis_size`.
+
+    Args:
+        network: the description.
+        block_size: examples at a time, 1 or more; the last block holds the rest. None takes all at once. "auto" does
+            so up to 32 MiB of activations, and on CPU takes blocks of what fits the cache beyond that, unless the
+            examples may be spread over several devices. The shapes decide, so that the same call gives the same bits.
+        mesh: with an axis "data", such as that of `bp.use_cpu_devices`, over whose devices the examples are shared
+            out. Arguments are ordinary arrays, and so are cost and gradient: they lie on the first of the devices. With
+            block_size="auto" what is taken at once is not shared out, since that does not pay.
+
+    Raises:
+        TypeError, ValueError: what is no network, no block size or no such mesh; on a call, arguments as for `bp.cost`.
+    """
+    validate.is_network(network)
+    block_size = check_block_size(block_size)
+    if mesh is None:
+        return _value_and_grad(network, block_size)
+    data_mesh(mesh)
+    return value_and_grad_on_mesh(network, block_size, mesh)
+
+
+def grad(network: Network, *, block_size: BlockSize = "auto") -> Callable[..., Params]:
+    """The function (params, X, Y, weights=None) -> gradient, compiled; as `bp.value_and_grad` without the cost."""
+    validate.is_network(network)
+    return _grad(network, check_block_size(block_size))
+
+
+@functools.lru_cache(maxsize=1024)
+def _value_and_grad(network: Network, block_size: BlockSize) -> Callable[..., tuple[Array, Params]]:
+    @jax.jit
+    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+        return cost_and_gradient(network, params, X, Y, weights, chosen(block_size, network, X))
+
+    return value_and_grad
+
+
+@functools.lru_cache(maxsize=1024)
+def _grad(network: Network, block_size: BlockSize) -> Callable[..., Params]:
+    @jax.jit
+    def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
+        return _value_and_grad(network, block_size)(params, X, Y, weights)[1]
+
+    return grad

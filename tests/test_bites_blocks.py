@@ -1,0 +1,48 @@
+"""Planted mistakes in gradients that are formed block by block and shared out over devices.
+
+As in test_bites.py: (module, the line as it is, the line made wrong).
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType
+from planted import copy
+from problems import DEEP, arrays, by_autodiff
+
+from reference.compare import largest_error
+
+MISTAKES = {
+    "each block a mean of its own": ("_sums", "share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))", "share = 1.0"),
+    "weights forgotten": ("_sums", "jnp.sum(weights))", "X.shape[1])"),
+    "cost of a block for its share": ("_sums", "return share * c, cost_backward", "return c, cost_backward"),
+    "one block forgotten": ("_blocks", "jnp.arange((m - first) // size)", "jnp.arange((m - first) // size - 1)"),
+    "one block twice": ("_blocks", "of_block(i * size, size)", "of_block(jnp.maximum(i, 1) * size, size)"),
+    "every shard from the beginning": ("_cores", "lax.axis_index(DATA) * share", "0 * share"),
+    "a part from the beginning": ("_blocks", "at = origin + start", "at = start"),
+    "the rest once for each shard": ("_cores", "lambda s: s / shards", "lambda s: s"),
+    "the rest forgotten": ("_cores", "        if rest:", "        if False:"),
+    "shards not added up": ("_cores", "unravel(lax.psum(flat, DATA))", "unravel(flat)"),
+}  # fmt: skip
+
+
+def _noticed(bp) -> bool:
+    model, (_, params, X, Y, weights) = DEEP.model, arrays(DEEP)
+    args = params, jnp.tile(X, 2)[:, :11], jnp.tile(Y, 2)[..., :11], jnp.tile(weights, 2)[:11]
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    network, expected = bp.Network(*model), jax.tree.leaves(by_autodiff(model, *args))
+
+    def wrong(**options):
+        own = tuple(bp.Layer(*layer) for layer in params), *args[1:]
+        return largest_error(jax.tree.leaves(bp.value_and_grad(network, **options)(*own)), expected) > 1e-11
+
+    return wrong(block_size=4) or wrong(block_size=3, mesh=mesh)
+
+
+def test_a_faithful_copy_passes(import_path):
+    assert not _noticed(copy(import_path, "faithful"))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_noticed(mistake, import_path):
+    assert _noticed(copy(import_path, "mistaken", *MISTAKES[mistake]))

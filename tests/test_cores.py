@@ -1,0 +1,116 @@
+"""Gradients shared out over the devices of a mesh, from ordinary arrays to ordinary arrays."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from problems import DEEP, FLOAT64, arrays, by_autodiff
+
+import manual_bp as bp
+from manual_bp import _blocks as blocks
+from reference.compare import largest_error
+
+
+@pytest.fixture
+def mesh():
+    return jax.make_mesh((3,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:3])
+
+
+def some(m):
+    network, params, X, Y, weights = arrays(DEEP)
+    return network, params, *(jnp.tile(x, 4)[..., :m] for x in (X, Y, weights))
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("m", [2, 3, 19])  # fewer than devices, one for each, and a rest
+def test_the_gradient_of_autodiff(mesh, m, weighted):
+    network, params, X, Y, weights = some(m)
+    args = params, X, Y, weights if weighted else None
+    expected = by_autodiff(DEEP.model, *args)
+    for block_size in (2, None):
+        found = bp.value_and_grad(network, block_size=block_size, mesh=mesh)(*args)
+        assert largest_error(found, expected) <= FLOAT64
+        kinds = [[(leaf.shape, leaf.dtype, leaf.devices()) for leaf in jax.tree.leaves(x)] for x in (found, expected)]
+        assert kinds[0] == kinds[1]
+
+
+def test_auto_shares_out_where_blocks_pay(mesh, monkeypatch):
+    network, params, X, Y, weights = some(19)
+    lowered = []
+    monkeypatch.setattr(jax, "shard_map", lambda *args, f=jax.shard_map, **more: lowered.append(1) or f(*args, **more))
+    few = bp.value_and_grad(network, mesh=mesh)(params, X, Y, weights)
+    assert not lowered
+    monkeypatch.setattr(blocks, "auto", lambda sizes, m, itemsize: 4)
+    many = bp.value_and_grad(network, mesh=mesh)(params, X, Y, weights)
+    assert lowered and largest_error(many, few) <= FLOAT64
+
+
+def test_what_it_takes(mesh):
+    """Arrays of NumPy, arrays that lie on the mesh already, and what JAX traces."""
+    network, params, X, Y, weights = some(18)
+    expected = bp.value_and_grad(network)(params, X, Y, weights)
+    shared_out = bp.value_and_grad(network, block_size=4, mesh=mesh)
+    host = jax.tree.map(np.asarray, (params, X, Y, weights))
+    placed = [jax.device_put(x, NamedSharding(mesh, P(*[None] * (x.ndim - 1), "data"))) for x in (X, Y, weights)]
+    whole = jax.device_put(params, NamedSharding(mesh, P()))
+    for found in (shared_out(*host), shared_out(params, *placed), shared_out(whole, *placed)):
+        assert largest_error(found, expected) <= FLOAT64
+    traced = jax.jit(lambda *args: shared_out(*args))(*host)
+    assert largest_error(traced, expected) <= FLOAT64
+    with pytest.raises(ValueError, match=r"X has shape \(2, 18\)"):
+        shared_out(params, X[:2], Y, weights)
+
+
+def test_arguments_are_left_alone(mesh):
+    """They share their memory with the devices; donated afterwards they take nothing with them."""
+    network, params, X, Y, _ = some(18)
+    held = np.array(X)
+    c, grads = bp.value_and_grad(network, block_size=4, mesh=mesh)(params, X, Y)
+    later = jax.jit(lambda x: 2 * x, donate_argnums=0)(X)
+    np.testing.assert_array_equal(later, 2 * held)
+    assert largest_error((c, grads), bp.value_and_grad(network)(params, held, Y)) <= FLOAT64
+
+
+def test_no_such_mesh():
+    with pytest.raises(ValueError, match="mesh has the axes 'model'; expected an axis 'data'"):
+        bp.value_and_grad(bp.Network((3, 2)), mesh=jax.make_mesh((2,), ("model",)))
+    with pytest.raises(TypeError, match="mesh is a list; expected a jax.sharding.Mesh"):
+        bp.value_and_grad(bp.Network((3, 2)), mesh=[1, 2])  # type: ignore[arg-type]
+
+
+def python(code):
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    return run.stdout + run.stderr.strip().rpartition("\n")[2]
+
+
+def test_use_cpu_devices():
+    """In a process of its own: what comes back is on the first device, and goes with arrays that never left it."""
+    said = python("""
+import jax, jax.numpy as jnp, manual_bp as bp
+mesh = bp.use_cpu_devices(2)
+assert bp.use_cpu_devices(2) == mesh
+network = bp.Network((4, 6, 3))
+params, X, Y = bp.init(network, jax.random.key(0)), jnp.ones((4, 9)), jnp.zeros(9, int)
+c, grads = bp.value_and_grad(network, block_size=2, mesh=mesh)(params, X, Y)
+committed = jax.device_put(params, jax.devices()[0])
+updated = jax.jit(lambda p, d: jax.tree.map(jnp.subtract, p, d))(committed, grads)
+print(len(jax.devices()), dict(mesh.shape), updated[0].W.devices())
+""")
+    assert said.strip() == "2 {'data': 2} {CpuDevice(id=0)}"
+
+
+def test_use_cpu_devices_too_late():
+    said = python("import jax, manual_bp as bp; jax.numpy.ones(1) + 1; bp.use_cpu_devices(5)")
+    assert said.startswith(
+        "RuntimeError: JAX has computed already, and has 1 CPU devices; expected bp.use_cpu_devices()"
+    )
+
+
+def test_no_count():
+    with pytest.raises(ValueError, match="count is 0; expected 1 or more"):
+        bp.use_cpu_devices(0)
