@@ -79,10 +79,10 @@ def _shared_out(
 
     def of_shard(params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
         sums = functools.partial(partial_sums, network, params, X, Y, weights, size, params)
-        parts = [sums((lax.axis_index(DATA) * share, share))] if share else []
+        parts = [sums(part=(lax.axis_index(DATA) * share, share))] if share else []
         if rest:
             # what does not divide is added up by all of them, and counted once
-            parts.append(jax.tree.map(lambda s: s / shards, sums((m - rest, rest))))
+            parts.append(jax.tree.map(lambda s: s / shards, sums(part=(m - rest, rest))))
         # as one array: the devices wait for each other once
         flat, unravel = ravel_pytree(jax.tree.map(lambda *s: sum(s), *parts))
         c, dparams = unravel(lax.psum(flat, DATA))

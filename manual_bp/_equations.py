@@ -93,12 +93,12 @@ def back_through_layers(
     return dA, dZ
 
 
-def gradient_sums(params: Params, A: list, dZ: list) -> Params:
+def gradient_sums(params: Params, A: list, dZ: list, X_in_rows: bool = False) -> Params:
     """dW[l] = dZ[l] A[l-1]^T and db[l] = sum of the columns of dZ[l]: sums over examples, in float32 at least."""
     W, _ = weights_and_biases(params)
     return tuple(
         Layer(
-            W=weight_gradient(dZ[l], A[l - 1], W[l]),
+            W=weight_gradient(dZ[l], A[l - 1], W[l], X_in_rows and l == 1),
             b=jnp.sum(dZ[l], axis=1, keepdims=True, dtype=accumulator(dZ[l].dtype)),
         )
         for l in range(1, len(params) + 1)

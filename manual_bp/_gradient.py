@@ -79,8 +79,13 @@ def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: 
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
 
 
-def cost_backward(network: Network, residuals: tuple, dC: Array | float, like: Params | None = None) -> tuple:
-    """The derivatives of dC * C with respect to params, X, Y and weights; by params in the dtypes of `like`."""
+def cost_backward(
+    network: Network, residuals: tuple, dC: Array | float, like: Params | None = None, X_in_rows: bool = False
+) -> tuple:
+    """The derivatives of dC * C with respect to params, X, Y and weights; by params in the dtypes of `like`.
+
+    `X_in_rows` says that the examples lie in memory one after another, as those of a `bp.Dataset` do.
+    """
     params, X, Y, weights, A, Z, c = residuals
     present = None if weights is None else weights != 0
     Y_present = _select_targets(Y, present)
@@ -94,7 +99,8 @@ def cost_backward(network: Network, residuals: tuple, dC: Array | float, like: P
         return as_cotangent((d * scale if narrow else d).astype(primal.dtype), primal)
 
     dA, dZ = equations.backward(network, params, A, Z, Y_present, w, present)
-    dparams = jax.tree.map(cotangent, equations.gradient_sums(params, A, dZ), params if like is None else like)
+    sums = equations.gradient_sums(params, A, dZ, X_in_rows)
+    dparams = jax.tree.map(cotangent, sums, params if like is None else like)
     dX = cotangent(dA[0], X)
     dY = dweights = None
     if not is_index(Y):

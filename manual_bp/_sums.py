@@ -21,13 +21,14 @@ def cost_and_gradient(
     weights: Array | None,
     size: int,
     like: Params | None = None,
+    X_in_rows: bool = False,
 ) -> tuple[Array, Params]:
     """C and its gradient of validated arguments, from `size` examples at a time, in the dtypes of `like`."""
     like = params if like is None else like
     if size >= X.shape[1]:
         c, residuals = cost_forward(network, params, X, Y, weights)
-        return c, cost_backward(network, residuals, 1.0, like)[0]
-    c, sums = partial_sums(network, params, X, Y, weights, size, like)
+        return c, cost_backward(network, residuals, 1.0, like, X_in_rows)[0]
+    c, sums = partial_sums(network, params, X, Y, weights, size, like, X_in_rows)
     return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
 
 
@@ -39,6 +40,7 @@ def partial_sums(
     weights: Array | None,
     size: int,
     like: Params,
+    X_in_rows: bool = False,
     part: tuple[Any, int] | None = None,
 ) -> tuple[Array, Params]:
     """What some of the examples, (first, number) of them, add to C and to its gradient, in float32 at least.
@@ -54,6 +56,6 @@ def partial_sums(
         share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))
         _, residuals = cost_forward(network, params, X, Y, weights)
         *_, c = residuals
-        return share * c, cost_backward(network, residuals, share, like)[0]
+        return share * c, cost_backward(network, residuals, share, like, X_in_rows)[0]
 
     return over_blocks(of_examples, (X, Y, weights), size, part=part)

@@ -17,7 +17,7 @@ SHAPES = {
     "many": (5, 7, 40),
     "many, of a layer with many inputs": (5, 130, 40),
     "some, of a W that outgrows the cache": (520, 1030, 40),
-    "many, with far more inputs than units": (5, 13, 520),
+    "many, with far more inputs than units": (32, 70, 520),
 }
 
 

@@ -89,7 +89,7 @@ def epoch_of(
         size = min(batch_size, m)
 
         def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, Step]:
-            return descend(goal, optimizer, state, *columns(data, *batch, mesh), gradient_norm)
+            return descend(goal, optimizer, state, *columns(data, *batch, mesh), gradient_norm, X_in_rows=True)
 
         rows, present = order(state, m, size, shuffle)
         if extra := padded_size(size, mesh, objective.dropout) - size:
@@ -125,7 +125,7 @@ def chunk_of(
 
         def step(state: TrainState, batch: tuple[Array, Array, Array]) -> tuple[TrainState, Step]:
             X, Y, weights = batch
-            return descend(goal, optimizer, state, X.T, Y.T, weights, True)
+            return descend(goal, optimizer, state, X.T, Y.T, weights, True, X_in_rows=True)
 
         return take(step, state, (X, Y, weights))
 

@@ -57,7 +57,13 @@ def objective(
 
 
 def value_and_grad(
-    objective: Objective, params: Params, X: Array, Y: Array, weights: Array | None, key: Array
+    objective: Objective,
+    params: Params,
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    key: Array,
+    X_in_rows: bool = False,
 ) -> tuple[Array, Params]:
     """The objective and its gradient: dW[l] + l2 W[l], db[l]."""
     dtype = objective.compute_dtype
@@ -68,7 +74,7 @@ def value_and_grad(
         network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
     # the units that dropout takes out are drawn for all examples at once
     size = X.shape[1] if any(objective.dropout) else chosen("auto", network, args[1])
-    c, dparams = cost_and_gradient(network, *args, size, like=params)
+    c, dparams = cost_and_gradient(network, *args, size, params, X_in_rows)
     c = c.astype(params[0].W.dtype)
     if isinstance(objective.l2, Array) or objective.l2:
         c += objective.l2 / 2 * sum(jnp.sum(jnp.square(W)) for W, _ in params)

@@ -78,11 +78,12 @@ def descend(
     Y: Array,
     weights: Array | None,
     gradient_norm: bool = False,
+    X_in_rows: bool = False,
 ) -> tuple[TrainState, Step]:
     """One step, traced."""
     check_state(state, objective.network, optimizer)
     key = jax.random.fold_in(state.key, state.step)
-    c, grads = value_and_grad(objective, state.params, X, Y, weights, key)
+    c, grads = value_and_grad(objective, state.params, X, Y, weights, key, X_in_rows)
     norm = optax.tree.norm(grads) if gradient_norm else jnp.zeros_like(c)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state, state.params)
     params = cast(Params, optax.apply_updates(state.params, updates))
