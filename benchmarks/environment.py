@@ -18,6 +18,9 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 
 
+INSTALL_PEERS = "pip install 'manual_bp[peers]'"
+
+
 class UsageError(Exception):
     """A request that cannot be met; the text is the one line to print, with exit status 2."""
 
@@ -50,7 +53,7 @@ def describe(dtype: str) -> dict[str, Any]:
         "device": _device_name(),
         "backend": jax.default_backend(),
         "platform": platform.platform(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": cores(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "jax": jax.__version__,
@@ -59,6 +62,20 @@ def describe(dtype: str) -> dict[str, Any]:
         "dtype": dtype,
         "matmul_precision": jax.config.values.get("jax_default_matmul_precision") or "default",
     }
+
+
+def cores() -> int:
+    """Those that the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_here(package: str) -> bool:
+    """Whether it can be imported."""
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError):  # OSError: a library of torch that cannot be loaded
+        return False
+    return True
 
 
 def matmul_flops(dtype: str) -> float:

@@ -19,6 +19,10 @@ def median_of(row: Row, program: str) -> float:
     return statistics.median(row["programs"][program]["times_s"])
 
 
+def was_timed(row: Row, program: str) -> bool:
+    return "times_s" in row["programs"].get(program, {})
+
+
 def name(fields: Mapping[str, Any]) -> str:
     """A cell in words, from what identifies it."""
     of = fields.get("quantity") or fields.get("part")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from benchmark_runs import refused, write
 
-from benchmarks import environment, measure, options, records, timing
+from benchmarks import blocked, environment, measure, options, records, timing
 from benchmarks.__main__ import main
 from benchmarks.gradients import command, programs, table
-from benchmarks.problem import NETWORKS, Program
+from benchmarks.problem import NETWORKS, Program, draw
+from reference.compare import largest_error
 
 CACHED = functools.cache(programs.programs)
-PROGRAMS = {"manual", "autodiff", "autodiff_rows", "control"}
+ALWAYS = {"manual", "autodiff", "autodiff_rows", "control"}
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,11 @@ def test_run_writes_a_whole_row_for_each_cell(real):
         }
         assert row["environment"]["dtype"] == "float32" and row["environment"]["device"]
         assert 1e8 < row["matmul_flops_per_s"] < 1e16
-        assert row["programs"].keys() == PROGRAMS
-        for program in row["programs"].values():
+        assert row["programs"].keys() == ALWAYS | {"autodiff_blocks"}
+        for program in map(row["programs"].get, ALWAYS):
             assert len(program["times_s"]) == 6 and all(0 < t < 10 for t in program["times_s"])
             assert program["lower_s"] > 0 and program["compile_s"] > 0 and program["temp_bytes"] >= 0
-        assert row["errors"].keys() == PROGRAMS - {"autodiff"}
+        assert row["errors"].keys() == ALWAYS - {"autodiff"}
         for errors in row["errors"].values():
             assert list(errors) == ["cost", "dW[1]", "db[1]", "dW[2]", "db[2]"]
             assert all(0 <= e < 1e-5 for e in errors.values())
@@ -93,11 +94,11 @@ def test_run_in_another_dtype(tmp_path, fast, dtype):
 
 def test_programs_compute_in_the_dtype_asked_for():
     for dtype in command.BOUNDS:
-        for name, program in programs.programs((7, 5, 3), 2, dtype).items():
+        for name, program in programs.always(draw((7, 5, 3), 2, dtype)).items():
             assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(program.function, *program.args))} == {
                 jnp.dtype(dtype)
             }, name
-    four = CACHED((7, 5, 3), 2, "float32")
+    four = programs.always(draw((7, 5, 3), 2, "float32"))
     assert four["autodiff_rows"].args[1].shape == (2, 7) and four["autodiff"].args[1].shape == (7, 2)
     assert len({id(program.function) for program in four.values()}) == 4
 
@@ -139,7 +140,7 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
     monkeypatch.setattr(programs, "programs", CACHED.__wrapped__)
     assert run(tmp_path / "r.jsonl") == 1
     (good, bad), _ = records.read(tmp_path / "r.jsonl")
-    assert good["error"] is None and good["programs"].keys() == PROGRAMS
+    assert good["error"] is None and good["programs"].keys() == ALWAYS | {"autodiff_blocks"}
     assert bad["error"] == "manual differs from autodiff: dW[1] by 1.0e-02 in norm, 1.0e-03 allowed"
     assert bad["programs"] == {}
     assert bad["errors"]["manual"]["dW[1]"] == pytest.approx(0.01, rel=1e-3) and bad["errors"]["manual"]["db[1]"] < 1e-5
@@ -150,7 +151,7 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
 
 
 def test_other_ways_to_disagree():
-    four = CACHED((7, 5, 3), 2, "float32")
+    four = programs.always(draw((7, 5, 3), 2, "float32"))
     right = four["manual"]
 
     def compare(change):
@@ -175,10 +176,10 @@ def test_other_ways_to_disagree():
 
 
 def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, capsys):
-    def too_large(sizes, batch_size, dtype):
+    def too_large(sizes, batch_size, *more):
         if batch_size == 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long story")
-        return CACHED(sizes, batch_size, dtype)
+        return CACHED(sizes, batch_size, *more)
 
     monkeypatch.setattr(programs, "programs", too_large)
     assert run(tmp_path / "r.jsonl") == 1
@@ -271,9 +272,11 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
     }
     assert body[64][5].strip().startswith("1.10 [1.10, 1.10]") and body[4][3].strip() == "36.0 µs"
     for text in (
-        "manual is faster in 2, no different in 1, slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]).",
-        "Geometric mean of the ratio: 7-5-3 0.84;",
-        "The control passes in 4 cells, its interval in [0.95, 1.05]; in 1 of these",
+        "Manual takes 0.84 of the time of autodiff in the geometric mean: it is faster in 2 cells, no different in 1, "
+        "slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]). Where the control passes, its interval reaches above 1.05 in 1: "
+        "7-5-3 at 64 (1.10 [1.10, 1.10]).",
+        "Manual takes 0.42 of the time of autodiff over rows in the geometric mean: it is faster in 4 cells, ",
+        "The control passes in 4 of 4 cells, its interval in [0.95, 1.05].",
         "Not timed: 7-5-3 at 256: was wrong.",
     ):
         assert text in page
@@ -333,6 +336,68 @@ def test_rounds_keep_to_the_plan(monkeypatch):
 def test_flops():
     # two layers, two examples: Z and dW of both, dA of the first
     assert programs.flops((7, 5, 3), 2) == 2 * (2 * (35 + 15) + 2 * (35 + 15) + 2 * 15)
+
+
+def test_autodiff_in_the_blocks_of_manual(monkeypatch):
+    """Every block size gives the gradient; there is a program where manual takes blocks, and a word where it does not."""
+    problem = draw((7, 5, 3), 11, "float64")
+    right = programs.always(problem)["autodiff"].result()
+    args = problem.params, problem.X, problem.Y
+    for block in (1, 3, 11):
+        assert largest_error(jax.jit(blocked.value_and_grad(problem.model, block))(*args), right) <= 1e-14
+    assert programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"].startswith(
+        "manual takes all examples at once"
+    )
+    monkeypatch.setattr(programs.blocks, "chosen", lambda *args: 4)
+    made = programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"]
+    assert isinstance(made, Program) and largest_error(made.result(), right) <= 1e-14
+    assert str(jax.make_jaxpr(made.function)(*made.args)).count("scan[") == 1
+
+
+@pytest.mark.parametrize("name", programs.PEERS)
+def test_torch_computes_the_same_gradient(name):
+    pytest.importorskip("torch")
+    with jax.enable_x64(False):
+        problem = draw((12, 8, 6, 3), 5, "float32")
+        right = programs.always(problem)["autodiff"].result()
+        made = programs.programs((12, 8, 6, 3), 5, "float32", peers=True)[name]
+        assert not isinstance(made, str)
+        if "not_run" in made.preparation:
+            assert name == "torch_compile"  # no compiler of C++
+            return
+        found = made.result()
+    assert measure._kinds(found) == measure._kinds(right)
+    assert 0 < largest_error(found, right) <= 1e-6
+    assert made.preparation["first_s"] > 0 and made.preparation["library"].startswith("torch ")
+
+
+def test_torch_is_asked_for(tmp_path, fast, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(programs, "programs", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))
+    assert run(tmp_path / "r.jsonl", "--batch-sizes", "2") == 0
+    monkeypatch.setattr(command, "is_here", lambda package: False)
+    assert run(tmp_path / "s.jsonl", "--batch-sizes", "2", "--peers") == 0
+    assert asked == [False, True]
+    assert "without torch, which is not run: pip install 'manual_bp[peers]'" in capsys.readouterr().err
+    assert "--peers compares in float32" in refused(capsys, "--peers", "--dtype", "float64")
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "is_here", lambda package: False)
+        absent = CACHED.__wrapped__((7, 5, 3), 2, "float32", True)
+    assert {absent[name] for name in programs.PEERS} == {"torch cannot be imported: pip install 'manual_bp[peers]'"}
+
+
+def test_a_table_of_the_others(tmp_path, capsys):
+    """Only of the cells that have any; a file from before there were any is read as it was."""
+    without, both = cell(1), cell(4)
+    manual = both["programs"]["manual"]["times_s"]
+    both["programs"]["torch_eager"] = {"library": "torch 2", "first_s": 0.1, "times_s": [4 * t for t in manual]}
+    both["programs"]["torch_compile"] = {"not_run": "RuntimeError: no compiler"}
+    both["programs"]["autodiff_blocks"] = {"not_run": "manual takes all examples at once"}
+    page = table.page([without, both])
+    (line,) = [line for line in page.splitlines() if "0.25 [0.25, 0.25]" in line]
+    assert [c.strip() for c in line.split("|")[1:6]] == ["7-5-3", "4", "", "0.25 [0.25, 0.25]", ""]
+    assert "of the time of PyTorch in the geometric mean: it is faster in 1 cells" in page
+    assert "torch.compile in the" not in page and "PyTorch" not in table.page([without])
 
 
 def test_named_networks():

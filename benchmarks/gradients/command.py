@@ -1,10 +1,12 @@
 """Times manual against autodiff gradients across batch sizes."""
 
 import argparse
+import sys
 from functools import partial
 from typing import Any
 
 from benchmarks import measure, options
+from benchmarks.environment import INSTALL_PEERS, UsageError, is_here
 from benchmarks.gradients import programs, table
 from benchmarks.problem import NETWORKS
 
@@ -24,24 +26,37 @@ def labels(result: tuple[Any, Any]) -> list[str]:
     return ["cost"] + [f"d{name}[{l}]" for l in range(1, len(result[1]) + 1) for name in ("W", "b")]
 
 
-SUITE = measure.Suite("gradients", ("manual", "autodiff_rows", "control"), labels, BOUNDS, table.line)
+SUITE = measure.Suite(
+    "gradients",
+    ("manual", "autodiff_rows", "autodiff_blocks", "control", *programs.PEERS),
+    labels,
+    BOUNDS,
+    table.line,
+    ("manual", "autodiff_rows", "control"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     quick = QUICK, "batch sizes 1, 16 and 1,024, under a minute on two cores"
     full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
     options.add_arguments(parser, quick, full, list(BOUNDS))
+    parser.add_argument("--peers", action="store_true", help="also time PyTorch, eager and compiled, in float32")
 
 
 def run(args: argparse.Namespace) -> int:
     plan = options.plan(args)
+    if args.peers and args.dtype != "float32":
+        raise UsageError(f"--peers compares in float32; it was asked for with --dtype {args.dtype}")
+    if args.peers and not is_here("torch"):
+        print(f"without torch, which is not run: {INSTALL_PEERS}", file=sys.stderr)
     cells = [
         measure.Cell(
-            {"network": name, "sizes": list(sizes), "batch_size": m}, partial(programs.programs, sizes, m, args.dtype)
+            {"network": name, "sizes": list(sizes), "batch_size": m},
+            partial(programs.programs, sizes, m, args.dtype, args.peers),
         )
         for name, sizes in plan.networks
         for m in plan.batch_sizes
     ]
     rows, path = measure.run(SUITE, args, plan, cells)
-    print(f"{table.times(rows)}\n\n{table.NOTES}\n{table.summary(rows)}\n\n{path}")
+    print(f"{table.times(rows)}\n\n{table.others(rows)}{table.NOTES}\n{table.summary(rows)}\n\n{path}")
     return 1 if any(row["error"] for row in rows) else 0

@@ -8,6 +8,7 @@ from benchmarks.text import (
     align,
     control,
     extent,
+    figure,
     geometric_mean,
     interval,
     listed,
@@ -15,9 +16,13 @@ from benchmarks.text import (
     name,
     ratio_of,
     seconds,
+    was_timed,
 )
+from benchmarks.timing import Ratio
 
 WORDS = ("network", "verdict")
+OTHERS = {"autodiff_blocks": "autodiff in blocks", "torch_eager": "PyTorch", "torch_compile": "torch.compile"}
+BASELINES = {"autodiff": "autodiff", "autodiff_rows": "autodiff over rows", **OTHERS}
 
 
 def line(row: Row) -> str:
@@ -30,7 +35,7 @@ def line(row: Row) -> str:
 
 def page(rows: Sequence[Row]) -> str:
     """All there is to read."""
-    text = f"{times(rows)}\n\n{summary(rows)}\n\n{NOTES}"
+    text = f"{times(rows)}\n\n{others(rows)}{summary(rows)}\n\n{NOTES}"
     timed = [row for row in rows if not row["error"]]
     return f"{text}\n{preparation(timed)}\n" if timed else text
 
@@ -57,9 +62,32 @@ def times(rows: Sequence[Row]) -> str:
         found = ratio_of(row, "manual", "autodiff")
         share = flops(row["sizes"], row["batch_size"]) / median_of(row, "manual") / row["matmul_flops_per_s"]
         cell += [seconds(median_of(row, "manual")), seconds(median_of(row, "autodiff"))]
-        cell += [interval(found), found.verdict, interval(ratio_of(row, "manual", "autodiff_rows"))]
-        body.append([*cell, control(ratio_of(row, "control", "autodiff")), f"{share:.0%}"])
+        cell += [interval(found), found.verdict, _over(row, "autodiff_rows")]
+        body.append([*cell, _control(row), f"{share:.0%}"])
     return align(header, body, WORDS)
+
+
+def others(rows: Sequence[Row]) -> str:
+    """The table of manual over what is not timed everywhere; empty where none of it was."""
+    cells = [row for row in rows if any(was_timed(row, program) for program in OTHERS)]
+    if not cells:
+        return ""
+    body = [
+        [row["network"], f"{row['batch_size']:,}", *(_over(row, program) for program in OTHERS), _control(row)]
+        for row in cells
+    ]
+    return (
+        align(("network", "batch", *(f"manual / {title}" for title in OTHERS.values()), "control"), body, WORDS)
+        + "\n\n"
+    )
+
+
+def _over(row: Row, program: str) -> str:
+    return interval(ratio_of(row, "manual", program)) if was_timed(row, program) else ""
+
+
+def _control(row: Row) -> str:
+    return control(ratio_of(row, "control", "autodiff"))
 
 
 def preparation(rows: Sequence[Row]) -> str:
@@ -76,40 +104,42 @@ def preparation(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """What the rows show, in one paragraph."""
+    """What the rows show: a sentence on the extent, and a line for each baseline."""
     timed = [row for row in rows if not row["error"]]
-    text = extent(rows)
-    if not timed:
-        return " ".join(text)
-    found = [(row, ratio_of(row, "manual", "autodiff")) for row in timed]
+    text = [" ".join(extent(rows))]
+    for program, title in BASELINES.items():
+        found = [(row, ratio_of(row, "manual", program)) for row in timed if was_timed(row, program)]
+        if found:
+            text.append(f"- {_against(title, found)}")
+    if timed:
+        passing = sum(ratio_of(row, "control", "autodiff").passes_as_control for row in timed)
+        text.append(f"- The control passes in {passing} of {len(timed)} cells, its interval in [0.95, 1.05].")
+    return "\n".join(text)
+
+
+def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
     verdicts = [r.verdict for _, r in found]
-    text.append(
-        f"Against autodiff of the same convention, manual is faster in {verdicts.count('manual faster')}, "
-        f"no different in {verdicts.count('no difference')}, slower in {verdicts.count('manual slower')}"
-        + listed([(row, r) for row, r in found if r.verdict == "manual slower"])
-    )
+    slower = [(row, r) for row, r in found if r.verdict == "manual slower"]
+    over = [(row, r) for row, r in found if r.high > 1.05 and ratio_of(row, "control", "autodiff").passes_as_control]
     means = {
         network: geometric_mean([r.median for row, r in found if row["network"] == network])
-        for network in dict.fromkeys(row["network"] for row in timed)
+        for network in dict.fromkeys(row["network"] for row, _ in found)
     }
-    text.append(
-        "Geometric mean of the ratio: " + ", ".join(f"{network} {mean:.2f}" for network, mean in means.items()) + "; "
-        f"against examples in rows, over all cells, "
-        f"{geometric_mean([ratio_of(row, 'manual', 'autodiff_rows').median for row in timed]):.2f}."
+    each = f" ({', '.join(f'{network} {figure(mean)}' for network, mean in means.items())})" if len(means) > 1 else ""
+    faster, same = (verdicts.count(verdict) for verdict in ("manual faster", "no difference"))
+    mean = figure(geometric_mean([r.median for _, r in found]))
+    return (
+        f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is faster in {faster} cells, no "
+        f"different in {same}, slower in {len(slower)}{listed(slower)} Where the control passes, its interval reaches "
+        f"above 1.05 in {len(over)}{listed(over)}"
     )
-    passing = [(row, r) for row, r in found if ratio_of(row, "control", "autodiff").passes_as_control]
-    over = [(row, r) for row, r in passing if r.high > 1.05]
-    text.append(
-        f"The control passes in {len(passing)} cells, its interval in [0.95, 1.05]; "
-        f"in {len(over)} of these manual's interval reaches above 1.05" + listed(over)
-    )
-    return " ".join(text)
 
 
 NOTES = """\
 Times are medians per call. A ratio is the median of the ratios within each round, with its 95 % bootstrap interval;
 "no difference" where that includes 1. `autodiff` keeps examples in columns, as `manual` does, and `autodiff, rows` in
-rows. The control is a second copy of `autodiff` over the first: it passes where its interval lies in [0.95, 1.05], and
+rows; `autodiff in blocks` takes the same examples at a time as `manual` where that takes blocks, and adds up in a scan.
+The control is a second copy of `autodiff` over the first: it passes where its interval lies in [0.95, 1.05], and
 * marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s of `manual` as a share of those of a square
 matrix product in the same run.
 """

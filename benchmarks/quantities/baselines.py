@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 import manual_bp as bp
+from benchmarks import blocked
 from reference import autodiff, curvature, per_example
 from reference.autodiff import Model, Params
 
@@ -95,19 +96,7 @@ def kfac_empirical(model: Model, params: Params, X: Array, Y: Array) -> tuple[bp
 
 
 def accumulated_gradients(model: Model, params: Params, X: Array, Y: Array) -> Any:
-    """The plain gradient's share of every block, added up; what is left over from whole blocks comes first."""
-    m = X.shape[1]
-    rest = m % BLOCK
-
-    def share(start: Array | int, size: int) -> Any:
-        x, y = (lax.dynamic_slice_in_dim(data, start, size, axis=-1) for data in (X, Y))
-        return jax.grad(lambda p: autodiff.cost(model, p, x, y) * (size / m))(params)
-
-    def add(total: Any, i: Array) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, share(rest + i * BLOCK, BLOCK)), None
-
-    start = share(0, rest) if rest else jax.tree.map(jnp.zeros_like, params)
-    return lax.scan(add, start, jnp.arange(m // BLOCK))[0]
+    return blocked.value_and_grad(model, BLOCK)(params, X, Y)[1]
 
 
 def output_gradient(model: Model, params: Params, X: Array, Y: Array) -> Array:

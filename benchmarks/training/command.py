@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import measure, options
+from benchmarks.environment import INSTALL_PEERS
 from benchmarks.problem import NETWORKS, Measured
 from benchmarks.training import accuracy, ensemble, programs, table, task
 
@@ -60,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     plan, names = options.plan(args), chosen(args)
     if missing := programs.absent(names):
-        print(f"without {', '.join(missing)}, whose programs are not run: {programs.INSTALL}", file=sys.stderr)
+        print(f"without {', '.join(missing)}, whose programs are not run: {INSTALL_PEERS}", file=sys.stderr)
     parts = args.only
     if programs.absent(["sklearn"]) and set(parts) - {"step"}:
-        print(f"without the digits of sklearn only the part step is measured: {programs.INSTALL}", file=sys.stderr)
+        print(f"without the digits of sklearn only the part step is measured: {INSTALL_PEERS}", file=sys.stderr)
         parts = [part for part in parts if part == "step"]
     cells = [cell for part in PARTS if part in parts for cell in cells_of(part, args, plan, names)]
     if not cells:

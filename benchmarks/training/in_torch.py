@@ -7,7 +7,6 @@ of the three that PyTorch has on a CPU. Its eps stands beside sqrt(v / (1 - beta
 # pyright: reportMissingImports=false
 
 import functools
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.environment import cores
 from benchmarks.training.task import LEARNING_RATE, Task
 from benchmarks.training.trainer import Outcome, Trainer, outcome
 
@@ -94,7 +94,7 @@ def compiled(task: Task) -> Trainer:
 
 
 def _prepared(task: Task) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor, Callable[[int], list[torch.Tensor]]]:
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     # else a step of one cell would be compiled for any batch size in the next
     torch.compiler.reset()
     sizes = task.network.sizes

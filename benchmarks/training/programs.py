@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 import jax
 
+from benchmarks.environment import INSTALL_PEERS, is_here
 from benchmarks.training import accuracy, task
 from benchmarks.training.trainer import Trainer, Training
 
@@ -23,14 +24,13 @@ TRAINERS = {
 # Without these there is nothing to compare
 ALWAYS = ("manual", "optax_scan", "control")
 TO_ACCURACY = ("manual", "optax_scan", "control", "torch_eager", "sklearn")
-INSTALL = "pip install 'manual_bp[peers]'"
 
 Programs = dict[str, Training | str]  # each, or why there is none
 
 
 def absent(names: Collection[str]) -> list[str]:
     """The packages that programs of these names need and that cannot be imported."""
-    return [package for package in dict.fromkeys(_package(name) for name in names) if package and not _is_here(package)]
+    return [package for package in dict.fromkeys(_package(name) for name in names) if package and not is_here(package)]
 
 
 def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Programs:
@@ -62,18 +62,10 @@ def _program(
     if name not in names:
         return "left out"
     if absent([name]):
-        return f"{_package(name)} cannot be imported: {INSTALL}"
+        return f"{_package(name)} cannot be imported: {INSTALL_PEERS}"
     module, build, _ = TRAINERS[name]
     return program(getattr(importlib.import_module(f"benchmarks.training.{module}"), build))
 
 
 def _package(name: str) -> str | None:
     return TRAINERS[name][2]
-
-
-def _is_here(package: str) -> bool:
-    try:
-        importlib.import_module(package)
-    except (ImportError, OSError):  # OSError: a library of torch that cannot be loaded
-        return False
-    return True

@@ -16,6 +16,7 @@ from benchmarks.text import (
     name,
     ratio_of,
     seconds,
+    was_timed,
 )
 from benchmarks.timing import Ratio
 from benchmarks.training.accuracy import GOAL
@@ -44,7 +45,7 @@ def page(rows: Sequence[Row]) -> str:
 
 def others(row: Row) -> list[str]:
     """The programs of a cell that were timed, beside manual and the control."""
-    return [program for program in (*OTHERS, "one_by_one") if _is_timed(row, program)]
+    return [program for program in (*OTHERS, "one_by_one") if was_timed(row, program)]
 
 
 def slower(row: Row, program: str) -> Ratio:
@@ -118,7 +119,7 @@ def summary(rows: Sequence[Row]) -> str:
     quiet = [row for row in steps if is_quiet(row)]
     text += [_over_all(program, quiet) for program in OTHERS if any(program in others(row) for row in quiet)]
     if steps:
-        firsts = {p: [row["programs"][p]["first_s"] for row in steps if _is_timed(row, p)] for p in ("manual", *OTHERS)}
+        firsts = {p: [row["programs"][p]["first_s"] for row in steps if was_timed(row, p)] for p in ("manual", *OTHERS)}
         told = ", ".join(f"{p} {seconds(statistics.median(times))}" for p, times in firsts.items() if times)
         text.append(f"- First call in the median over cells: {told}.")
     noisy = [(row, control_of(row)) for row in timed if not control_of(row).passes_as_control]
@@ -154,10 +155,6 @@ which the control does not show. The order of the examples is drawn within the c
 `sklearn`, and given to the others. The first call is with all that it compiles; torch.compile finds what it compiled in
 an earlier run on disk.
 """
-
-
-def _is_timed(row: Row, program: str) -> bool:
-    return "times_s" in row["programs"].get(program, {})
 
 
 def _words(r: Ratio) -> str:
