@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quick = QUICK, "batch sizes 1, 16 and 1,024, under a minute on two cores"
     full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
     options.add_arguments(parser, quick, full, list(BOUNDS))
-    parser.add_argument("--peers", action="store_true", help="also time PyTorch, eager and compiled, in float32")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="also time PyTorch, eager and compiled, in float32; its threads disturb the times of the others",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
