@@ -1,4 +1,4 @@
-"""Autodiff's gradient from some examples at a time: the strongest form of it where blocks pay."""
+"""Autodiff's gradient from some examples at a time, and over several devices: the strongest form of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from reference import autodiff
 from reference.autodiff import Model, Params
@@ -32,3 +34,13 @@ def value_and_grad(model: Model, block: int) -> Callable[[Params, Array, Array],
         return lax.scan(add, start, jnp.arange(m // block))[0]
 
     return value_and_grad
+
+
+def value_and_grad_over(mesh: Mesh, model: Model, block: int) -> Callable[[Params, Array, Array], tuple[Array, Any]]:
+    """The same of examples that lie on the devices of a mesh, equally many on each: the mean of their means."""
+    axis, of_shard = mesh.axis_names[0], value_and_grad(model, block)
+
+    def mean(params: Params, X: Array, Y: Array) -> tuple[Array, Any]:
+        return jax.tree.map(lambda x: lax.pmean(x, axis), of_shard(params, X, Y))
+
+    return jax.shard_map(mean, mesh=mesh, in_specs=(P(), P(None, axis), P(axis)), out_specs=P(), check_vma=False)

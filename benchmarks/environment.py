@@ -52,6 +52,7 @@ def describe(dtype: str) -> dict[str, Any]:
     return {
         "device": _device_name(),
         "backend": jax.default_backend(),
+        "devices": jax.device_count(),
         "platform": platform.platform(),
         "threads": cores(),
         "python": platform.python_version(),

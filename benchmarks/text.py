@@ -54,11 +54,16 @@ def conditions(row: Row) -> str:
     """Where and with what a run was made."""
     e = row["environment"]
     return (
-        f"{e['device']}, {e['threads']} threads, {e['platform']}; {e['dtype']}, matmul precision "
+        f"{e['device']}, {e['threads']} threads{_devices(e)}, {e['platform']}; {e['dtype']}, matmul precision "
         f"{e['matmul_precision']}; jax {e['jax']}, jaxlib {e['jaxlib']}, numpy {e['numpy']}, Python {e['python']}; "
         f"commit {e['commit'] or 'unknown'}; {row['date']}. "
         f"A square matrix product ran at {row['matmul_flops_per_s'] / 1e9:,.0f} GFLOP/s."
     )
+
+
+def _devices(environment: Mapping[str, Any]) -> str:
+    n = environment.get("devices", 1)
+    return f" as {n} devices" if n > 1 else ""
 
 
 def extent(rows: Sequence[Row]) -> list[str]:

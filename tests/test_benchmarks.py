@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from benchmark_runs import refused, write
+from jax.sharding import AxisType
 
-from benchmarks import blocked, environment, measure, options, records, timing
+from benchmarks import blocked, environment, measure, options, records, text, timing
 from benchmarks.__main__ import main
 from benchmarks.gradients import command, programs, table
 from benchmarks.problem import NETWORKS, Program, draw
@@ -68,7 +69,7 @@ def test_run_writes_a_whole_row_for_each_cell(real):
         assert tuple(row) == records.FIELDS["gradients"]
         assert (row["network"], row["sizes"], row["error"]) == ("7-5-3", [7, 5, 3], None)
         assert row["environment"].keys() == {
-            *("device", "backend", "platform", "threads", "python", "numpy", "jax", "jaxlib"),
+            *("device", "backend", "devices", "platform", "threads", "python", "numpy", "jax", "jaxlib"),
             *("commit", "dtype", "matmul_precision"),
         }
         assert row["environment"]["dtype"] == "float32" and row["environment"]["device"]
@@ -127,7 +128,7 @@ def test_default_file_is_a_local_one(tmp_path, fast, monkeypatch, capsys):
 def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypatch, capsys):
     right = programs.bp.value_and_grad
 
-    def value_and_grad(network):
+    def value_and_grad(network, mesh):
         @jax.jit
         def slightly_wrong(params, X, Y):
             c, (first, *rest) = right(network)(params, X, Y)
@@ -271,7 +272,7 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
         256: "not timed",
     }
     assert body[64][5].strip().startswith("1.10 [1.10, 1.10]") and body[4][3].strip() == "36.0 µs"
-    for text in (
+    for sentence in (
         "Manual takes 0.84 of the time of autodiff in the geometric mean: it is faster in 2 cells, no different in 1, "
         "slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]). Where the control passes, its interval reaches above 1.05 in 1: "
         "7-5-3 at 64 (1.10 [1.10, 1.10]).",
@@ -279,7 +280,7 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
         "The control passes in 4 of 4 cells, its interval in [0.95, 1.05].",
         "Not timed: 7-5-3 at 256: was wrong.",
     ):
-        assert text in page
+        assert sentence in page
     png, svg = (tmp_path / "out" / f"r.{kind}" for kind in ("png", "svg"))
     assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
     assert svg.read_text().count('<g id="axes_') == 3
@@ -347,7 +348,7 @@ def test_autodiff_in_the_blocks_of_manual(monkeypatch):
         assert largest_error(jax.jit(blocked.value_and_grad(problem.model, block))(*args), right) <= 1e-14
     absent = "manual takes all examples at once, as autodiff does"
     assert programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"] == absent
-    monkeypatch.setattr(programs.blocks, "chosen", lambda *args: 4)
+    monkeypatch.setattr(programs.blocks, "auto", lambda *args: 4)
     made = programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"]
     assert isinstance(made, Program) and largest_error(made.result(), right) <= 1e-14
     assert str(jax.make_jaxpr(made.function)(*made.args)).count("scan[") == 1
@@ -383,6 +384,23 @@ def test_torch_is_asked_for(tmp_path, fast, monkeypatch, capsys):
         patch.setattr(programs, "is_here", lambda package: False)
         absent = CACHED.__wrapped__((7, 5, 3), 2, "float32", True)
     assert {absent[name] for name in programs.PEERS} == {"torch cannot be imported: pip install 'manual_bp[peers]'"}
+
+
+def test_over_the_cores(tmp_path, monkeypatch, capsys):
+    """Manual and autodiff in blocks both use the devices, and still give the gradient."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    monkeypatch.setattr(command.bp, "use_cpu_devices", lambda: mesh)
+    monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
+    monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
+    assert run(tmp_path / "r.jsonl", "--batch-sizes", "7", "8", "--cores") == 0
+    (odd, even), _ = records.read(tmp_path / "r.jsonl")
+    assert odd["programs"]["autodiff_blocks"] == {"not_run": "7 examples do not divide by 2 devices"}
+    assert even["errors"].keys() == {"manual", "autodiff_rows", "autodiff_blocks", "control"}
+    assert all(e < 1e-5 for errors in even["errors"].values() for e in errors.values())
+    for name in ("manual", "autodiff_blocks"):
+        made = programs.programs((7, 5, 3), 8, "float32", mesh=mesh)[name]
+        assert isinstance(made, Program) and "psum" in str(jax.make_jaxpr(made.function)(*made.args))
+    assert f"threads as {jax.device_count()} devices" in text.conditions(even)
 
 
 def test_a_table_of_the_others(tmp_path, capsys):

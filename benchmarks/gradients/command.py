@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import manual_bp as bp
 from benchmarks import measure, options
 from benchmarks.environment import INSTALL_PEERS, UsageError, is_here
 from benchmarks.gradients import programs, table
@@ -41,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
     options.add_arguments(parser, quick, full, list(BOUNDS))
     parser.add_argument(
+        "--cores", action="store_true", help="make the CPU's cores devices, over which manual shares the examples out"
+    )
+    parser.add_argument(
         "--peers",
         action="store_true",
         help="also time PyTorch, eager and compiled, in float32; its threads disturb the times of the others",
@@ -53,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--peers compares in float32; it was asked for with --dtype {args.dtype}")
     if args.peers and not is_here("torch"):
         print(f"without torch, which is not run: {INSTALL_PEERS}", file=sys.stderr)
+    mesh = bp.use_cpu_devices() if args.cores else None
     cells = [
         measure.Cell(
             {"network": name, "sizes": list(sizes), "batch_size": m},
-            partial(programs.programs, sizes, m, args.dtype, args.peers),
+            partial(programs.programs, sizes, m, args.dtype, args.peers, mesh),
         )
         for name, sizes in plan.networks
         for m in plan.batch_sizes

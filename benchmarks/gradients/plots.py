@@ -42,7 +42,7 @@ def _column(axes: Sequence[Any], cells: Sequence[Row]) -> None:
     for name, style in STYLE.items():
         time.plot(m, [median_of(row, name) for row in cells], **style)
         # a logarithmic axis has no place for nothing
-        memory.plot(m, [row["programs"][name]["temp_bytes"] or float("nan") for row in cells], **style)
+        memory.plot(m, [row["programs"][name].get("temp_bytes") or float("nan") for row in cells], **style)
     control = [ratio_of(row, "control", "autodiff") for row in cells]
     relative.fill_between(m, [r.low for r in control], [r.high for r in control], **CONTROL)
     relative.axhline(1, color="black", linewidth=0.8)

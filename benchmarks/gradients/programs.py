@@ -1,8 +1,14 @@
 """The programs that compute one and the same gradient."""
 
+import dataclasses
+import functools
 import importlib
+import time
+from typing import Any
 
 import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import manual_bp as bp
 from benchmarks import blocked
@@ -14,18 +20,32 @@ from reference import autodiff
 PEERS = {"torch_eager": "eager", "torch_compile": "compiled"}
 
 
-def programs(sizes: tuple[int, ...], batch_size: int, dtype: str, peers: bool = False) -> dict[str, Measured | str]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class SharedOut(Program):
+    """A function that places its arguments before it calls what is compiled."""
+
+    @functools.cached_property
+    def preparation(self) -> dict[str, Any]:
+        """The first call, which compiles what there is to compile."""
+        start = time.perf_counter()
+        jax.block_until_ready(self())
+        return {"first_s": round(time.perf_counter() - start, 6)}
+
+
+def programs(
+    sizes: tuple[int, ...], batch_size: int, dtype: str, peers: bool = False, mesh: Mesh | None = None
+) -> dict[str, Measured | str]:
     """Each over the same numbers, and returning (cost, gradient), or why there is none.
 
     To those that are always there come "autodiff_blocks", autodiff from the same blocks as "manual", where that takes
-    any, and with `peers` "torch_eager" and "torch_compile".
+    any, and with `peers` "torch_eager" and "torch_compile". Given a mesh, both "manual" and "autodiff_blocks" use it.
     """
     problem = draw(sizes, batch_size, dtype)
     of_torch = {name: _of_torch(build, problem) for name, build in PEERS.items()} if peers else {}
-    return {**always(problem), "autodiff_blocks": _in_blocks(problem), **of_torch}
+    return {**always(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **of_torch}
 
 
-def always(problem: Problem) -> dict[str, Program]:
+def always(problem: Problem, mesh: Mesh | None = None) -> dict[str, Program]:
     """The four that every cell has.
 
     "manual" is `bp.value_and_grad`. "autodiff" is what a good user writes, examples in columns as the equations have
@@ -34,18 +54,28 @@ def always(problem: Problem) -> dict[str, Program]:
     """
     network, model, params, X, Y = problem
     return {
-        "manual": Program(bp.value_and_grad(network), (params, X, Y)),
+        "manual": (SharedOut if mesh else Program)(bp.value_and_grad(network, mesh=mesh), (params, X, Y)),
         "autodiff": Program(gradient_by_autodiff(autodiff.cost, model), (params, X, Y)),
         "autodiff_rows": Program(gradient_by_autodiff(autodiff.cost_of_rows, model), (params, X.T, Y)),
         "control": Program(gradient_by_autodiff(autodiff.cost, model), (params, X, Y)),
     }
 
 
-def _in_blocks(problem: Problem) -> Program | str:
-    block = blocks.chosen("auto", problem.network, problem.X)
-    if block == problem.X.shape[1]:
+def _in_blocks(problem: Problem, mesh: Mesh | None) -> Program | str:
+    network, model, params, X, Y = problem
+    m = X.shape[1]
+    block = blocks.auto(network.sizes, m, X.dtype.itemsize)
+    if block == m:
         return "manual takes all examples at once, as autodiff does"
-    return Program(jax.jit(blocked.value_and_grad(problem.model, block)), (problem.params, problem.X, problem.Y))
+    if mesh is None:
+        return Program(jax.jit(blocked.value_and_grad(model, block)), (params, X, Y))
+    if m % mesh.size:
+        return f"{m:,} examples do not divide by {mesh.size} devices"
+    # each array where it is used, before the call
+    of_shard = jax.jit(blocked.value_and_grad_over(mesh, model, block))
+    specs = P(), P(None, *mesh.axis_names), P(*mesh.axis_names)
+    placed = (jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip((params, X, Y), specs, strict=True))
+    return Program(of_shard, tuple(placed))
 
 
 def _of_torch(build: str, problem: Problem) -> Measured | str:

@@ -1,6 +1,7 @@
 """Rows of results as text: a line for each cell, tables, and what they show in words."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.gradients.programs import flops
 from benchmarks.records import Row
@@ -97,10 +98,17 @@ def preparation(rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
         programs = [row["programs"][name] for name in names]
-        lower, compile = (" / ".join(f"{p[key] * 1e3:.0f}" for p in programs) for key in ("lower_s", "compile_s"))
-        memory = " / ".join("?" if p["temp_bytes"] is None else f"{p['temp_bytes'] / 1e6:.3g}" for p in programs)
+        lower, compile = (
+            " / ".join(_scaled(p, key, 1e-3, ".0f") for p in programs) for key in ("lower_s", "compile_s")
+        )
+        memory = " / ".join(_scaled(p, "temp_bytes", 1e6, ".3g") for p in programs)
         body.append([row["network"], f"{row['batch_size']:,}", lower, compile, memory])
     return align(header, body, WORDS)
+
+
+def _scaled(program: dict[str, Any], key: str, unit: float, form: str) -> str:
+    """A figure of a program, where it is known."""
+    return "?" if program.get(key) is None else f"{program[key] / unit:{form}}"
 
 
 def summary(rows: Sequence[Row]) -> str:
