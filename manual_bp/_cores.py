@@ -52,6 +52,8 @@ def value_and_grad_on_mesh(
     network: Network, block_size: blocks.BlockSize, mesh: Mesh
 ) -> Callable[..., tuple[Array, Params]]:
     """(params, X, Y, weights=None) -> (cost, gradient), each device of the mesh at work on some of the examples."""
+    if mesh.is_multi_process:
+        raise ValueError(f"mesh has devices of {jax.process_count()} processes; expected those of one")
     at_once = jax.jit(functools.partial(cost_and_gradient, network), static_argnums=4)
     shared_out = jax.jit(functools.partial(_shared_out, network, mesh), static_argnums=4)
 
@@ -92,9 +94,12 @@ def _shared_out(
 
 
 def _on_every_device(x: Array, mesh: Mesh) -> Array:
-    """x on all devices of a mesh, where they share their memory without a copy."""
+    """x on all devices of a mesh; on those of a CPU without a copy, as they share its memory."""
     if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding) and x.sharding.mesh == mesh:
         return x
-    sharding, host = NamedSharding(mesh, P()), np.asarray(x)
+    sharding = NamedSharding(mesh, P())
+    if mesh.devices.flat[0].platform != "cpu":
+        return jax.device_put(x, sharding)
+    host = np.asarray(x)
     pieces = [jax.device_put(host, device, may_alias=True) for device in mesh.local_devices]
     return jax.make_array_from_single_device_arrays(x.shape, sharding, pieces)

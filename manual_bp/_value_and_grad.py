@@ -51,10 +51,9 @@ def value_and_grad(
     return value_and_grad_on_mesh(network, block_size, mesh)
 
 
-def grad(network: Network, *, block_size: BlockSize = "auto") -> Callable[..., Params]:
+def grad(network: Network, *, block_size: BlockSize = "auto", mesh: Mesh | None = None) -> Callable[..., Params]:
     """The function (params, X, Y, weights=None) -> gradient, compiled; as `bp.value_and_grad` without the cost."""
-    validate.is_network(network)
-    return _grad(network, check_block_size(block_size))
+    return _grad(value_and_grad(network, block_size=block_size, mesh=mesh), mesh is None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -68,9 +67,8 @@ def _value_and_grad(network: Network, block_size: BlockSize) -> Callable[..., tu
 
 
 @functools.lru_cache(maxsize=1024)
-def _grad(network: Network, block_size: BlockSize) -> Callable[..., Params]:
-    @jax.jit
+def _grad(value_and_grad: Callable[..., tuple[Array, Params]], jitted: bool) -> Callable[..., Params]:
     def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
-        return _value_and_grad(network, block_size)(params, X, Y, weights)[1]
+        return value_and_grad(params, X, Y, weights)[1]
 
-    return grad
+    return jax.jit(grad) if jitted else grad

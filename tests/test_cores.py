@@ -37,6 +37,7 @@ def test_the_gradient_of_autodiff(mesh, m, weighted):
         assert largest_error(found, expected) <= FLOAT64
         kinds = [[(leaf.shape, leaf.dtype, leaf.devices()) for leaf in jax.tree.leaves(x)] for x in (found, expected)]
         assert kinds[0] == kinds[1]
+    assert largest_error(bp.grad(network, block_size=2, mesh=mesh)(*args), expected[1]) <= FLOAT64
 
 
 def test_auto_shares_out_where_blocks_pay(mesh, monkeypatch):
