@@ -15,6 +15,7 @@ from benchmarks.text import (
     name,
     ratio_of,
     seconds,
+    tally,
 )
 
 WORDS = ("network", "verdict")
@@ -82,12 +83,7 @@ def summary(rows: Sequence[Row]) -> str:
     if not timed:
         return " ".join(text)
     found = [(row, ratio_of(row, "manual", "autodiff")) for row in timed]
-    verdicts = [r.verdict for _, r in found]
-    text.append(
-        f"Against autodiff of the same convention, manual is faster in {verdicts.count('manual faster')}, "
-        f"no different in {verdicts.count('no difference')}, slower in {verdicts.count('manual slower')}"
-        + listed([(row, r) for row, r in found if r.verdict == "manual slower"])
-    )
+    text.append(f"Against autodiff of the same convention, manual is {tally(found)}")
     means = {
         network: geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row in timed)
