@@ -51,7 +51,7 @@ def _panel(axes: Any, of: Series) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(EngFormatter("s"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    labelled = of.sizes[:: 1 + len(of.sizes) // 6]
+    labelled = of.sizes[:: 1 + len(of.sizes) // 5]
     axes.set_xticks(labelled, [f"{size:,}" for size in labelled])
     axes.set_xticks(of.sizes, minor=True, labels=[])
     axes.set_xlabel(PARTS[of.part])
