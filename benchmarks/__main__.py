@@ -5,13 +5,23 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from benchmarks import report
+from benchmarks import compare, report
+from benchmarks.compile import command as compilation
 from benchmarks.environment import UsageError
 from benchmarks.gradients import command as gradients
 from benchmarks.quantities import command as quantities
+from benchmarks.scaling import command as scaling
 from benchmarks.training import command as training
 
-COMMANDS = {"gradients": gradients, "quantities": quantities, "training": training, "report": report}
+COMMANDS = {
+    "gradients": gradients,
+    "quantities": quantities,
+    "training": training,
+    "compile": compilation,
+    "scaling": scaling,
+    "report": report,
+    "compare": compare,
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 1 where a cell failed, 2 for a request that cannot be met."""
+    """Runs a command and returns its exit status: 0, 1 where a cell failed or is worse, 2 for what cannot be done."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv.insert(0, "gradients")

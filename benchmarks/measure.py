@@ -33,6 +33,8 @@ class Suite(NamedTuple):
     line: Callable[[records.Row], str]  # a finished cell in words
     needed: tuple[str, ...] = ()  # the programs without which there is nothing to say of a cell
     bytes_allowed: float = math.inf  # temporary memory beyond which the reference is not run
+    # what a row tells of a program's calls beside their times, from the program and how many were timed
+    of_calls: Callable[[Any, int], dict[str, Any]] = lambda program, rounds: {}
 
 
 class Cell(NamedTuple):
@@ -90,9 +92,8 @@ def measure(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callable[[fl
             times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick, before, after)
             if watched:
                 found["others_cpu"] = environment.share_of_others(start, environment.clock())
-            # five digits: finer than the clock's own scatter
-            rounded = {name: {"times_s": [float(f"{t:.5g}") for t in ts]} for name, ts in times.items()}
-            found["programs"] = {name: told | rounded.get(name, {}) for name, told in prepared.items()}
+            told = {n: {"times_s": records.rounded(ts)} | suite.of_calls(made[n], len(ts)) for n, ts in times.items()}
+            found["programs"] = {name: p | told.get(name, {}) for name, p in prepared.items()}
     except jax.errors.JaxRuntimeError as error:  # such as memory that does not suffice
         found["error"] = str(error).splitlines()[0]
     return found

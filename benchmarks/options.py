@@ -18,6 +18,8 @@ class Plan(NamedTuple):
     seconds: float
     least: int = 8
     most: int = 500
+    widths: tuple[int, ...] = ()  # of `scaling` only, as depths
+    depths: tuple[int, ...] = ()
 
 
 def add_arguments(

@@ -22,6 +22,11 @@ NETWORKS = {
 }
 
 
+def equal_widths(layers: int, width: int) -> tuple[str, tuple[int, ...]]:
+    """The name and sizes of a network like 5x64: inputs and hidden layers of one width, 10 outputs."""
+    return f"{layers}x{width}", (width,) * layers + (10,)
+
+
 class Problem(NamedTuple):
     """A network, as manual_bp and as autodiff have it, its parameters, and a batch of examples in columns."""
 

@@ -3,12 +3,13 @@
 A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
 
     schema              1
-    suite               "gradients", "quantities" or "training"
+    suite               "gradients", "quantities", "training", "compile" or "scaling"
     date                when the cell was finished, UTC
     environment         `environment.describe()`
     matmul_flops_per_s  of a square matrix product, measured in the same run
     quantity            of "quantities" only: its name
-    part                of "training" only: "step", "accuracy" or "ensemble"
+    part                of "training": "step", "accuracy" or "ensemble"; of "compile": "compile" or "run"; of "scaling"
+                        what it varies: "batch_size", "width" or "depth"
     network, sizes      its name and [n_0, ..., n_L]
     batch_size          m
     steps               of "training" only: those of a call, in "accuracy" of an epoch
@@ -19,7 +20,9 @@ A row holds what was measured, raw; whatever can be computed from it is computed
     others_cpu          of "training" only: the part of all cores' time that other processes took, or null
     programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round, or not_run, why
                         there are none; of "training" instead of the first three first_s, the time of the first
-                        call, with library, its name and version, and in "accuracy" epochs and accuracy
+                        call, with library, its name and version, and in "accuracy" epochs and accuracy; of
+                        "compile" in its part "compile" instead of them lower_times_s, what of each time was lowering,
+                        the rest being compiling
 """
 
 import json
@@ -38,6 +41,8 @@ FIELDS = {
     "gradients": (*_BEFORE, *_CELL, *_AFTER),
     "quantities": (*_BEFORE, "quantity", *_CELL, *_AFTER),
     "training": (*_BEFORE, "part", *_CELL, "steps", "members", "errors", "error", "others_cpu", "programs"),
+    "compile": (*_BEFORE, "part", *_CELL, *_AFTER),
+    "scaling": (*_BEFORE, "part", *_CELL, *_AFTER),
 }
 
 Row = dict[str, Any]
@@ -63,6 +68,11 @@ def append(path: Path, row: Row) -> None:
     line = json.dumps(row, allow_nan=False, separators=(",", ":"))
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+
+
+def rounded(times: Sequence[float]) -> list[float]:
+    """Times to five digits: finer than the clock's own scatter."""
+    return [float(f"{t:.5g}") for t in times]
 
 
 def read(path: Path) -> tuple[list[Row], list[str]]:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import environment, records, text
+from benchmarks.compile import plots as compile_plots
+from benchmarks.compile import table as compile_table
 from benchmarks.gradients import plots as gradients_plots
 from benchmarks.gradients import table as gradients_table
 from benchmarks.quantities import plots as quantities_plots
 from benchmarks.quantities import table as quantities_table
+from benchmarks.scaling import plots as scaling_plots
+from benchmarks.scaling import table as scaling_table
 from benchmarks.training import plots as training_plots
 from benchmarks.training import table as training_table
 
@@ -27,6 +31,8 @@ VIEWS = {
     "gradients": View(gradients_table.page, gradients_plots.draw, "time, ratio and memory against batch size"),
     "quantities": View(quantities_table.page, quantities_plots.draw, "speed, memory and cost of each quantity"),
     "training": View(training_table.page, training_plots.draw, "time of each program relative to manual"),
+    "compile": View(compile_table.page, compile_plots.draw, "seconds to lower and to compile against depth"),
+    "scaling": View(scaling_table.page, scaling_plots.draw, "time against batch size, width and depth"),
 }
 
 
@@ -43,15 +49,18 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         raise environment.UsageError(f"no results in {records.RESULTS}: run `python -m benchmarks` first")
     for path in files:
-        rows, notes = records.read(path)
-        print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-        # a cell that was measured again counts once, as last measured
-        rows = list({text.name(row): row for row in rows}.values())
         try:
-            report(rows, (args.out or path.parent) / path.stem)
+            report(list(cells(path).values()), (args.out or path.parent) / path.stem)
         except OSError as error:
             raise environment.UsageError(f"{error.filename}: {error.strerror}") from None
     return 0
+
+
+def cells(path: Path) -> dict[str, records.Row]:
+    """A file's cells by name; one that was measured again counts once, as last measured."""
+    rows, notes = records.read(path)
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    return {text.name(row): row for row in rows}
 
 
 def report(rows: list[records.Row], stem: Path) -> None:

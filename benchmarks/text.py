@@ -50,6 +50,13 @@ def seconds(t: float) -> str:
     return f"{figure(t / scale)} {unit}"
 
 
+def size(n: int | None) -> str:
+    if n is None:
+        return "?"
+    unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if n >= s or u == "kB")
+    return f"{figure(n / scale)} {unit}"
+
+
 def conditions(row: Row) -> str:
     """Where and with what a run was made."""
     e = row["environment"]
@@ -81,6 +88,22 @@ def listed(cells: Sequence[tuple[Row, Ratio]]) -> str:
     """The cells by name, to end a sentence."""
     names = ", ".join(f"{name(row)} ({interval(r)})" for row, r in cells)
     return f": {names}." if names else "."
+
+
+def tally(cells: Sequence[tuple[Row, Ratio]]) -> str:
+    """How often manual is faster, no different and slower, to end a sentence that begins with it."""
+    verdicts = [r.verdict for _, r in cells]
+    return (
+        f"faster in {verdicts.count('manual faster')}, no different in {verdicts.count('no difference')}, "
+        f"slower in {verdicts.count('manual slower')}"
+        + listed([(row, r) for row, r in cells if r.verdict == "manual slower"])
+    )
+
+
+def failing(controls: Sequence[tuple[Row, Ratio]]) -> str:
+    """The cells that are too noisy to tell."""
+    noisy = [(row, r) for row, r in controls if not r.passes_as_control]
+    return f"The control fails in {len(noisy)} of {len(controls)} cells{listed(noisy)}"
 
 
 def align(header: Sequence[str], body: Sequence[Sequence[str]], words: Collection[str]) -> str:

@@ -17,6 +17,7 @@ from benchmarks.text import (
     name,
     ratio_of,
     seconds,
+    tally,
     was_timed,
 )
 from benchmarks.timing import Ratio
@@ -126,20 +127,16 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
-    verdicts = [r.verdict for _, r in found]
-    slower = [(row, r) for row, r in found if r.verdict == "manual slower"]
     over = [(row, r) for row, r in found if r.high > 1.05 and ratio_of(row, "control", "autodiff").passes_as_control]
     means = {
         network: geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row, _ in found)
     }
     each = f" ({', '.join(f'{network} {figure(mean)}' for network, mean in means.items())})" if len(means) > 1 else ""
-    faster, same = (verdicts.count(verdict) for verdict in ("manual faster", "no difference"))
     mean = figure(geometric_mean([r.median for _, r in found]))
     return (
-        f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is faster in {faster} cells, no "
-        f"different in {same}, slower in {len(slower)}{listed(slower)} Where the control passes, its interval reaches "
-        f"above 1.05 in {len(over)}{listed(over)}"
+        f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is {tally(found)} "
+        f"Where the control passes, its interval reaches above 1.05 in {len(over)}{listed(over)}"
     )
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.records import Row
-from benchmarks.text import align, control, extent, figure, interval, median_of, name, ratio_of, seconds
+from benchmarks.text import align, control, extent, figure, interval, median_of, name, ratio_of, seconds, size
 from benchmarks.timing import Ratio
 
 NEARLY_FREE = 1.2  # times the plain gradient
@@ -69,7 +69,7 @@ def cells(rows: Sequence[Row]) -> str:
         programs, found, memories, errors = row["programs"], speed(row), memory(row), row["errors"].get("manual")
         cell += [seconds(median_of(row, "manual")), seconds(median_of(row, "autodiff")) if found else "not run"]
         cell += [interval(found) if found else "", interval(cost(row)), control(ratio_of(row, "control", "gradient"))]
-        needed = {program: _bytes(programs[program]["temp_bytes"]) for program in ("manual", "autodiff", "gradient")}
+        needed = {program: size(programs[program]["temp_bytes"]) for program in ("manual", "autodiff", "gradient")}
         cell += [needed["manual"], needed["autodiff"], figure(memories) if memories else "", needed["gradient"]]
         body.append([*cell, f"{max(errors.values()):.0e}" if errors else ""])
     return align(header, body, WORDS)
@@ -114,10 +114,3 @@ def _range(values: Sequence[float]) -> str:
         return ""
     ends = [figure(end) for end in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))
-
-
-def _bytes(n: int | None) -> str:
-    if n is None:
-        return "?"
-    unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if n >= s or u == "kB")
-    return f"{figure(n / scale)} {unit}"

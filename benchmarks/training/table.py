@@ -8,6 +8,7 @@ from benchmarks.text import (
     align,
     control,
     extent,
+    failing,
     figure,
     geometric_mean,
     interval,
@@ -122,8 +123,7 @@ def summary(rows: Sequence[Row]) -> str:
         firsts = {p: [row["programs"][p]["first_s"] for row in steps if was_timed(row, p)] for p in ("manual", *OTHERS)}
         told = ", ".join(f"{p} {seconds(statistics.median(times))}" for p, times in firsts.items() if times)
         text.append(f"- First call in the median over cells: {told}.")
-    noisy = [(row, control_of(row)) for row in timed if not control_of(row).passes_as_control]
-    text.append(f"- The control fails in {len(noisy)} of {len(timed)} cells" + listed(noisy))
+    text.append(f"- {failing([(row, control_of(row)) for row in timed])}")
     busy = len(timed) - sum(map(is_quiet, timed))
     left_out = "; the means and counts above are without those" if len(quiet) < len(steps) else ""
     text.append(f"- Other processes took more than {QUIET:.0%} of the cores' time in {busy} cells{left_out}.")

@@ -1,0 +1,1 @@
+"""Lowering and compiling the gradient, by hand and by autodiff, against depth."""

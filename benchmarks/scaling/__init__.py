@@ -1,0 +1,1 @@
+"""How the time of a gradient grows with batch size, width and depth."""
