@@ -9,6 +9,7 @@ from benchmarks import compare, report
 from benchmarks.compile import command as compilation
 from benchmarks.environment import UsageError
 from benchmarks.gradients import command as gradients
+from benchmarks.memory import command as memory
 from benchmarks.quantities import command as quantities
 from benchmarks.scaling import command as scaling
 from benchmarks.training import command as training
@@ -19,6 +20,7 @@ COMMANDS = {
     "training": training,
     "compile": compilation,
     "scaling": scaling,
+    "memory": memory,
     "report": report,
     "compare": compare,
 }

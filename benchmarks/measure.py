@@ -45,8 +45,14 @@ class Cell(NamedTuple):
     reference: str = "autodiff"  # the program whose results are the right ones
 
 
-def run(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -> tuple[list[records.Row], Path]:
-    """The rows of a run, and the file that holds them."""
+def run(
+    suite: Suite,
+    args: argparse.Namespace,
+    plan: Plan,
+    cells: list[Cell],
+    of_cell: Callable[..., dict[str, Any]] | None = None,
+) -> tuple[list[records.Row], Path]:
+    """The rows of a run, and the file that holds them; `of_cell` stands in for `measure`."""
     environment.require("rich")
     environment.select_device(args.device)
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -59,7 +65,7 @@ def run(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -
         with Progress(len(cells)) as progress:
             for cell in cells:
                 progress.start(text.name(cell.fields))
-                found = measure(suite, cell, args.dtype, plan, progress.tick)
+                found = (of_cell or measure)(suite, cell, args.dtype, plan, progress.tick)
                 # in the order of records.FIELDS
                 row = {"schema": records.SCHEMA, "suite": suite.name, "date": _now(), **common, **cell.fields, **found}
                 records.append(path, row)

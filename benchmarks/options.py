@@ -23,9 +23,13 @@ class Plan(NamedTuple):
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, quick: tuple[Plan, str], full: tuple[Plan, str], dtypes: list[str]
+    parser: argparse.ArgumentParser,
+    quick: tuple[Plan, str],
+    full: tuple[Plan, str],
+    dtypes: list[str],
+    timed: bool = True,
 ) -> None:
-    """The plans each with a word on it; --dtype offers `dtypes`, the first by default."""
+    """The plans each with a word on it; --dtype offers `dtypes`, the first by default; --repeats if `timed`."""
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument(
         "--quick", dest="plan", action="store_const", const=quick[0], default=quick[0], help=f"{quick[1]} (default)"
@@ -40,7 +44,8 @@ def add_arguments(
     )
     parser.add_argument("--batch-sizes", nargs="+", type=positive, metavar="M", help="instead of the usual ones")
     parser.add_argument("--dtype", choices=dtypes, default=dtypes[0], help=f"default: {dtypes[0]}")
-    parser.add_argument("--repeats", type=rounds, metavar="N", help="rounds per cell (default: as time allows)")
+    if timed:
+        parser.add_argument("--repeats", type=rounds, metavar="N", help="rounds per cell (default: as time allows)")
     parser.add_argument("--device", choices=("cpu", "gpu"), help="default: what JAX chooses")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="results file, appended to (default: a new one in benchmarks/results)"
@@ -50,7 +55,7 @@ def add_arguments(
 def plan(args: argparse.Namespace) -> Plan:
     """The plan asked for, with what was given in its place."""
     chosen: Plan = args.plan
-    if args.repeats:
+    if getattr(args, "repeats", None):
         chosen = chosen._replace(least=args.repeats, most=args.repeats)
     return chosen._replace(
         networks=tuple(args.networks or chosen.networks), batch_sizes=tuple(args.batch_sizes or chosen.batch_sizes)

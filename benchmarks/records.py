@@ -3,13 +3,14 @@
 A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
 
     schema              1
-    suite               "gradients", "quantities", "training", "compile" or "scaling"
+    suite               "gradients", "quantities", "training", "compile", "scaling" or "memory"
     date                when the cell was finished, UTC
     environment         `environment.describe()`
     matmul_flops_per_s  of a square matrix product, measured in the same run
     quantity            of "quantities" only: its name
     part                of "training": "step", "accuracy" or "ensemble"; of "compile": "compile" or "run"; of "scaling"
-                        what it varies: "batch_size", "width" or "depth"
+                        what it varies: "batch_size", "width" or "depth"; of "memory": "gradient", "step" or
+                        "many_classes"
     network, sizes      its name and [n_0, ..., n_L]
     batch_size          m
     steps               of "training" only: those of a call, in "accuracy" of an epoch
@@ -22,7 +23,7 @@ A row holds what was measured, raw; whatever can be computed from it is computed
                         there are none; of "training" instead of the first three first_s, the time of the first
                         call, with library, its name and version, and in "accuracy" epochs and accuracy; of
                         "compile" in its part "compile" instead of them lower_times_s, what of each time was lowering,
-                        the rest being compiling
+                        the rest being compiling; of "memory" temp_bytes, argument_bytes and result_bytes only
 """
 
 import json
@@ -43,6 +44,7 @@ FIELDS = {
     "training": (*_BEFORE, "part", *_CELL, "steps", "members", "errors", "error", "others_cpu", "programs"),
     "compile": (*_BEFORE, "part", *_CELL, *_AFTER),
     "scaling": (*_BEFORE, "part", *_CELL, *_AFTER),
+    "memory": (*_BEFORE, "part", *_CELL, "error", "programs"),
 }
 
 Row = dict[str, Any]

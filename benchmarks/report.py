@@ -11,6 +11,8 @@ from benchmarks.compile import plots as compile_plots
 from benchmarks.compile import table as compile_table
 from benchmarks.gradients import plots as gradients_plots
 from benchmarks.gradients import table as gradients_table
+from benchmarks.memory import plots as memory_plots
+from benchmarks.memory import table as memory_table
 from benchmarks.quantities import plots as quantities_plots
 from benchmarks.quantities import table as quantities_table
 from benchmarks.scaling import plots as scaling_plots
@@ -32,6 +34,7 @@ VIEWS = {
     "quantities": View(quantities_table.page, quantities_plots.draw, "speed, memory and cost of each quantity"),
     "training": View(training_table.page, training_plots.draw, "time of each program relative to manual"),
     "compile": View(compile_table.page, compile_plots.draw, "seconds to lower and to compile against depth"),
+    "memory": View(memory_table.page, memory_plots.draw, "temporary memory against batch size"),
     "scaling": View(scaling_table.page, scaling_plots.draw, "time against batch size, width and depth"),
 }
 

@@ -1,0 +1,1 @@
+"""The memory that manual and autodiff gradients need."""
