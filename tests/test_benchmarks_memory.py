@@ -76,11 +76,9 @@ def test_the_programs_compute_the_same(part):
     assert results.keys() == PROGRAMS and all(largest_error(found, right) <= 1e-6 for found in others)
 
 
-def test_blocks_and_whole_are_told_apart():
-    """At sizes that are never run: what a compiler says needs no memory of that size."""
-    found = programs.needed("gradient", (64, 64, 10), 10**6, "float32")
-    least = 4 * 10**6 * (64 + 10)
-    assert found["autodiff"]["temp_bytes"] > least and found["autodiff_rows"]["temp_bytes"] > least
+def test_at_sizes_that_are_never_run():
+    found = programs.needed("gradient", (64, 64, 10), 10**8, "float32")
+    assert all((found[name]["temp_bytes"] or 0) > 4 * 10**8 * (64 + 10) for name in ("autodiff", "autodiff_rows"))
 
 
 def test_a_cell_that_does_not_compile(tmp_path, monkeypatch, capsys):
