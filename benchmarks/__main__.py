@@ -11,6 +11,7 @@ from benchmarks.environment import UsageError
 from benchmarks.gradients import command as gradients
 from benchmarks.memory import command as memory
 from benchmarks.quantities import command as quantities
+from benchmarks.roofline import command as roofline
 from benchmarks.scaling import command as scaling
 from benchmarks.training import command as training
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "compile": compilation,
     "scaling": scaling,
     "memory": memory,
+    "roofline": roofline,
     "report": report,
     "compare": compare,
 }

@@ -3,7 +3,8 @@
 A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
 
     schema              1
-    suite               "gradients", "quantities", "training", "compile", "scaling" or "memory"
+    suite               "gradients", "quantities", "training", "compile", "scaling", "memory" or
+                        "roofline"
     date                when the cell was finished, UTC
     environment         `environment.describe()`
     matmul_flops_per_s  of a square matrix product, measured in the same run
@@ -16,14 +17,16 @@ A row holds what was measured, raw; whatever can be computed from it is computed
     steps               of "training" only: those of a call, in "accuracy" of an epoch
     members             of "training" only: the networks that a call trains
     errors              by program and leaf: relative difference from autodiff (in "training" from "optax_scan" or
-                        "one_by_one"), null where it is not finite
+                        "one_by_one", in "roofline" from "manual"), null where it is not finite
     error               why the cell was not timed, or null
     others_cpu          of "training" only: the part of all cores' time that other processes took, or null
     programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round, or not_run, why
                         there are none; of "training" instead of the first three first_s, the time of the first
                         call, with library, its name and version, and in "accuracy" epochs and accuracy; of
                         "compile" in its part "compile" instead of them lower_times_s, what of each time was lowering,
-                        the rest being compiling; of "memory" temp_bytes, argument_bytes and result_bytes only
+                        the rest being compiling; of "memory" temp_bytes, argument_bytes and result_bytes only; of
+                        "roofline" with them, for products, block, how many examples they are of at a time, and examples,
+                        those of a call
 """
 
 import json
@@ -45,6 +48,7 @@ FIELDS = {
     "compile": (*_BEFORE, "part", *_CELL, *_AFTER),
     "scaling": (*_BEFORE, "part", *_CELL, *_AFTER),
     "memory": (*_BEFORE, "part", *_CELL, "error", "programs"),
+    "roofline": (*_BEFORE, *_CELL, *_AFTER),
 }
 
 Row = dict[str, Any]

@@ -15,6 +15,8 @@ from benchmarks.memory import plots as memory_plots
 from benchmarks.memory import table as memory_table
 from benchmarks.quantities import plots as quantities_plots
 from benchmarks.quantities import table as quantities_table
+from benchmarks.roofline import plots as roofline_plots
+from benchmarks.roofline import table as roofline_table
 from benchmarks.scaling import plots as scaling_plots
 from benchmarks.scaling import table as scaling_table
 from benchmarks.training import plots as training_plots
@@ -36,6 +38,7 @@ VIEWS = {
     "compile": View(compile_table.page, compile_plots.draw, "seconds to lower and to compile against depth"),
     "memory": View(memory_table.page, memory_plots.draw, "temporary memory against batch size"),
     "scaling": View(scaling_table.page, scaling_plots.draw, "time against batch size, width and depth"),
+    "roofline": View(roofline_table.page, roofline_plots.draw, "FLOP/s under the roofs of products and memory traffic"),
 }
 
 

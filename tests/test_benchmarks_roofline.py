@@ -1,0 +1,213 @@
+import jax
+import numpy as np
+import pytest
+from benchmark_runs import refused, write
+
+from benchmarks import environment, records
+from benchmarks.__main__ import main
+from benchmarks.gradients.programs import flops
+from benchmarks.problem import draw
+from benchmarks.roofline import command, limits, programs, table
+
+PROGRAMS = {"manual", "products", "products_transposed", "copy", "control"}
+SIZES = (7, 5, 3)
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    """No matrix product is measured."""
+    monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
+
+
+def run(path, *options):
+    return main(
+        ["roofline", "--networks", "7-5-3", "--batch-sizes", "4", "--repeats", "6", "--out", str(path), *options]
+    )
+
+
+def cell(batch_size=4, network="7-5-3", sizes=SIZES, block=None, error=None, **shares):
+    """A row as a run writes it; a limit's time is its share of manual's."""
+    seconds = 1e-5 * batch_size * np.random.default_rng(batch_size).lognormal(0, 0.002, 40)
+    scale = {"manual": 1.0, "products": 0.9, "products_transposed": 0.95, "copy": 0.1} | shares
+    scale |= {"control": 1.01 * scale["products"]} if "control" not in shares else {}
+    told = {
+        p: {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512, "times_s": list(s * seconds)}
+        for p, s in scale.items()
+    }
+    for p in (*limits.PRODUCTS, "control"):
+        told[p]["block"] = block or batch_size
+    row = {
+        "schema": records.SCHEMA,
+        "suite": "roofline",
+        "date": "2026-01-02T03:04:05+00:00",
+        "environment": environment.describe("float32") | {"device": "a device"},
+        "matmul_flops_per_s": 1e11,
+        "network": network,
+        "sizes": list(sizes),
+        "batch_size": batch_size,
+        "errors": {"products": {"dW[1]": 1e-7}},
+        "error": error,
+        "programs": {} if error else told,
+    }
+    assert tuple(row) == records.FIELDS["roofline"]
+    return row
+
+
+def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):
+    path = tmp_path / "r.jsonl"
+    assert run(path) == 0
+    (row,), notes = records.read(path)
+    assert notes == [] and tuple(row) == records.FIELDS["roofline"]
+    assert (row["network"], row["sizes"], row["batch_size"], row["error"]) == ("7-5-3", [7, 5, 3], 4, None)
+    assert row["programs"].keys() == PROGRAMS
+    for name, program in row["programs"].items():
+        assert len(program["times_s"]) == 6 and all(0 < t < 10 for t in program["times_s"])
+        assert program["compile_s"] > 0 and program.get("block") == (None if name in ("manual", "copy") else 4)
+    assert row["errors"].keys() == {"products", "products_transposed", "control"}
+    for errors in row["errors"].values():
+        assert list(errors) == ["dW[1]", "dW[2]"] and all(0 <= e < 1e-5 for e in errors.values())
+    out, err = capsys.readouterr()
+    assert out == f"{table.page([row])}\n{path}\n" and err.splitlines() == [f"1/1  {table.line(row)}"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_run_in_another_dtype(tmp_path, dtype):
+    assert run(tmp_path / "r.jsonl", "--dtype", dtype) == 0
+    (row,), _ = records.read(tmp_path / "r.jsonl")
+    assert row["environment"]["dtype"] == dtype
+    assert 0 <= max(row["errors"]["products"].values()) < command.BOUNDS[dtype]
+
+
+@pytest.mark.parametrize("mistake", ["layer", "scale"])
+def test_a_wrong_product_is_found_and_not_timed(tmp_path, monkeypatch, capsys, mistake):
+    """One dW that is off by 1 %, and one of zeros in place of the factors."""
+    right = programs.operands
+
+    def wrong(problem, m):
+        of = right(problem, m)
+        if mistake == "scale":
+            return of._replace(dZ=[of.dZ[0], 1.01 * of.dZ[1]])
+        return of._replace(A=[0 * of.A[0], of.A[1]])
+
+    monkeypatch.setattr(programs, "operands", wrong)
+    assert run(tmp_path / "r.jsonl") == 1
+    (row,), _ = records.read(tmp_path / "r.jsonl")
+    words = {"scale": "dW[2] by 1.0e-02", "layer": "dW[1] by 1.0e+00"}[mistake]
+    assert row["programs"] == {} and row["error"] == f"products differs from manual: {words} in norm, 1.0e-03 allowed"
+    out, err = capsys.readouterr()
+    assert row["error"] in err and f"Not timed: 7-5-3 at 4: {row['error']}." in out and " not timed |" in out
+
+
+def test_products_are_those_of_the_gradient():
+    """Each by NumPy, and as many operations in what is compiled as are counted: none is left out."""
+    sizes, m = (7, 5, 4, 3), 6
+    made, of = programs.programs(sizes, m, "float64"), programs.operands(draw(sizes, m, "float64"), m)
+    W, A, dZ = (list(map(np.asarray, x)) for x in of)
+    right = (
+        [w @ a for w, a in zip(W, A, strict=True)],
+        [w.T @ d for w, d in zip(W[1:], dZ[1:], strict=True)],
+        [d @ a.T for d, a in zip(dZ, A, strict=True)],
+    )
+    for name in ("products", "products_transposed", "control"):
+        found = made[name]()
+        turned = (lambda x: np.asarray(x).T) if name == "products_transposed" else np.asarray
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True):
+            np.testing.assert_allclose(turned(ours), theirs, rtol=1e-12, atol=1e-15)
+        counted = made[name].function.lower(*made[name].args).compile().cost_analysis()["flops"]
+        assert counted == pytest.approx(flops(sizes, m), rel=0.01), name
+    assert made["products"].function is not made["control"].function
+    assert len(jax.tree.leaves(made["products"]())) == 3 + 2 + 3
+
+
+def test_the_copy_moves_what_a_gradient_has_to():
+    # parameters twice, X and class indices once
+    assert programs.traffic(SIZES, 2, "float32") == 4 * (2 * (7 * 5 + 5 + 5 * 3 + 3) + 7 * 2) + 2 * 4
+    assert programs.traffic(SIZES, 2, "bfloat16") == 2 * (2 * 58 + 7 * 2) + 2 * 4
+    for dtype in command.BOUNDS:
+        with jax.enable_x64(dtype == "float64"):
+            copy = programs.programs(SIZES, 2, dtype)["copy"]
+            moved = 2 * copy.args[0].nbytes
+            assert 0 <= moved - programs.traffic(SIZES, 2, dtype) < 2 * copy.args[0].itemsize
+            assert copy().shape == copy.args[0].shape
+
+
+def test_products_of_blocks_where_the_gradient_takes_blocks(monkeypatch):
+    """10 examples in blocks of 4: two calls, compared on the first block."""
+    monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 4)
+    made = programs.programs(SIZES, 10, "float64")
+    products = made["products"]
+    assert isinstance(products, programs.Products) and products.preparation["block"] == 4
+    assert (products.repeats, products.args[2][0].shape) == (2, (7, 4)) and made["manual"].args[1].shape == (7, 10)
+    for found, right in zip(products.result(), made["manual"].result(), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-15)
+    called = []
+    counting = programs.Products(lambda *args: called.append(args), products.args, 4, 2, products.dW)
+    counting()
+    assert len(called) == 2
+
+
+def test_shares():
+    row = cell()
+    assert limits.flops_per_s(row, "manual") == pytest.approx(flops(SIZES, 4) / 4e-5, rel=0.01)
+    found = limits.limit(row)
+    assert found.program == "products" and found.share.median == pytest.approx(0.9)
+    faster = limits.limit(cell(products_transposed=0.8))  # of the two forms the faster one
+    assert faster.program == "products_transposed" and faster.share.median == pytest.approx(0.8)
+    copied = limits.limit(cell(copy=0.97))
+    assert copied.program == "copy" and copied.share.median == pytest.approx(0.97)
+    # two blocks of 4 are 8 of 10 examples: the products of all would take 10/8 as long
+    in_blocks = limits.limit(cell(10, block=4))
+    assert in_blocks.share.median == pytest.approx(0.9 * 10 / 8)
+    assert in_blocks.share.low == pytest.approx(in_blocks.share.high)
+    assert limits.flops_per_s(cell(10, block=4), "products") == pytest.approx(flops(SIZES, 8) / 9e-5, rel=0.01)
+    # the copy is of all examples
+    assert limits.limit(cell(10, block=4, copy=2.0)).share.median == pytest.approx(2.0)
+    assert limits.intensity(row) == flops(SIZES, 4) / programs.traffic(SIZES, 4, "float32")
+    assert limits.bytes_per_s(row) == pytest.approx(programs.traffic(SIZES, 4, "float32") / 4e-6, rel=0.01)
+
+
+def test_report_draws_from_the_file_alone(tmp_path, capsys):
+    rows = [
+        cell(1, products=0.5, products_transposed=0.4),
+        cell(4, copy=0.95),
+        cell(16, products=1.05, products_transposed=1.2),
+        cell(64, network="other", products=0.8, products_transposed=0.7, control=1.2),
+        cell(256, network="other", error="was wrong"),
+    ]
+    path = write(tmp_path / "r.jsonl", cell(16, products=0.1), *rows)  # measured twice: the later counts
+    assert main(["report", str(path)]) == 0
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.split("\n\n")[1] in page
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    cells = {(line[0], line[1]): line[2:] for line in lines}
+    assert cells["7-5-3", "1"][-3:-1] == ["products, transposed", "0.40 [0.40, 0.40]"]
+    assert cells["7-5-3", "4"][-3:-1] == ["copy", "0.95 [0.95, 0.95]"]
+    assert cells["7-5-3", "16"][-2] == "1.05 [1.05, 1.05]" and cells["7-5-3", "16"][0] == "160 µs"
+    assert cells["other", "64"][-1].endswith("*") and cells["other", "256"] == ["not timed", *[""] * 8]
+    for words in (
+        "4 of 5 cells timed",
+        "Not timed: other at 256: was wrong.",
+        # (0.4 * 0.95 * 1.05)^(1/3) and 0.7
+        "Manual reaches 0.73 of its limit in the geometric mean: 7-5-3 0.74, other 0.70. The lowest: 7-5-3 at 1 (0.40",
+        "The limit is the products in 3 cells and the copy in 1; manual is beyond it in 1: 7-5-3 at 16 (1.05",
+        "The control fails in 1 of 4 cells: other at 64 (1.50 [1.50, 1.50]).",
+        f"The largest copy, of {programs.traffic(SIZES, 64, 'float32') / 1e3:.2f} kB, ran at",
+    ):
+        assert words in page, words
+    svg = path.with_suffix(".svg")
+    drawn = svg.read_bytes()
+    assert drawn.count(b'<g id="axes_') == 4
+    assert main(["report", str(path)]) == 0
+    assert svg.read_bytes() == drawn
+
+
+def test_nothing_timed_is_said(tmp_path, capsys):
+    path = write(tmp_path / "r.jsonl", cell(error="was wrong"))
+    assert main(["report", str(path)]) == 0
+    assert "0 of 1 cells timed" in capsys.readouterr().out and not path.with_suffix(".svg").exists()
+
+
+def test_requests_that_cannot_be_met(tmp_path, capsys):
+    assert "unknown network 'lenet'" in refused(capsys, "roofline", "--networks", "lenet")
+    path = str(write(tmp_path / "r.jsonl", cell()))
+    assert "suite roofline cannot be compared" in refused(capsys, "compare", path, path)
