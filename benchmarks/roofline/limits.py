@@ -20,12 +20,8 @@ class Limit(NamedTuple):
 
 
 def work(row: Row, program: str) -> int:
-    """Floating-point operations in the products of a call; of the products themselves in whole blocks."""
-    m = row["batch_size"]
-    if program in PRODUCTS:
-        block = row["programs"][program]["block"]
-        m = m // block * block
-    return flops(row["sizes"], m)
+    """Floating-point operations in the products of a call; timed alone they are of whole blocks of examples."""
+    return flops(row["sizes"], row["programs"][program].get("examples", row["batch_size"]))
 
 
 def flops_per_s(row: Row, program: str) -> float:

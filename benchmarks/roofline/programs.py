@@ -7,19 +7,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 import manual_bp as bp
 from benchmarks.problem import Problem, Program, draw
 from manual_bp import _blocks as blocks
 
+BLOCKS = 16  # whose products are one call, at most: one by one the calls themselves would take a sixth of the time
 
-class Operands(NamedTuple):
-    """What the products of a gradient multiply, lists over the layers."""
+
+class Factors(NamedTuple):
+    """What the products of a gradient multiply, lists over the layers, and transposed where a form asks for that."""
 
     W: list[Array]
+    W_T: list[Array]
     A: list[Array]  # A[0] to A[L-1]
     dZ: list[Array]  # over the number of examples, as the mean asks for
+    A_T: list[Array] | None = None
+    dZ_T: list[Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,91 +41,92 @@ class Gradient(Program):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Products(Program):
-    """The products of one block after another, as many as there are whole blocks in a batch; compared is dW."""
+    """The products of as many blocks of examples as make up a batch, in `calls` calls; compared is dW of one."""
 
     block: int
-    repeats: int
-    dW: Callable[[Any], list[Array]]
+    calls: int
+    are_transposed: bool = False
 
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:
-        return super().preparation | {"block": self.block}
+        return super().preparation | {"block": self.block, "examples": self.block * len(self.args) * self.calls}
 
     def __call__(self) -> Any:
-        for _ in range(self.repeats - 1):
+        for _ in range(self.calls - 1):
             jax.block_until_ready(self.function(*self.args))
         return self.function(*self.args)
 
     def result(self) -> list[Array]:
-        return self.dW(self.function(*self.args))
+        dW, _ = self.function(*self.args)
+        return _transposed(dW) if self.are_transposed else dW
 
 
 def programs(sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, Program]:
     """ "manual" is `bp.value_and_grad`, the others its limits.
 
-    "products" are its matrix products at its shapes, those of a block where it takes the examples in blocks: each on
-    operands that are given, in the layout that suits it, and with a result that is returned. "products_transposed"
-    forms the transpose of each. "copy" reads half of the bytes of `traffic` and writes the other half. "control" is a
-    second copy of "products", compiled apart.
+    "products" are its matrix products at its shapes, those of a block where it takes the examples in blocks, each of
+    factors that are given in the layout that suits it. "products_transposed" forms the transpose of each. "copy" reads
+    half of the bytes of `traffic` and writes the other half. "control" is a second copy of "products", compiled apart.
     """
     problem = draw(sizes, batch_size, dtype)
     network, _, params, X, Y = problem
     block = blocks.auto(sizes, batch_size, X.dtype.itemsize)
-    of = operands(problem, block)
-
-    def timed(make: Callable[[], tuple[Any, Any]], args: tuple) -> Products:
-        function, dW = make()
-        return Products(function, args, block, batch_size // block, dW)
-
-    straight = of.W, _transposed(of.W), of.A, of.dZ
-    transposed = of.W, _transposed(of.W), of.A, _transposed(of.A), of.dZ, _transposed(of.dZ)
+    at_once = min(batch_size // block, BLOCKS)
+    calls = batch_size // (block * at_once)
+    given = factors(problem, block)
+    turned = given._replace(A_T=_transposed(given.A), dZ_T=_transposed(given.dZ))
     half = jnp.zeros(-(-traffic(sizes, batch_size, dtype) // (2 * X.dtype.itemsize)), dtype)
     return {
         "manual": Gradient(bp.value_and_grad(network), (params, X, Y), block),
-        "products": timed(products, straight),
-        "products_transposed": timed(products_transposed, transposed),
+        "products": Products(in_one_call(products), (given,) * at_once, block, calls),
+        "products_transposed": Products(in_one_call(products_transposed), (turned,) * at_once, block, calls, True),
         "copy": Program(jax.jit(lambda x: x + 1), (half,)),
-        "control": timed(products, straight),
+        "control": Products(in_one_call(products), (given,) * at_once, block, calls),
     }
 
 
-def operands(problem: Problem, m: int) -> Operands:
+def factors(problem: Problem, m: int) -> Factors:
     """Those of a pass over the first m examples."""
 
     @jax.jit
-    def of_pass(params: Any, X: Array, Y: Array) -> Operands:
+    def of_pass(params: Any, X: Array, Y: Array) -> tuple[list[Array], ...]:
         record = bp.backpropagate(problem.network, params, X, Y)
-        return Operands([W for W, _ in params], record.A[:-1], [dZ / m for dZ in record.dZ[1:]])
+        return [W for W, _ in params], record.A[:-1], [dZ / m for dZ in record.dZ[1:]]
 
-    return of_pass(problem.params, problem.X[:, :m], problem.Y[:m])
+    W, A, dZ = of_pass(problem.params, problem.X[:, :m], problem.Y[:m])
+    return Factors(W, _transposed(W), A, dZ)
 
 
-def products() -> tuple[Any, Callable[[Any], list[Array]]]:
-    """W A, W^T dZ with W^T given, and dZ A^T; a new function each time, so that no two share what JAX has compiled."""
+def products(of: Factors) -> tuple[list[Array], ...]:
+    """Z = W A and dA = W^T dZ, each factor as it stands, and dW = dZ A^T."""
+    Z = [W @ A for W, A in zip(of.W, of.A, strict=True)]
+    dA = [W_T @ dZ for W_T, dZ in zip(of.W_T[1:], of.dZ[1:], strict=True)]
+    return Z, dA, [dZ @ A.T for dZ, A in zip(of.dZ, of.A, strict=True)]
+
+
+def products_transposed(of: Factors) -> tuple[list[Array], ...]:
+    """Z^T = A^T W^T and dA^T = dZ^T W, each factor as it stands, and dW^T = A dZ^T."""
+    assert of.A_T is not None and of.dZ_T is not None
+    Z_T = [A_T @ W_T for A_T, W_T in zip(of.A_T, of.W_T, strict=True)]
+    dA_T = [dZ_T @ W for dZ_T, W in zip(of.dZ_T[1:], of.W[1:], strict=True)]
+    return Z_T, dA_T, [A @ dZ.T for A, dZ in zip(of.A, of.dZ, strict=True)]
+
+
+def in_one_call(form: Callable[[Factors], tuple]) -> Any:
+    """(factors of each block) -> (dW of the last, a number that depends on all the other products), compiled.
+
+    Blocks are arguments of their own, so that the compiler takes the same factors, given several times, for different
+    ones. A new function each time, so that no two share what JAX has compiled.
+    """
 
     @jax.jit
-    def products(W: list[Array], W_T: list[Array], A: list[Array], dZ: list[Array]) -> tuple[list[Array], ...]:
-        Z = [w @ a for w, a in zip(W, A, strict=True)]
-        dA = [w_T @ d for w_T, d in zip(W_T[1:], dZ[1:], strict=True)]
-        dW = [d @ a.T for d, a in zip(dZ, A, strict=True)]
-        return Z, dA, dW
+    def in_one_call(*given: Factors) -> tuple[list[Array], Any]:
+        *others, (Z, dA, dW) = (form(of) for of in given)
+        # one element of each, behind a barrier that keeps the rest of the product from being left out
+        corners = [lax.optimization_barrier(x)[0, 0] for x in jax.tree.leaves((others, Z, dA))]
+        return dW, sum(corners)
 
-    return products, lambda found: found[2]
-
-
-def products_transposed() -> tuple[Any, Callable[[Any], list[Array]]]:
-    """A^T W^T and dZ^T W, each factor given as it stands, and A dZ^T."""
-
-    @jax.jit
-    def products(
-        W: list[Array], W_T: list[Array], A: list[Array], A_T: list[Array], dZ: list[Array], dZ_T: list[Array]
-    ) -> tuple[list[Array], ...]:
-        Z_T = [a_T @ w_T for a_T, w_T in zip(A_T, W_T, strict=True)]
-        dA_T = [d_T @ w for d_T, w in zip(dZ_T[1:], W[1:], strict=True)]
-        dW_T = [a @ d.T for a, d in zip(A, dZ, strict=True)]
-        return Z_T, dA_T, dW_T
-
-    return products, lambda found: _transposed(found[2])
+    return in_one_call
 
 
 def traffic(sizes: tuple[int, ...], batch_size: int, dtype: str) -> int:
