@@ -25,8 +25,8 @@ A row holds what was measured, raw; whatever can be computed from it is computed
                         call, with library, its name and version, and in "accuracy" epochs and accuracy; of
                         "compile" in its part "compile" instead of them lower_times_s, what of each time was lowering,
                         the rest being compiling; of "memory" temp_bytes, argument_bytes and result_bytes only; of
-                        "roofline" with them, for products, block, how many examples they are of at a time, and examples,
-                        those of a call
+                        "roofline" with them, for products, block, how many examples they are of at a time, and
+                        examples, those of a call
 """
 
 import json
