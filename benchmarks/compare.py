@@ -141,4 +141,6 @@ NOTES = f"""\
 A ratio is manual's time over its baseline's, with its 95 % interval: worse where all of the new interval lies above the
 old one, better where it lies below. It is too noisy to tell where the control fails in either file. Memory is manual's
 temporary memory, which no noise changes; * marks growth by more than {MEMORY_GROWTH - 1:.0%}, which is worse as well.
+An interval holds what varies within a run. Between two runs of the same code ratios have moved by 5 % in wide networks,
+and once by a quarter: measure a cell that got worse again, `--networks` and `--batch-sizes`, before you believe it.
 """

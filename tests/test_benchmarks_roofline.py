@@ -137,9 +137,12 @@ def test_the_copy_moves_what_a_gradient_has_to():
     for dtype in command.BOUNDS:
         with jax.enable_x64(dtype == "float64"):
             copy = programs.programs(SIZES, 2, dtype)["copy"]
-            moved = 2 * copy.args[0].nbytes
-            assert 0 <= moved - programs.traffic(SIZES, 2, dtype) < 2 * copy.args[0].itemsize
-            assert copy().shape == copy.args[0].shape
+            assert isinstance(copy, programs.Copy)
+            before = copy.held[0]
+            assert 0 <= 2 * before.nbytes - programs.traffic(SIZES, 2, dtype) < 2 * before.itemsize
+            copied = copy()
+            assert before.is_deleted() and copied is copy.held[0]  # in place
+            np.testing.assert_array_equal(np.asarray(copied, "float64"), np.ones(copied.shape))
 
 
 @pytest.mark.parametrize("at_once, calls", [(1, 4), (2, 2), (16, 1)])
@@ -160,6 +163,20 @@ def test_products_of_blocks_where_the_gradient_takes_blocks(monkeypatch, at_once
         called = []
         dataclasses.replace(products, function=lambda *args, called=called: called.append(args))()
         assert len(called) == calls
+
+
+@pytest.mark.parametrize(
+    "sizes, m, expected",
+    [
+        ((64, 64, 64, 10), 1024, (1024, 1)),  # at once, as the gradient
+        ((64, 64, 64, 64, 64, 10), 16384, (8192, 1)),  # a half: Z and dA of all are 34 MB
+        ((64, 64, 64, 64, 64, 10), 65536, (512, 16)),
+        ((784, 512, 512, 10), 65536, (1024, 3)),  # 8.4 MB a block
+        ((4, 2**24, 2), 3, (1, 1)),  # one example is more than is at hand
+    ],
+)
+def test_a_call_writes_no_more_than_is_at_hand(sizes, m, expected):
+    assert programs.in_a_call(sizes, m, 4) == expected
 
 
 def test_shares():

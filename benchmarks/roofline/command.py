@@ -21,7 +21,7 @@ SUITE = measure.Suite("roofline", ("products", "products_transposed", "control")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     quick = QUICK, "batch sizes 16 and 1,024, under a minute on two cores"
-    full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
+    full = FULL, "batch sizes 1 to 65,536, about six minutes on two cores"
     options.add_arguments(parser, quick, full, list(BOUNDS))
 
 

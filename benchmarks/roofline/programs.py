@@ -14,6 +14,7 @@ from benchmarks.problem import Problem, Program, draw
 from manual_bp import _blocks as blocks
 
 BLOCKS = 16  # whose products are one call, at most: one by one the calls themselves would take a sixth of the time
+AT_HAND = 32 * blocks.MiB  # what a call may write: beyond it each call maps new pages, which takes longer than products
 
 
 class Factors(NamedTuple):
@@ -61,6 +62,17 @@ class Products(Program):
         return _transposed(dW) if self.are_transposed else dW
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Copy(Program):
+    """Reads an array and writes it in place, so that no call asks the system for memory."""
+
+    held: list[Array]
+
+    def __call__(self) -> Array:
+        self.held[0] = self.function(self.held[0])
+        return self.held[0]
+
+
 def programs(sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, Program]:
     """ "manual" is `bp.value_and_grad`, the others its limits.
 
@@ -70,8 +82,7 @@ def programs(sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, P
     """
     problem = draw(sizes, batch_size, dtype)
     network, _, params, X, Y = problem
-    block = blocks.auto(sizes, batch_size, X.dtype.itemsize)
-    at_once = min(batch_size // block, BLOCKS)
+    block, at_once = in_a_call(sizes, batch_size, X.dtype.itemsize)
     calls = batch_size // (block * at_once)
     given = factors(problem, block)
     turned = given._replace(A_T=_transposed(given.A), dZ_T=_transposed(given.dZ))
@@ -80,9 +91,21 @@ def programs(sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, P
         "manual": Gradient(bp.value_and_grad(network), (params, X, Y), block),
         "products": Products(in_one_call(products), (given,) * at_once, block, calls),
         "products_transposed": Products(in_one_call(products_transposed), (turned,) * at_once, block, calls, True),
-        "copy": Program(jax.jit(lambda x: x + 1), (half,)),
+        "copy": Copy(jax.jit(lambda x: x + 1, donate_argnums=0), (jax.typeof(half),), [half]),
         "control": Products(in_one_call(products), (given,) * at_once, block, calls),
     }
+
+
+def in_a_call(sizes: tuple[int, ...], m: int, itemsize: int) -> tuple[int, int]:
+    """How many examples the products are of, and how many times over a call forms them.
+
+    As many as the gradient takes at a time, halved until Z and dA are at hand.
+    """
+    written = itemsize * (sum(sizes[1:]) + sum(sizes[1:-1]))  # for each example
+    block = blocks.auto(sizes, m, itemsize)
+    while block > 1 and block * written > AT_HAND:
+        block //= 2
+    return block, max(1, min(m // block, BLOCKS, AT_HAND // (block * written)))
 
 
 def factors(problem: Problem, m: int) -> Factors:

@@ -109,11 +109,12 @@ def giga(per_s: float) -> str:
 NOTES = """\
 Times are medians per call. FLOP/s count the matrix products alone, W A, W^T dZ and dZ A^T. `products` are those at the
 same shapes and nothing else: their factors are given, each in the layout that suits it, and none waits for another, so
-that several can run side by side; or the transpose of each, of which the faster form counts. Where manual takes the
-examples block by block, so do they. `copy` moves as many bytes as a gradient has to at least: parameters, X and class
-indices read once, a gradient written once; FLOP/byte is over these. The limit is the slower of products and copy. The
-share is the limit's time over manual's, the median of the ratios within each round with its 95 % bootstrap interval.
-Above 1 manual is faster: where a call itself takes most of the time, products with their many arguments take longer,
-and manual forms some products in other ways. The control is a second copy of `products` over the first; * marks where
-its interval does not lie in [0.95, 1.05], a cell too noisy to tell.
+that several can run side by side; or the transpose of each, of which the faster form counts. They are of a block of
+examples at a time where manual takes blocks, and where they would write more than 32 MiB. `copy` moves as many bytes as
+a gradient has to at least, in place: parameters, X and class indices read once, a gradient written once; FLOP/byte is
+over these. The limit is the slower of products and copy. The share is the limit's time over manual's, the median of the
+ratios within each round with its 95 % bootstrap interval. Above 1 manual is faster: where a call itself takes most of
+the time, products with their many arguments take longer, and manual forms some products in other ways. The control is a
+second copy of `products` over the first; * marks where its interval does not lie in [0.95, 1.05], a cell too noisy to
+tell.
 """
