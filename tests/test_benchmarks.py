@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmark_runs import refused, write
+from benchmark_runs import made_row, refused, write
 from jax.sharding import AxisType
 
 from benchmarks import blocked, environment, measure, options, records, text, timing
@@ -44,21 +44,8 @@ def cell(batch_size, ratio=1.0, error=None, **changes):
     seconds = 1e-5 * batch_size * np.random.default_rng(batch_size).lognormal(0, 0.002, 40)
     scale = {"manual": ratio, "autodiff": 1.0, "autodiff_rows": 2.0, "control": 1.01}
     measured = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512 * batch_size}
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "gradients",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "network": "7-5-3",
-        "sizes": [7, 5, 3],
-        "batch_size": batch_size,
-        "errors": {"manual": {"dW[1]": 1e-7}},
-        "error": error,
-        "programs": {} if error else {p: measured | {"times_s": list(s * seconds)} for p, s in scale.items()},
-    }
-    assert row.keys() == set(records.FIELDS["gradients"])
-    return row | changes
+    programs = {p: measured | {"times_s": list(s * seconds)} for p, s in scale.items()}
+    return made_row("gradients", programs, error, batch_size=batch_size, **changes)
 
 
 def test_run_writes_a_whole_row_for_each_cell(real):

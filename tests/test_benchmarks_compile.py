@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from benchmark_runs import write
+from benchmark_runs import made_row, write
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import environment, measure, records
@@ -50,22 +50,8 @@ def cell(part="compile", layers=5, batch_size=4, ratio=1.0, control=1.01, error=
         before = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512}
         timed[name] = before | times if part == "run" else times | {"lower_times_s": list(s * seconds / 4)}
     network, sizes = equal_widths(layers, 64)
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "compile",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "part": part,
-        "network": network,
-        "sizes": list(sizes),
-        "batch_size": batch_size,
-        "errors": {"manual": {"dW[1]": 1e-7}},
-        "error": error,
-        "programs": {} if error else timed,
-    }
-    assert tuple(row) == records.FIELDS["compile"]
-    return row
+    fields = {"part": part, "network": network, "sizes": list(sizes), "batch_size": batch_size}
+    return made_row("compile", timed, error, **fields)
 
 
 def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from benchmark_runs import refused, write
+from benchmark_runs import made_row, refused, write
 
 import manual_bp as bp
 from benchmarks import environment, records
@@ -26,21 +26,7 @@ def run(path, *more):
 def cell(part="gradient", m=4, manual=100, error=None, **changes):
     needed = {"manual": manual, "autodiff": 200, "autodiff_rows": 300}
     of = {p: {"temp_bytes": n, "argument_bytes": 50, "result_bytes": 2000} for p, n in needed.items()}
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "memory",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "part": part,
-        "network": "7-5-3",
-        "sizes": [7, 5, 3],
-        "batch_size": m,
-        "error": error,
-        "programs": {} if error else of,
-    }
-    assert row.keys() == set(records.FIELDS["memory"])
-    return row | changes
+    return made_row("memory", of, error, part=part, batch_size=m, **changes)
 
 
 def test_a_run_writes_a_row_for_each_cell(tmp_path, capsys):

@@ -3,7 +3,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from benchmark_runs import refused, write
+from benchmark_runs import made_row, refused, write
 
 from benchmarks import environment, records
 from benchmarks.__main__ import main
@@ -30,22 +30,10 @@ def cell(quantity="gram_matrix", network="7-5-3", batch_size=4, speed=2.0, cost=
     measured = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 1000}
     timed = {name: measured | {"times_s": list(s * seconds)} for name, s in scale.items()}
     timed["autodiff"] = (measured | {"not_run": not_run} if not_run else timed["autodiff"]) | {"temp_bytes": 5_000_000}
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "quantities",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "quantity": quantity,
-        "network": network,
-        "sizes": [7, 5, 3],
-        "batch_size": batch_size,
-        "errors": {} if not_run else {"manual": {"value": 1e-7}},
-        "error": error,
-        "programs": {} if error else timed,
-    }
-    assert tuple(row) == records.FIELDS["quantities"]
-    return row
+    errors = {} if not_run else {"manual": {"value": 1e-7}}
+    return made_row(
+        "quantities", timed, error, quantity=quantity, network=network, batch_size=batch_size, errors=errors
+    )
 
 
 def test_every_quantity_agrees_and_its_row_is_whole(tmp_path, capsys):

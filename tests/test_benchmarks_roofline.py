@@ -3,7 +3,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from benchmark_runs import refused, write
+from benchmark_runs import made_row, refused, write
 
 from benchmarks import environment, records
 from benchmarks.__main__ import main
@@ -41,21 +41,8 @@ def cell(batch_size=4, network="7-5-3", sizes=SIZES, block=None, error=None, **s
             "block": block or batch_size,
             "examples": batch_size // (block or batch_size) * (block or batch_size),
         }
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "roofline",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "network": network,
-        "sizes": list(sizes),
-        "batch_size": batch_size,
-        "errors": {"products": {"dW[1]": 1e-7}},
-        "error": error,
-        "programs": {} if error else told,
-    }
-    assert tuple(row) == records.FIELDS["roofline"]
-    return row
+    fields = {"network": network, "sizes": list(sizes), "batch_size": batch_size}
+    return made_row("roofline", told, error, **fields, errors={"products": {"dW[1]": 1e-7}})
 
 
 def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):

@@ -3,7 +3,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from benchmark_runs import write
+from benchmark_runs import made_row, write
 
 from benchmarks import environment, records
 from benchmarks.__main__ import main
@@ -26,22 +26,9 @@ def cell(part="batch_size", size=4, seconds=1e-3, ratio=1.0, control=1.01, noise
     times = seconds * np.random.default_rng(size).lognormal(0, noise, 40)
     scale = {"manual": ratio, "autodiff": 1.0, "control": control}
     measured = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512}
-    row = {
-        "schema": records.SCHEMA,
-        "suite": "scaling",
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device"},
-        "matmul_flops_per_s": 1e11,
-        "part": part,
-        "network": network or name,
-        "sizes": list(sizes),
-        "batch_size": m,
-        "errors": {"manual": {"dW[1]": 1e-7}},
-        "error": error,
-        "programs": {} if error else {p: measured | {"times_s": list(s * times)} for p, s in scale.items()},
-    }
-    assert tuple(row) == records.FIELDS["scaling"]
-    return row
+    programs = {p: measured | {"times_s": list(s * times)} for p, s in scale.items()}
+    fields = {"part": part, "network": network or name, "sizes": list(sizes), "batch_size": m}
+    return made_row("scaling", programs, error, **fields)
 
 
 def of(rows):

@@ -146,5 +146,6 @@ Times are medians per call. A ratio is the median of the ratios within each roun
 rows; `autodiff in blocks` takes the same examples at a time as `manual` where that takes blocks, and adds up in a scan.
 The control is a second copy of `autodiff` over the first: it passes where its interval lies in [0.95, 1.05], and
 * marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s of `manual` as a share of those of a square
-matrix product in the same run.
+matrix product in the same run. A cell whose programs differ is not timed: one ReLU unit within rounding of its kink, on
+in one program and off in another, is enough for that.
 """
