@@ -54,7 +54,10 @@ class Change(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit status: 1 where a cell is worse, 0 where none is, 2 where the files cannot be compared."
+    parser.epilog = (
+        f"Of the suites {', '.join(BASELINES)}. Exit status: 1 where a cell is worse, 0 where none is, 2 where the "
+        "files cannot be compared."
+    )
     parser.add_argument("old", type=Path, metavar="OLD.jsonl", help="results file from before")
     parser.add_argument("new", type=Path, metavar="NEW.jsonl", help="results file of the same suite, from after")
 
@@ -141,6 +144,6 @@ NOTES = f"""\
 A ratio is manual's time over its baseline's, with its 95 % interval: worse where all of the new interval lies above the
 old one, better where it lies below. It is too noisy to tell where the control fails in either file. Memory is manual's
 temporary memory, which no noise changes; * marks growth by more than {MEMORY_GROWTH - 1:.0%}, which is worse as well.
-An interval holds what varies within a run. Between two runs of the same code ratios have moved by 5 % in wide networks,
-and once by a quarter: measure a cell that got worse again, `--networks` and `--batch-sizes`, before you believe it.
+An interval holds what varies within a run. Between two runs of the same code ratios have moved by up to 0.08, where
+the control fails by 0.11: measure a cell that got worse again before you believe it.
 """

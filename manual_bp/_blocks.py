@@ -23,7 +23,7 @@ def check_block_size(block_size: BlockSize) -> BlockSize:
         return block_size
     if isinstance(block_size, str):
         raise ValueError(f"block_size is {block_size!r}; expected an integer, 'auto' or None")
-    return numbers.count("block_size", block_size)
+    return numbers.count("block_size", block_size, ", 'auto' or None")
 
 
 def chosen(block_size: BlockSize, network: Network, X: Array) -> int:

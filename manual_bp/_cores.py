@@ -17,23 +17,24 @@ from manual_bp import _blocks as blocks
 from manual_bp import _numbers as numbers
 from manual_bp import _validate as validate
 from manual_bp._network import Network, Params
-from manual_bp._sums import cost_and_gradient, partial_sums
+from manual_bp._sums import partial_sums
 from manual_bp._training.devices import DATA
 
 
 def use_cpu_devices(count: int | None = None) -> Mesh:
     """Makes each core of the CPU a device of JAX's, and returns the mesh of them, with the one axis "data".
 
-    Call it once, before anything is computed: JAX counts its devices when the first is used. What is computed
-    without the mesh lies on the first device, as before; `bp.value_and_grad(network, mesh=mesh)` and
-    `bp.train_epoch(..., mesh=mesh)` use them all.
+    Call it once, before anything asks JAX for a device: then JAX counts them. What is computed without the mesh lies on
+    the first device, as before; `bp.value_and_grad(network, mesh=mesh)` and `bp.train_epoch(..., mesh=mesh)` use them
+    all. With several devices `block_size="auto"` takes no blocks where there is no mesh, as the examples may be spread
+    over the devices: give an integer to have blocks there.
 
     Args:
         count: of devices, 1 or more; as many as there are cores that the process may use unless given.
 
     Raises:
-        RuntimeError: JAX has computed already, with another number of devices.
-        TypeError, ValueError: a count that is none.
+        RuntimeError: JAX has counted its devices already, and their number is another.
+        TypeError, ValueError: a count that is not an integer, or is below 1.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if count is None else numbers.count("count", count)
@@ -41,35 +42,51 @@ def use_cpu_devices(count: int | None = None) -> Mesh:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         raise RuntimeError(
-            f"JAX has computed already, and has {len(jax.devices('cpu'))} CPU devices; expected bp.use_cpu_devices() "
-            f"to be called first, to make them {count}: directly after the imports"
+            f"JAX has counted its CPU devices already, {len(jax.devices('cpu'))} of them; expected bp.use_cpu_devices "
+            f"to make them {count} before anything asks JAX for a device: in a new process, directly after the imports"
         ) from None
     return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices("cpu"))
 
 
 @functools.lru_cache(maxsize=256)
 def value_and_grad_on_mesh(
-    network: Network, block_size: blocks.BlockSize, mesh: Mesh
+    network: Network, block_size: blocks.BlockSize, mesh: Mesh, at_once: Callable[..., tuple[Array, Params]]
 ) -> Callable[..., tuple[Array, Params]]:
-    """(params, X, Y, weights=None) -> (cost, gradient), each device of the mesh at work on some of the examples."""
+    """(params, X, Y, weights=None) -> (cost, gradient), each device of the mesh at work on some of the examples.
+
+    `at_once` is the same function without mesh and blocks, which "auto" calls where sharing out does not pay.
+    """
     if mesh.is_multi_process:
         raise ValueError(f"mesh has devices of {jax.process_count()} processes; expected those of one")
-    at_once = jax.jit(functools.partial(cost_and_gradient, network), static_argnums=4)
     shared_out = jax.jit(functools.partial(_shared_out, network, mesh), static_argnums=4)
 
     def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        size = block_size
+        if size == "auto":
+            size = _auto(network, params, X)
+            if size is None:
+                return at_once(params, X, Y, weights)
         args = validate.arguments(network, params, X, Y, weights)
-        _, X, _, _ = args
-        m = X.shape[1]
-        size = blocks.auto(network.sizes, m, X.dtype.itemsize) if block_size == "auto" else block_size or m
-        if block_size == "auto" and size == m:
-            return at_once(*args, m)
+        size = args[1].shape[1] if size is None else size
         if any(isinstance(x, Tracer) for x in jax.tree.leaves(args)):
             return shared_out(*args, size)
         result = shared_out(*jax.tree.map(lambda x: _on_every_device(x, mesh), args), size)
         return jax.tree.map(lambda x: x.addressable_data(0), result)
 
     return value_and_grad
+
+
+def _auto(network: Network, params: Params, X: Array) -> int | None:
+    """The block size that "auto" stands for; None where all are taken at once, or X is such that the call will say so.
+
+    From what is cheap to know: of all at once a call may take less time than checking the arguments here would.
+    """
+    dtype = getattr(next(iter(jax.tree.leaves(params)), None), "dtype", None)
+    m = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    if m == 0 or dtype is None:
+        return None
+    size = blocks.auto(network.sizes, m, dtype.itemsize)
+    return None if size == m else size
 
 
 def _shared_out(

@@ -30,14 +30,16 @@ def probability(name: str, value: Any) -> Any:
     return value
 
 
-def count(name: str, value: Any) -> int:
-    """An integer, 1 or more."""
+def count(name: str, value: Any, otherwise: str = "") -> int:
+    """An integer, 1 or more; `otherwise` tells what else it may be."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         n = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {_shown(value)}; expected an integer, 1 or more") from None
+        raise TypeError(f"{name} is {_shown(value)}; expected an integer, 1 or more{otherwise}") from None
     if n < 1:
-        raise ValueError(f"{name} is {n}; expected 1 or more")
+        raise ValueError(f"{name} is {n}; expected 1 or more{otherwise}")
     return n
 
 

@@ -27,28 +27,31 @@ def value_and_grad(
     of a block, whatever m is, and the block's activations stay in the cache.
 
     The rule for `jax.grad` belongs to `bp.cost`: differentiate that, not the cost returned here. Inside `shard_map`
-    both behave as `jax.value_and_grad` does: the cost is that of the shard's own examples, and the gradient by
-    parameters that all shards share is the sum of the shards' gradients. Where the shards hold equally many examples,
-    the gradient of the whole is that sum over `jax.lax.axis_size`.
+    `bp.cost` and this function behave as autodiff does: the cost is that of the shard's own examples, and the gradient
+    by parameters that all shards share is the sum of the shards' gradients. Where the shards hold equally many
+    examples, the gradient of the whole is that sum over `jax.lax.axis_size`.
 
     Args:
         network: the description.
-        block_size: examples at a time, 1 or more; the last block holds the rest. None takes all at once. "auto" does
-            so up to 32 MiB of activations, and on CPU takes blocks of what fits the cache beyond that, unless the
-            examples may be spread over several devices. The shapes decide, so that the same call gives the same bits.
+        block_size: examples at a time, 1 or more; the last block holds the rest. None always takes all at once. "auto"
+            takes all at once while the activations, A of all layers and one dA, are at most 32 MiB; above that, on a
+            CPU that is one device, blocks that fit the cache. With several devices and no mesh it always takes all at
+            once. The shapes decide, so that the same call gives the same bits.
         mesh: with an axis "data", such as that of `bp.use_cpu_devices`, over whose devices the examples are shared
-            out. Arguments are ordinary arrays, and so are cost and gradient: they lie on the first of the devices. With
-            block_size="auto" what is taken at once is not shared out, since that does not pay.
+            out. Arguments are ordinary arrays, and so are cost and gradient, each on one device. With
+            block_size="auto" what is taken at once is not shared out, since that does not pay. The function then is an
+            ordinary one that calls what is compiled, without `lower`.
 
     Raises:
-        TypeError, ValueError: what is no network, no block size or no such mesh; on a call, arguments as for `bp.cost`.
+        TypeError, ValueError: a network, block_size or mesh of the wrong type or value; on a call, arguments as for
+            `bp.cost`.
     """
     validate.is_network(network)
     block_size = check_block_size(block_size)
     if mesh is None:
         return _value_and_grad(network, block_size)
     data_mesh(mesh)
-    return value_and_grad_on_mesh(network, block_size, mesh)
+    return value_and_grad_on_mesh(network, block_size, mesh, at_once=_value_and_grad(network, None))
 
 
 def grad(network: Network, *, block_size: BlockSize = "auto", mesh: Mesh | None = None) -> Callable[..., Params]:

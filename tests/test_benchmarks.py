@@ -382,11 +382,13 @@ def test_over_the_cores(tmp_path, monkeypatch, capsys):
     assert run(tmp_path / "r.jsonl", "--batch-sizes", "7", "8", "--cores") == 0
     (odd, even), _ = records.read(tmp_path / "r.jsonl")
     assert odd["programs"]["autodiff_blocks"] == {"not_run": "7 examples do not divide by 2 devices"}
-    assert even["errors"].keys() == {"manual", "autodiff_rows", "autodiff_blocks", "control"}
+    assert even["errors"].keys() == {"manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control"}
     assert all(e < 1e-5 for errors in even["errors"].values() for e in errors.values())
-    for name in ("manual", "autodiff_blocks"):
+    for name in ("manual", "autodiff_blocks", "manual_one_device"):
         made = programs.programs((7, 5, 3), 8, "float32", mesh=mesh)[name]
-        assert isinstance(made, Program) and "psum" in str(jax.make_jaxpr(made.function)(*made.args))
+        assert isinstance(made, Program)
+        traced = str(jax.make_jaxpr(made.function)(*made.args))
+        assert "scan" in traced and ("psum" in traced) == (name != "manual_one_device")
     assert f"threads as {jax.device_count()} devices" in text.conditions(even)
 
 
@@ -399,9 +401,13 @@ def test_a_table_of_the_others(tmp_path, capsys):
     both["programs"]["autodiff_blocks"] = {"not_run": "manual takes all examples at once"}
     page = table.page([without, both])
     (line,) = [line for line in page.splitlines() if "0.25 [0.25, 0.25]" in line]
-    assert [c.strip() for c in line.split("|")[1:6]] == ["7-5-3", "4", "", "0.25 [0.25, 0.25]", ""]
+    assert [c.strip() for c in line.split("|")[1:4]] == ["7-5-3", "4", "0.25 [0.25, 0.25]"]
     assert "of the time of PyTorch in the geometric mean: it is faster in 1," in page
-    assert "torch.compile in the" not in page and "PyTorch" not in table.page([without])
+    assert (
+        "torch.compile in the" not in page
+        and "manual / torch.compile" not in page
+        and "PyTorch" not in table.page([without])
+    )
 
 
 def test_named_networks():

@@ -164,9 +164,10 @@ def test_the_same_function():
 @pytest.mark.parametrize(
     ("block_size", "error", "message"),
     [
-        (0, ValueError, "block_size is 0; expected 1 or more"),
+        (0, ValueError, "block_size is 0; expected 1 or more, 'auto' or None"),
         (-3, ValueError, "block_size is -3; expected 1 or more"),
-        (2.5, TypeError, "block_size is 2.5; expected an integer, 1 or more"),
+        (2.5, TypeError, "block_size is 2.5; expected an integer, 1 or more, 'auto' or None"),
+        (True, TypeError, "block_size is True; expected an integer"),
         ("all", ValueError, "block_size is 'all'; expected an integer, 'auto' or None"),
     ],
 )

@@ -1,5 +1,6 @@
 """Gradients shared out over the devices of a mesh, from ordinary arrays to ordinary arrays."""
 
+import re
 import subprocess
 import sys
 
@@ -46,6 +47,11 @@ def test_auto_shares_out_where_blocks_pay(mesh, monkeypatch):
     monkeypatch.setattr(jax, "shard_map", lambda *args, f=jax.shard_map, **more: lowered.append(1) or f(*args, **more))
     few = bp.value_and_grad(network, mesh=mesh)(params, X, Y, weights)
     assert not lowered
+    for wrong in ((params, X[0], Y), (params, X[:2], Y), ((), X, Y)):
+        with pytest.raises((TypeError, ValueError)) as without:
+            bp.value_and_grad(network)(*wrong)
+        with pytest.raises(without.type, match=re.escape(str(without.value))):
+            bp.value_and_grad(network, mesh=mesh)(*wrong)
     monkeypatch.setattr(blocks, "auto", lambda sizes, m, itemsize: 4)
     many = bp.value_and_grad(network, mesh=mesh)(params, X, Y, weights)
     assert lowered and largest_error(many, few) <= FLOAT64
@@ -108,10 +114,12 @@ print(len(jax.devices()), dict(mesh.shape), updated[0].W.devices())
 def test_use_cpu_devices_too_late():
     said = python("import jax, manual_bp as bp; jax.numpy.ones(1) + 1; bp.use_cpu_devices(5)")
     assert said.startswith(
-        "RuntimeError: JAX has computed already, and has 1 CPU devices; expected bp.use_cpu_devices()"
+        "RuntimeError: JAX has counted its CPU devices already, 1 of them; expected bp.use_cpu_devices to make them 5 "
     )
 
 
 def test_no_count():
-    with pytest.raises(ValueError, match="count is 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="count is 0; expected 1 or more$"):
         bp.use_cpu_devices(0)
+    with pytest.raises(TypeError, match="count is True; expected an integer, 1 or more$"):
+        bp.use_cpu_devices(True)

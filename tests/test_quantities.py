@@ -307,7 +307,7 @@ BAD = [
     (lambda r: untyped.output_gradient(r, jnp.arange(3)), TypeError, r"k is \[0 1 2\]; expected an integer; for several"),
     (lambda r: untyped.clipped_gradients(r, r.params), TypeError, "max_norm of layer 1 is a Layer; expected a number"),
     (lambda r: untyped.output_gradient(r, -1), ValueError, "k is -1; expected an output of the network, 0 to 2"),
-    (lambda r: untyped.accumulate("norms", r.network, 4), TypeError, "function_of_record is a str; expected a function of a bp.Record"),
+    (lambda r: untyped.accumulate("norms", r.network, 4), TypeError, "function_of_record is of type str; expected a function of a bp.Record"),
     (lambda r: untyped.accumulate(bp.gradients, r.network, 0), ValueError, "block_size is 0; expected 1 or more"),
     (lambda r: untyped.accumulate(bp.gradients, r.network, 2.5), TypeError, "block_size is 2.5; expected an integer, 1 or more"),
     (lambda r: untyped.accumulate(bp.gradients, (4, 3), 2), TypeError, "network is a tuple; expected a bp.Network"),

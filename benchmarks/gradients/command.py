@@ -29,7 +29,7 @@ def labels(result: tuple[Any, Any]) -> list[str]:
 
 SUITE = measure.Suite(
     "gradients",
-    ("manual", "autodiff_rows", "autodiff_blocks", "control", *programs.PEERS),
+    ("manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control", *programs.PEERS),
     labels,
     BOUNDS,
     table.line,
@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
     options.add_arguments(parser, quick, full, list(BOUNDS))
     parser.add_argument(
-        "--cores", action="store_true", help="make the CPU's cores devices, over which manual shares the examples out"
+        "--cores",
+        action="store_true",
+        help="make the CPU's cores devices, over which manual shares out what it takes in blocks (from about 30,000 "
+        "examples on)",
     )
     parser.add_argument(
         "--peers",

@@ -38,11 +38,13 @@ def programs(
     """Each over the same numbers, and returning (cost, gradient), or why there is none.
 
     To those that are always there come "autodiff_blocks", autodiff from the same blocks as "manual", where that takes
-    any, and with `peers` "torch_eager" and "torch_compile". Given a mesh, both "manual" and "autodiff_blocks" use it.
+    any, and with `peers` "torch_eager" and "torch_compile". Given a mesh, both "manual" and "autodiff_blocks" use it,
+    and "manual_one_device" takes the same blocks without it.
     """
     problem = draw(sizes, batch_size, dtype)
     of_torch = {name: _of_torch(build, problem) for name, build in PEERS.items()} if peers else {}
-    return {**always(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **of_torch}
+    on_one = {"manual_one_device": _on_one_device(problem)} if mesh else {}
+    return {**always(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **on_one, **of_torch}
 
 
 def always(problem: Problem, mesh: Mesh | None = None) -> dict[str, Program]:
@@ -61,10 +63,18 @@ def always(problem: Problem, mesh: Mesh | None = None) -> dict[str, Program]:
     }
 
 
+def _block(problem: Problem) -> int:
+    return blocks.auto(problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize)
+
+
+def _on_one_device(problem: Problem) -> Program:
+    network, _, params, X, Y = problem
+    return Program(bp.value_and_grad(network, block_size=_block(problem)), (params, X, Y))
+
+
 def _in_blocks(problem: Problem, mesh: Mesh | None) -> Program | str:
-    network, model, params, X, Y = problem
-    m = X.shape[1]
-    block = blocks.auto(network.sizes, m, X.dtype.itemsize)
+    _, model, params, X, Y = problem
+    m, block = X.shape[1], _block(problem)
     if block == m:
         return "manual takes all examples at once, as autodiff does"
     if mesh is None:

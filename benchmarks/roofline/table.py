@@ -81,13 +81,15 @@ def summary(rows: Sequence[Row]) -> str:
         return " ".join(text)
     found = [(row, limit(row)) for row in timed]
     shares = [(row, of.share) for row, of in found]
-    means = {
-        network: geometric_mean([share.median for row, share in shares if row["network"] == network])
-        for network in dict.fromkeys(row["network"] for row in timed)
-    }
+
+    def mean(network: str | None = None) -> str:
+        each = [min(share.median, 1) for row, share in shares if network in (None, row["network"])]
+        return figure(geometric_mean(each))
+
+    networks = dict.fromkeys(row["network"] for row in timed)
     text.append(
-        f"Manual reaches {figure(geometric_mean([share.median for _, share in shares]))} of its limit in the geometric "
-        f"mean: {', '.join(f'{network} {figure(mean)}' for network, mean in means.items())}. "
+        f"Manual reaches {mean()} of its limit in the geometric mean, more than all of it counted as 1: "
+        f"{', '.join(f'{network} {mean(network)}' for network in networks)}. "
         f"The lowest{listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
     )
     bound = [of.program for _, of in found]

@@ -43,7 +43,7 @@ def accumulate(
     validate.is_network(network)
     if not callable(function_of_record):
         raise TypeError(
-            f"function_of_record is a {type(function_of_record).__name__}; expected a function of a bp.Record, "
+            f"function_of_record is of type {type(function_of_record).__name__}; expected a function of a bp.Record, "
             "such as bp.gradients"
         )
     block_size = blocks.check_block_size(block_size)

@@ -143,7 +143,7 @@ def data_mesh(mesh: Mesh | None) -> None:
     """Refuses a mesh over which no batch can be spread."""
     if mesh is not None and DATA not in _is_mesh(mesh).axis_names:
         raise ValueError(
-            f"mesh has {_axes(mesh)}; expected an axis '{DATA}', over which each batch is spread, such as that of "
+            f"mesh has {_axes(mesh)}; expected an axis '{DATA}', over which examples are spread, such as that of "
             f"jax.make_mesh((len(jax.devices()),), ('{DATA}',))"
         )
 
