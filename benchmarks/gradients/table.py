@@ -145,15 +145,15 @@ def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
 
 
 NOTES = """\
-Times are medians per call. A ratio is the median of the ratios within each round, with its 95 % bootstrap interval;
-"no difference" where that includes 1. `autodiff` keeps examples in columns, as `manual` does, and `autodiff, rows` in
-rows; `autodiff in blocks` takes the same examples at a time as `manual` where that takes blocks, and adds up in a scan;
-`manual on one device` takes them without the mesh.
-The control is a second copy of `autodiff` over the first: it passes where its interval lies in [0.95, 1.05], and
-* marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s of `manual` as a share of those of a square
-matrix product in the same run. A cell whose programs differ is not timed: one ReLU unit within rounding of its kink, on
-in one program and off in another, is enough for that. What is lowered, compiled and needed of memory is told of manual,
-autodiff and autodiff over rows, in that order, ? where it is not known.
+Times are medians per call. A ratio is the median of the ratios within each round, with its 95 % bootstrap interval; "no
+difference" where that includes 1. `autodiff` keeps examples in columns, as `manual` does, and `autodiff, rows` in rows;
+`autodiff in blocks` takes the same examples at a time as `manual` where that takes blocks, and adds up in a scan;
+`manual on one device` takes them without the mesh. The control is a second copy of `autodiff` over the first: it passes
+where its interval lies in [0.95, 1.05], and * marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s
+of `manual` as a share of those of a square matrix product in the same run. A cell whose programs differ is not timed:
+one ReLU unit within rounding of its kink, on in one program and off in another, is enough for that. What is lowered,
+compiled and needed of memory is told of manual, autodiff and autodiff over rows, in that order, ? where it is not
+known.
 
 An interval holds what varies within a run, not what varies between runs, such as where arrays lie in memory: ratios of
 two runs of the same code mostly lie within 0.1 of each other.
