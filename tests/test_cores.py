@@ -14,6 +14,7 @@ from problems import DEEP, FLOAT64, arrays, by_autodiff
 
 import manual_bp as bp
 from manual_bp import _blocks as blocks
+from manual_bp import _cores as cores
 from reference.compare import largest_error
 
 
@@ -71,6 +72,32 @@ def test_what_it_takes(mesh):
     assert largest_error(traced, expected) <= FLOAT64
     with pytest.raises(ValueError, match=r"X has shape \(2, 18\)"):
         shared_out(params, X[:2], Y, weights)
+
+
+def test_arguments_are_checked_once_for_each_kind(mesh, monkeypatch):
+    """And again where they have to be cast, or are no arrays of JAX's."""
+    network, params, X, Y, weights = some(18)
+    expected = bp.value_and_grad(network)(params, X, Y)
+    checked = []
+    check = cores.validate.arguments
+    monkeypatch.setattr(cores.validate, "arguments", lambda *args: checked.append(1) or check(*args))
+    shared_out = bp.value_and_grad(network, block_size=6, mesh=mesh)
+    for args, times in (
+        ((params, X, Y), 1),
+        ((params, X + 0, Y), 1),
+        ((params, X[:, :9], Y[..., :9]), 2),
+        ((params, X.astype("float32"), Y), 3),
+        ((params, X.astype("float32"), Y), 4),
+        ((params, np.asarray(X), Y), 5),
+        ((params, np.asarray(X), Y), 6),
+        ((params, X, Y), 6),
+    ):
+        c, grads = shared_out(*args)
+        assert len(checked) == times
+        assert c.dtype == X.dtype and grads[0].W.dtype == X.dtype
+    assert largest_error((c, grads), expected) <= FLOAT64
+    with pytest.raises(ValueError, match=r"X has shape \(2, 18\)"):
+        shared_out(params, X[:2], Y)
 
 
 def test_arguments_are_left_alone(mesh):
