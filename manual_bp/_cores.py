@@ -14,12 +14,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
-from manual_bp import _blocks as blocks
-from manual_bp import _numbers as numbers
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
+from manual_bp._checks import numbers
+from manual_bp._machine import blocks
+from manual_bp._machine.meshes import DATA
 from manual_bp._network import Network, Params
 from manual_bp._sums import partial_sums
-from manual_bp._training.devices import DATA
 
 
 def use_cpu_devices(count: int | None = None) -> Mesh:

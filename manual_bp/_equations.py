@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from manual_bp._activations import activation_backward, activation_forward
 from manual_bp._costs import is_index, one_hot
+from manual_bp._machine.products import accumulator, back_through_weights, weight_gradient, weighted_input
 from manual_bp._network import Layer, Network, Params
-from manual_bp._products import accumulator, back_through_weights, weight_gradient, weighted_input
 
 Targets = Float[Array, "n m"] | Integer[Array, " m"]
 Weights = Float[Array, "1 m"] | Float[Array, ""] | float

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from manual_bp import _equations as equations
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
 from manual_bp._costs import is_index
+from manual_bp._machine.products import accumulator, as_cotangent
 from manual_bp._network import Network, Params
-from manual_bp._products import accumulator, as_cotangent
 
 
 @jax.jit

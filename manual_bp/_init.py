@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from manual_bp._checks.arguments import is_network
 from manual_bp._network import Layer, Network, Params
-from manual_bp._validate import is_network
 
 
 def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) -> Params:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from manual_bp import _equations as equations
-from manual_bp._blocks import over_blocks
 from manual_bp._gradient import cost_backward, cost_forward
+from manual_bp._machine.blocks import over_blocks
+from manual_bp._machine.products import accumulator, as_cotangent, varying_like
 from manual_bp._network import Network, Params
-from manual_bp._products import accumulator, as_cotangent, varying_like
 
 
 def cost_and_gradient(

@@ -7,12 +7,12 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from manual_bp import _validate as validate
-from manual_bp._blocks import BlockSize, check_block_size, chosen
+from manual_bp._checks import arguments as validate
 from manual_bp._cores import value_and_grad_on_mesh
+from manual_bp._machine.blocks import BlockSize, check_block_size, chosen
+from manual_bp._machine.meshes import data_mesh
 from manual_bp._network import Network, Params
 from manual_bp._sums import cost_and_gradient
-from manual_bp._training.devices import data_mesh
 
 
 def value_and_grad(

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from manual_bp._checks.arguments import DTYPES, a_kind, parameters
 from manual_bp._network import Layer, Network, Params
 from manual_bp._saving.model import to_jax
-from manual_bp._validate import DTYPES, a_kind, parameters
 
 _DType = jax.typing.DTypeLike | None
 

@@ -16,7 +16,7 @@ def copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: st
     (tmp_path / name).mkdir()
     for file in SOURCE.rglob("*.py"):
         path = file.relative_to(SOURCE)
-        if path.parts[0] in ("checker", "examples"):
+        if path.parts[0] == "checker":
             continue
         text = file.read_text()
         if path.with_suffix("").as_posix() == module:

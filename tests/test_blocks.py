@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from problems import BY_NAME, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff
 
 import manual_bp as bp
-from manual_bp import _blocks as blocks
+from manual_bp._machine import blocks
 from reference.compare import largest_error
 
 

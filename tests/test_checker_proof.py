@@ -9,8 +9,8 @@ import pytest
 from manual_bp.checker import selftest
 from manual_bp.checker._check import check
 from manual_bp.checker._prepare import prepare
-from manual_bp.checker.proof._plants import Style, backward, mistakes
-from manual_bp.checker.proof._subjects import draw
+from reference.checker_proof._plants import Style, backward, mistakes
+from reference.checker_proof._subjects import draw
 
 
 @pytest.fixture(scope="module")

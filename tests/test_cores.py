@@ -13,8 +13,8 @@ from jax.sharding import PartitionSpec as P
 from problems import DEEP, FLOAT64, arrays, by_autodiff
 
 import manual_bp as bp
-from manual_bp import _blocks as blocks
 from manual_bp import _cores as cores
+from manual_bp._machine import blocks
 from reference.compare import largest_error
 
 

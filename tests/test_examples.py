@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import manual_bp as bp
-from manual_bp.examples import mislabelled_digits, newton_cg, private_digits
+from examples import mislabelled_digits, newton_cg, private_digits
 
 
 @pytest.fixture(autouse=True)
@@ -128,12 +128,12 @@ def test_a_bad_option_is_refused(capsys, argv):
     with pytest.raises(SystemExit) as exit:
         private_digits.main(argv)
     assert exit.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: python -m manual_bp.examples.private_digits ")
+    assert capsys.readouterr().err.startswith("usage: python -m examples.private_digits ")
 
 
 @pytest.mark.parametrize("name", ["private_digits", "mislabelled_digits", "newton_cg"])
 def test_the_modules_run(name):
-    argv = [sys.executable, "-m", f"manual_bp.examples.{name}", "--help"]
+    argv = [sys.executable, "-m", f"examples.{name}", "--help"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--seed N" in done.stdout

@@ -14,7 +14,7 @@ import manual_bp as bp
 from benchmarks import blocked
 from benchmarks.environment import INSTALL_PEERS, is_here
 from benchmarks.problem import Measured, Problem, Program, draw, gradient_by_autodiff
-from manual_bp import _blocks as blocks
+from manual_bp._machine import blocks
 from reference import autodiff
 
 PEERS = {"torch_eager": "eager", "torch_compile": "compiled"}

@@ -11,7 +11,7 @@ from jax import Array, lax
 
 import manual_bp as bp
 from benchmarks.problem import Problem, Program, draw
-from manual_bp import _blocks as blocks
+from manual_bp._machine import blocks
 
 BLOCKS = 16  # whose products are one call, at most: one by one the calls themselves would take a sixth of the time
 AT_HAND = 32 * blocks.MiB  # what a call may write: beyond it each call maps new pages, which takes longer than products

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from manual_bp import _blocks as blocks
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
+from manual_bp._machine import blocks
 from manual_bp._network import Network, Params
 from manual_bp._record import Record, example_weights, record_of
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 from manual_bp._network import Params
 from manual_bp._quantities.per_example import per_example_layer_norms, per_example_norms
 from manual_bp._quantities.reduction import Reduction, reduce

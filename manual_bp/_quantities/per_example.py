@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from manual_bp._machine.products import accumulator, inner_products
 from manual_bp._network import Layer, Params
-from manual_bp._products import accumulator, inner_products
 from manual_bp._record import Record, check_record
 
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp._activations import ACTIVATIONS, Activation
+from manual_bp._checks.arguments import DTYPES, a_kind, is_network, parameters
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
 from manual_bp._network import Layer, Network, Params
 from manual_bp._saving.read import ANEW, SavedModelError, read_model, read_weights
 from manual_bp._saving.write import MODEL, write
-from manual_bp._validate import DTYPES, a_kind, is_network, parameters
 
 
 class Saved(NamedTuple):

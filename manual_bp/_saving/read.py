@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from manual_bp._checks.arguments import DTYPES
 from manual_bp._saving.write import FORMAT, MODEL, SHA256, VERSION, some, stored, weights_name
-from manual_bp._validate import DTYPES
 
 ANEW = "copy the whole directory again, or save the model anew"
 

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 from manual_bp._training import checkpoint_files as files
 from manual_bp._training import checkpoint_state as states
 

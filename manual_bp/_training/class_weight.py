@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
 
 
 def with_class_weight(Y: Any, weights: Any, class_weight: Mapping[int, float] | str | None) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Integer
 
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
 
 
 class Dataset(NamedTuple):

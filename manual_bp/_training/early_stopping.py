@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 from manual_bp._training.history import History
 
 MONITORS = ("validation_cost", "validation_metric", "cost")

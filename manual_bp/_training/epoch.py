@@ -10,10 +10,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Integer
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
+from manual_bp._machine.meshes import data_mesh, keeps_placement, padded_size
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset, check_dataset, columns
-from manual_bp._training.devices import data_mesh, keeps_placement, padded_size
 from manual_bp._training.finite import Take, finite_steps
 from manual_bp._training.objective import Objective, objective
 from manual_bp._training.state import TrainState, is_optimizer

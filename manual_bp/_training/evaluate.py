@@ -9,8 +9,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from manual_bp import _equations as equations
-from manual_bp import _validate as validate
 from manual_bp._activations import SIGMOID, SOFTMAX
+from manual_bp._checks import arguments as validate
 from manual_bp._costs import CROSS_ENTROPIES, is_index
 from manual_bp._network import Network, Params
 from manual_bp._quantities.accumulate import accumulate

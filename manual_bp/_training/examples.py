@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
+from manual_bp._checks.example_values import check_values
 from manual_bp._network import Network
 from manual_bp._training.class_weight import with_class_weight
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.state import TrainState
-from manual_bp._training.values import check_values
 
 # An iterable of batches, or a function of the epoch that gives one
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]

@@ -12,10 +12,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
+from manual_bp._machine.meshes import data_mesh, on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
 from manual_bp._training import source as sources
-from manual_bp._training.devices import data_mesh, on_mesh, spread_in_blocks
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.evaluate import Metric, evaluate, metric_of
 from manual_bp._training.examples import examples

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from manual_bp import _numbers as numbers
-from manual_bp import _validate as validate
-from manual_bp._blocks import chosen
+from manual_bp._checks import arguments as validate
+from manual_bp._checks import numbers
+from manual_bp._machine.blocks import chosen
 from manual_bp._network import Layer, Network, Params
 from manual_bp._sums import cost_and_gradient
 from manual_bp._training.dropout import with_dropout

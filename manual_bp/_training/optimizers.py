@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 from manual_bp._training.state import TrainState, is_optimizer
 
 # The direction of a step; its length is the learning rate

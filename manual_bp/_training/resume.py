@@ -3,7 +3,7 @@
 from os import PathLike
 from typing import Any, NamedTuple
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 from manual_bp._network import Network, Params
 from manual_bp._training.checkpoints import CheckpointError, Checkpoints
 from manual_bp._training.history import History

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from manual_bp._machine.meshes import keeps_placement, on_mesh, spread
 from manual_bp._training.dataset import Dataset
-from manual_bp._training.devices import keeps_placement, on_mesh, spread
 from manual_bp._training.epoch import chunk_of, epoch_of
 from manual_bp._training.examples import Batches, cast_floats
 from manual_bp._training.finite import Take, finite_steps, steps_as_they_are

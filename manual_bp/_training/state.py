@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Integer
 
-from manual_bp import _numbers as numbers
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
+from manual_bp._checks import numbers
 from manual_bp._init import init
 from manual_bp._network import Network, Params
 

@@ -6,4 +6,3 @@ from manual_bp.checker._custom_vjp import check_custom_vjp as check_custom_vjp
 from manual_bp.checker._report import Line as Line
 from manual_bp.checker._report import Report as Report
 from manual_bp.checker._report import WrongGradient as WrongGradient
-from manual_bp.checker.proof._selftest import selftest as selftest

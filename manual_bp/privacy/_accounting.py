@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 
 
 def epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> float:

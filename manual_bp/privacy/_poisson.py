@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Integer
 
-from manual_bp import _numbers as numbers
+from manual_bp._checks import numbers
 
 # Of one batch being larger than the room made for it
 OVERFLOW = 1e-12

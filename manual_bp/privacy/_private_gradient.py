@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from manual_bp import _numbers as numbers
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
+from manual_bp._checks import numbers
 from manual_bp._network import Network, Params
 from manual_bp._quantities.clipping import clip_factors
 from manual_bp._quantities.per_example import per_example_norms

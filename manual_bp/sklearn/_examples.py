@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from manual_bp import _validate as validate
+from manual_bp._checks import arguments as validate
 from manual_bp._training.dataset import Dataset
 
 SPARSE = ("csr", "csc")

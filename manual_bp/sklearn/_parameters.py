@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from manual_bp import _numbers as numbers
-from manual_bp import _validate as validate
 from manual_bp._activations import Activation
+from manual_bp._checks import arguments as validate
+from manual_bp._checks import numbers
 from manual_bp._training.state import is_optimizer
 from manual_bp.sklearn._optimizer import NAMES
 from manual_bp.sklearn._rule import SCHEDULES

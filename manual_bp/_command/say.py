@@ -1,5 +1,0 @@
-"""Output that is seen at once."""
-
-import functools
-
-say = functools.partial(print, flush=True)

@@ -1,0 +1,1 @@
+"""All that knows of hardware: the forms of the matrix products, blocks of examples, devices and meshes."""

@@ -1,0 +1,32 @@
+"""Sums over the root of the loss's Hessian: J^T H J, one backward pass at a time.
+
+H = sum_k S[k] S[k]^T, so J^T H J is the sum over k of what the backward pass makes of S[k], times its transpose. Dangel
+et al., BackPACK: packing more into backprop (2020), arXiv:1912.10985.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from manual_bp import _equations as equations
+from manual_bp._checks import arguments as validate
+from manual_bp._quantities.loss_hessian import back_from_output
+from manual_bp._record import Record
+
+
+def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
+    """The sum over k of `term` of dZ[0..L], the backward pass from S[k]."""
+    root = validate.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
+    Z_L, A_L, Y = equations.output_stage(record.A, record.Z, record.Y)
+    S = root(Z_L, A_L, Y) if record.network.cost.collapsed else root(A_L, Y)
+
+    def of(S_k: Array) -> Any:
+        return term(back_from_output(record, S_k.astype(record.cost.dtype)))
+
+    # one after another, in the memory of one
+    total, _ = lax.scan(lambda total, S_k: (jax.tree.map(jnp.add, total, of(S_k)), None), of(S[0]), S[1:])
+    return total

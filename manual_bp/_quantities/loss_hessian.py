@@ -1,0 +1,37 @@
+"""The Hessian of each example's loss with respect to the network's output, where all curvature starts.
+
+That output is Z[L] where the cost is collapsed with the output activation, and A[L] otherwise: as the loss is defined.
+"""
+
+from collections.abc import Callable
+
+from jaxtyping import Array, Float
+
+from manual_bp import _equations as equations
+from manual_bp._activations import activation_backward
+from manual_bp._checks import arguments as validate
+from manual_bp._record import Record
+
+
+def loss_hessian(record: Record) -> Callable[[Array], Array]:
+    """V -> H V, column by column, shape (n_L, m).
+
+    For this library's costs H is positive semidefinite, if targets of a categorical cross-entropy sum to 0 or more.
+    """
+    collapsed = record.network.cost.collapsed
+    hessian = validate.loss_hessian(record.network, len(record.losses), record.cost.dtype)
+    Z_L, A_L, Y = equations.output_stage(record.A, record.Z, record.Y)
+
+    def product(V: Array) -> Array:
+        wide = V.astype(Z_L.dtype)
+        HV = hessian(Z_L, A_L, Y, wide) if collapsed else hessian(A_L, Y, wide)
+        return HV.astype(V.dtype)
+
+    return product
+
+
+def back_from_output(record: Record, d: Float[Array, "n m"]) -> list:
+    """dZ[0..L] of whatever has the derivative `d` by the output; dZ[0] is None."""
+    network, A, Z = record.network, record.A, record.Z
+    dZ_L = d if network.cost.collapsed else activation_backward(network.output, d, Z[-1], A[-1])
+    return equations.back_through_layers(network, record.params, A, Z, dZ_L)[1]

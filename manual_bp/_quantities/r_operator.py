@@ -1,0 +1,78 @@
+"""The R-operator: how every intermediate changes as the parameters move along a direction V = (RW, Rb).
+
+R{f}, written Rf, is the derivative of f(params + r V) by r at 0. Applied line by line to the equations, by the product
+rule, it gives those of a product with the Hessian, from the same A, Z, dA and dZ:
+
+    forward    RZ[l] = W[l] RA[l-1] + RW[l] A[l-1] + Rb[l]         RA[l] = g[l]'(Z[l]) * RZ[l],  RA[0] = 0
+    backward   RdZ[L] = H RZ[L]                                    H: the loss's own Hessian
+               RdA[l-1] = W[l]^T RdZ[l] + RW[l]^T dZ[l]
+               RdZ[l] = g[l]'(Z[l]) * RdA[l] + g[l]''(Z[l]) * RZ[l] * dA[l]
+               RdW[l] = RdZ[l] A[l-1]^T + dZ[l] RA[l-1]^T          Rdb[l] = sum over examples of RdZ[l]
+
+Pearlmutter, Fast exact multiplication by the Hessian (1994); Bishop, Pattern Recognition and Machine Learning (2006),
+sec. 5.4.6.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from manual_bp._activations import Activation, activation_backward, straight_second
+from manual_bp._equations import NONE, backward, by_layer, weights_and_biases
+from manual_bp._machine.products import back_through_weights, weighted_input
+from manual_bp._network import Params
+from manual_bp._quantities.loss_hessian import loss_hessian
+from manual_bp._record import Record
+
+
+def r_forward(record: Record, V: Params) -> tuple[list, list]:
+    """RA[0..L] and RZ[0..L]; RZ[0] is None."""
+    A, Z, L, g = record.A, record.Z, len(record.params), by_layer(record.network.activations)
+    W, _ = weights_and_biases(record.params)
+    RW, Rb = weights_and_biases(V)
+    RA, RZ = [jnp.zeros_like(A[0])], [NONE]
+    for l in range(1, L + 1):
+        RZ.append(weighted_input(RW[l], A[l - 1]) + Rb[l])
+        if l > 1:
+            RZ[l] += weighted_input(W[l], RA[l - 1])
+        # the Jacobian of g is symmetric, of the softmax too
+        RA.append(activation_backward(g[l], RZ[l], Z[l], A[l]))
+    return RA, RZ
+
+
+def r_backward(record: Record, V: Params, RA: list, RZ: list) -> tuple[list, list]:
+    """dZ[0..L] and RdZ[0..L], both times w; None at 0."""
+    network, params, A, Z, w = record.network, record.params, record.A, record.Z, record.weights
+    L, g = len(params), by_layer(network.activations)
+    W, _ = weights_and_biases(params)
+    RW, _ = weights_and_biases(V)
+    # Both passes are linear in their start, so w enters there: cheaper than the record's dZ times w in every layer
+    dA, dZ = backward(network, params, A, Z, record.Y, w, w != 0)
+    w, RdZ = w.astype(Z[L].dtype), [NONE] * (L + 1)
+    if network.cost.collapsed:
+        RdZ[L] = loss_hessian(record)(RZ[L]) * w
+    else:
+        RdA_L = loss_hessian(record)(RA[L]) * w
+        RdZ[L] = r_activation_backward(g[L], dA[L], Z[L], A[L], RdA_L, RZ[L], RA[L])
+    for l in range(L, 1, -1):
+        RdA = back_through_weights(W[l], RdZ[l], A[l - 1]) + back_through_weights(RW[l], dZ[l], A[l - 1])
+        RdZ[l - 1] = r_activation_backward(g[l - 1], dA[l - 1], Z[l - 1], A[l - 1], RdA, RZ[l - 1], RA[l - 1])
+    return dZ, RdZ
+
+
+def r_activation_backward(
+    g: Activation,
+    dA: Float[Array, "n m"],
+    Z: Float[Array, "n m"],
+    A: Float[Array, "n m"],
+    RdA: Float[Array, "n m"],
+    RZ: Float[Array, "n m"],
+    RA: Float[Array, "n m"],
+) -> Float[Array, "n m"]:
+    """RdZ, of dZ = dA * g'(Z), or for the softmax of dZ = A * (dA - sum over outputs of A * dA)."""
+    if g.g_prime is None:
+        s, Rs = (jnp.sum(x, axis=0, keepdims=True) for x in (A * dA, RA * dA + A * RdA))
+        return RA * (dA - s) + A * (RdA - Rs)
+    assert g.g_second is not None
+    RdZ = RdA * g.g_prime(Z, A)
+    # XLA keeps a product with 0, and all that leads to it
+    return RdZ if g.g_second is straight_second else RdZ + dA * g.g_second(Z, A) * RZ
