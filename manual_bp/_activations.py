@@ -1,33 +1,50 @@
 """Activations: g and its derivatives g' and g'', side by side.
 
 An activation gives the forward line A = g(Z), the backward line dZ = dA * g'(Z), and with g'' the line of a product
-with the Hessian. Each derivative is written in A = g(Z) where that is exact, so that Z need not be kept, and else in
-whichever is cheap. Where g has a corner the convention is that of `jax.nn`: relu'(0) = 0, leaky_relu'(0) = elu'(0) = 1,
-elu''(0) = 1.
+with the Hessian. A derivative is written in A = g(Z) where that is exact, so that Z need not be kept, and otherwise in
+Z or A, whichever is cheaper. At a corner of g the convention is that of `jax.nn`: relu'(0) = 0,
+leaky_relu'(0) = elu'(0) = 1, elu''(0) = 1.
 """
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Float
+
+from manual_bp._machine.products import kept
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """An activation function and its derivative.
+    """An activation function and its derivatives.
 
-    Pass module-level functions, so that equal activations compare equal, hash and pickle.
+    Pass functions defined at module level, so that equal activations compare equal, hash and pickle.
 
     Args:
-        g: A = g(Z), element by element, any shape.
-        g_prime: g'(Z) as a function of (Z, A) with A = g(Z); None for the softmax alone, whose outputs depend on one
-            another.
+        g: the function A = g(Z), element by element, for any shape.
+        g_prime: the derivative g'(Z) as a function of (Z, A) with A = g(Z); None for the softmax alone, whose outputs
+            depend on one another.
         init: the variance of the weights that feed it, "he" (2/n_in) or "glorot" (2/(n_in + n_out)).
-        g_second: g''(Z) as a function of (Z, A), for `bp.hessian_product`, which says so where it is missing.
+        g_second: the second derivative g''(Z) as a function of (Z, A). Only `bp.hessian_product` needs it, and says so
+            if it is missing.
+
+    Raises:
+        TypeError: a function that cannot be called with these arguments, or is NumPy's.
+        ValueError: an unknown init.
+
+    Example:
+        >>> def sine(Z):
+        ...     return jnp.sin(Z)
+        >>> def sine_prime(Z, A):
+        ...     return jnp.cos(Z)
+        >>> bp.Network((2, 3, 1), bp.Activation(sine, sine_prime), "sigmoid").hidden
+        (sine,)
     """
 
     g: Callable[[Array], Array]
@@ -36,24 +53,37 @@ class Activation:
     g_second: Callable[[Array, Array], Array] | None = None
 
     def __post_init__(self) -> None:
+        check_function("g of the activation", self.g, "Z")
         if self.g_prime is None and self.g is not softmax:
             raise TypeError(f"g_prime of activation {self} is None; expected the function g'(Z), of (Z, A)")
+        for name in ("g_prime", "g_second"):
+            if getattr(self, name) is not None:
+                check_function(f"{name} of activation {self}", getattr(self, name), "Z, A")
         if self.init not in ("he", "glorot"):
             raise ValueError(f"init of activation {self} is {self.init!r}; expected 'he' or 'glorot'")
+
+    def __call__(self, Z: Array) -> Array:
+        """A = g(Z), kept for the backward pass; the softmax, which stands at the output, need not be."""
+        return self.g(Z) if self.g_prime is None else kept(self.g(Z))
 
     def __repr__(self) -> str:
         return getattr(self.g, "__name__", repr(self.g))
 
 
-def activation_forward(activation: Activation, Z: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """A = g(Z)."""
-    A = activation.g(Z)
-    # Kept for the backward pass. Without the barrier XLA on CPU keeps the product W A instead and forms Z and g(Z) from
-    # it again where g' wants them, so that it holds both: twice the memory. One example needs little, and the softmax
-    # stands at the output only.
-    if jax.default_backend() != "cpu" or Z.shape[1] == 1 or activation.g_prime is None:
-        return A
-    return lax.optimization_barrier(A)
+def check_function(name: str, function: Any, arguments: str) -> None:
+    """Refuse anything but a function of JAX arrays with these arguments."""
+    if isinstance(function, np.ufunc):
+        raise TypeError(
+            f"{name} is NumPy's {function.__name__}; expected a function of JAX arrays, such as jnp.{function.__name__}"
+        )
+    if not callable(function):
+        raise TypeError(f"{name} is {function!r}; expected a function of ({arguments})")
+    try:
+        inspect.signature(function).bind(*arguments.split(", "))
+    except TypeError as error:
+        raise TypeError(f"{name} is a function that cannot take ({arguments}): {error}") from None
+    except ValueError:  # it has no signature to look at
+        pass
 
 
 def activation_backward(
@@ -74,8 +104,8 @@ def identity_prime(Z: Array, A: Array) -> Array:
     return jnp.ones_like(Z)
 
 
-def straight_second(Z: Array, A: Array) -> Array:
-    """Of g that is straight but for corners: 0, and left out of what it would multiply."""
+def zero_second(Z: Array, A: Array) -> Array:
+    """g'' = 0 for a piecewise-linear g; the term is skipped."""
     return jnp.zeros_like(Z)
 
 
@@ -197,11 +227,11 @@ SOFTMAX = Activation(softmax, None)
 SIGMOID = Activation(sigmoid, sigmoid_prime, "glorot", sigmoid_second)
 
 ACTIVATIONS = {
-    "identity": Activation(identity, identity_prime, "glorot", straight_second),
+    "identity": Activation(identity, identity_prime, "glorot", zero_second),
     "sigmoid": SIGMOID,
     "tanh": Activation(tanh, tanh_prime, "glorot", tanh_second),
-    "relu": Activation(relu, relu_prime, "he", straight_second),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_prime, "he", straight_second),
+    "relu": Activation(relu, relu_prime, "he", zero_second),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_prime, "he", zero_second),
     "elu": Activation(elu, elu_prime, "he", elu_second),
     "softplus": Activation(softplus, softplus_prime, "he", softplus_second),
     "silu": Activation(silu, silu_prime, "he", silu_second),

@@ -1,45 +1,34 @@
-"""The cost, and the rule by which `jax.grad` of it runs the hand-written equations."""
+"""The cost and its hand-written gradient: of all examples at once, block by block, or shared out over devices."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from manual_bp import _equations as equations
-from manual_bp._checks import arguments as validate
+from manual_bp import _output as output
+from manual_bp._checks import arguments
 from manual_bp._costs import is_index
-from manual_bp._machine.products import accumulator, as_cotangent
+from manual_bp._jit import jit
+from manual_bp._machine import blocks, devices
+from manual_bp._machine.precision import accumulator
+from manual_bp._machine.products import weight_gradient
+from manual_bp._machine.sharding import as_cotangent, varying_like
 from manual_bp._network import Network, Params
 
 
-@jax.jit
-def forward(network: Network, params: Params, X: Array) -> tuple[list, list]:
-    """Every layer's activations and weighted inputs: Z[l] = W[l] A[l-1] + b[l], A[l] = g[l](Z[l]).
-
-    Args:
-        network: the description.
-        params: a tuple of L layers, as `bp.init` gives.
-        X: inputs, shape (n_0, m): columns are examples.
-
-    Returns:
-        (A, Z), lists indexed 0 to L of arrays of shape (n_l, m); A[0] is X and Z[0] is None.
-    """
-    return equations.forward(network, *validate.inputs(network, params, X))
-
-
-@jax.jit
-def predict(network: Network, params: Params, X: Array) -> Array:
-    """The output A[L], shape (n_L, m), for inputs X of shape (n_0, m)."""
-    return forward(network, params, X)[0][-1]
-
-
-@jax.jit
+@jit
 def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
-    """C = sum_i w_i loss_i, the weighted mean of the examples' losses.
+    """Compute C = sum_i w_i loss_i, the weighted mean of the examples' losses.
 
     `jax.grad` of it runs the hand-written equations: argnums=1 for `params`, 2 for `X` (dA[0] * w), 3 for a float `Y`,
-    4 for `weights`. Reverse mode only: a product with the Hessian is `bp.hessian_product`.
+    4 for `weights`. It supports reverse mode only; for a product with the Hessian use `bp.hessian_product`.
 
     Args:
         network: the description.
@@ -48,20 +37,107 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
         X: inputs, shape (n_0, m): columns are examples.
         Y: targets, shape (n_L, m); for a categorical cross-entropy also class indices, integers of shape (m,). An
             index outside 0..n_L-1 makes the cost NaN.
-        weights: example weights, shape (m,) or (1, m), numbers from 0 on or booleans; w_i is a weight over their sum,
-            1/m unless given. An example of weight zero is absent, NaN included. Where all are zero the cost and its
-            gradient are 0, and the derivative by the weights, which does not exist, is not finite.
+        weights: example weights, shape (m,) or (1, m), non-negative numbers or booleans; w_i is a weight over the sum
+            of all weights, or 1/m without weights. An example of weight zero is absent, even if it holds NaN. If all
+            weights are zero, the cost and its gradient are 0, and the derivative with respect to the weights, which
+            does not exist, is not finite.
 
     Returns:
         A scalar in the dtype of the parameters.
 
     Raises:
-        ValueError, TypeError: a shape or dtype that does not fit, saying which and what was expected.
+        ValueError, TypeError: a shape or dtype that does not fit, with the name of the argument and what is expected.
+
+    Example:
+        >>> network = bp.Network((2, 3, 1), output="sigmoid")
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> X, Y = jnp.ones((2, 5)), jnp.zeros((1, 5))
+        >>> dparams = jax.grad(bp.cost, argnums=1)(network, params, X, Y)
+        >>> dparams[0].W.shape
+        (3, 2)
     """
-    params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+    params, X, Y, weights = arguments.checked(network, params, X, Y, weights)
     if network.cost.dY is None and network.cost.collapsed is None:
-        Y = _refuse_derivative(network, Y)
+        Y = output.target_gradient_refused(network, Y)
     return _cost(network, params, X, Y, weights)
+
+
+def value_and_grad(
+    network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None
+) -> Callable[..., tuple[Array, Params]]:
+    """Make the compiled function (params, X, Y, weights=None) -> (cost, gradient), with the arguments of `bp.cost`.
+
+    The gradient has the structure, shapes and dtype of the parameters: dW[l] = (dZ[l] * w) A[l-1]^T and
+    db[l] = sum over examples of dZ[l] * w. The same arguments give the same function, so nothing is compiled twice.
+
+    A gradient is a sum over examples, so it can be computed from a block of examples at a time. The memory needed is
+    then that of a block, whatever m is, and the activations of the block stay in the cache.
+
+    To differentiate the cost, use `bp.cost`, not the cost returned here. Inside `shard_map` both behave as autodiff
+    does: the cost is that of the shard's own examples, and the gradient with respect to parameters that all shards
+    share is the sum of the shards' gradients. If the shards hold equally many examples, the gradient of the whole is
+    that sum over `jax.lax.axis_size`.
+
+    Args:
+        network: the description.
+        block_size: the examples in a block, 1 or more; the last block holds the rest. None takes all examples at once.
+            "auto" takes all at once while the activations, A of all layers and one dA, need at most 32 MiB. Above
+            that, on a single CPU device, it takes blocks that fit the cache. With several CPU devices and no mesh it
+            takes all at once. The choice depends on shapes only, so the same call gives the same bits.
+        mesh: a mesh with an axis "data", such as that of `bp.use_cpu_devices`. Its devices share out the examples. The
+            arguments are ordinary arrays, and so are the cost and the gradient, each on one device. With
+            block_size="auto", examples that are taken at once are not shared out, because that would be slower. The
+            function is then an ordinary one that calls compiled code, without `lower`.
+
+    Raises:
+        TypeError, ValueError: a network, block_size or mesh of the wrong type or value; on a call, arguments as for
+            `bp.cost`.
+
+    Example:
+        >>> network = bp.Network((2, 3, 4))
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> cost, grads = bp.value_and_grad(network)(params, jnp.ones((2, 5)), jnp.arange(5) % 4)
+        >>> grads[1].W.shape == params[1].W.shape
+        True
+    """
+    arguments.check_network(network)
+    block_size = arguments.check_block_size(block_size)
+    arguments.check_data_mesh(mesh)
+    if mesh is None:
+        return _value_and_grad(network, block_size)
+    return _on_mesh(network, block_size, mesh, at_once=_value_and_grad(network, None))
+
+
+def grad(network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None) -> Callable[..., Params]:
+    """Make the compiled function (params, X, Y, weights=None) -> gradient: `bp.value_and_grad` without the cost.
+
+    Args, Raises: those of `bp.value_and_grad`.
+
+    Example:
+        >>> network = bp.Network((2, 3, 4))
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> grads = bp.grad(network)(params, jnp.ones((2, 5)), jnp.arange(5) % 4)
+        >>> [dW.shape for dW, db in grads]
+        [(3, 2), (4, 3)]
+    """
+    return _grad(value_and_grad(network, block_size=block_size, mesh=mesh), mesh is None)
+
+
+@functools.lru_cache(maxsize=1024)
+def _value_and_grad(network: Network, block_size: blocks.BlockSize) -> Callable[..., tuple[Array, Params]]:
+    @jit
+    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        return cost_and_gradient(network, *arguments.checked(network, params, X, Y, weights), block_size)
+
+    return value_and_grad
+
+
+@functools.lru_cache(maxsize=1024)
+def _grad(value_and_grad: Callable[..., tuple[Array, Params]], jitted: bool) -> Callable[..., Params]:
+    def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
+        return value_and_grad(params, X, Y, weights)[1]
+
+    return jit(grad) if jitted else grad
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -70,27 +146,32 @@ def _cost(network: Network, params: Params, X: Array, Y: Array, weights: Array |
 
 
 def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
-    """C, and what `cost_backward` needs."""
+    """C, and the residuals that `cost_backward` needs."""
     # An absent example passes through the layers as a column of zeros: whatever it held meets no other example
     present = None if weights is None else weights != 0
-    A, Z = equations.forward(network, params, equations.select(X, present))
-    losses = equations.example_losses(network, A, Z, _select_targets(Y, present))
-    c = equations.mean_loss(losses, weights)
+    A, Z = equations.forward(network.activations, params, output.select(X, present))
+    losses = output.losses_of(network, A, Z, output.select_targets(Y, present))
+    c = output.mean_loss(losses, weights)
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
 
 
 def cost_backward(
     network: Network, residuals: tuple, dC: Array | float, like: Params | None = None, X_in_rows: bool = False
 ) -> tuple:
-    """The derivatives of dC * C with respect to params, X, Y and weights; by params in the dtypes of `like`.
+    """The derivatives of dC * C with respect to params, X, Y and weights.
 
-    `X_in_rows` says that the examples lie in memory one after another, as those of a `bp.Dataset` do.
+    Args:
+        network: the description.
+        residuals: those of `cost_forward`.
+        dC: the derivative with respect to C.
+        like: parameters whose dtypes the derivatives with respect to params get.
+        X_in_rows: whether the examples lie in memory one after another, as those of a `bp.Dataset` do.
     """
     params, X, Y, weights, A, Z, c = residuals
     present = None if weights is None else weights != 0
-    Y_present = _select_targets(Y, present)
-    w, scale = 1.0 if weights is None else weights, dC * equations.normalizer(weights, X.shape[1])
-    # Scaled at the start the average costs nothing; a narrow dtype would round it, and scales the float32 sums instead
+    Y_present = output.select_targets(Y, present)
+    w, scale = 1.0 if weights is None else weights, dC * output.normalizer(weights, X.shape[1])
+    # The average costs nothing at the start of the pass. A narrow dtype would round it: there it scales float32 sums
     narrow = accumulator(X.dtype) != X.dtype
     if not narrow:
         w = w * scale
@@ -98,39 +179,116 @@ def cost_backward(
     def cotangent(d: Array, primal: Array) -> Array:
         return as_cotangent((d * scale if narrow else d).astype(primal.dtype), primal)
 
-    dA, dZ = equations.backward(network, params, A, Z, Y_present, w, present)
-    sums = equations.gradient_sums(params, A, dZ, X_in_rows)
+    def product(dZ: Array, A_before: Array, W: Array) -> Array:
+        return weight_gradient(dZ, A_before, W, in_rows=X_in_rows and A_before is A[0])
+
+    _, dZ_L = output.output_derivatives(network, A, Z, Y_present, w, present)
+    dA, dZ = equations.backward(output.without_absent(network.activations, present), params, A, Z, dZ_L)
+    sums = equations.gradient_sums(params, A, dZ, product)
     dparams = jax.tree.map(cotangent, sums, params if like is None else like)
     dX = cotangent(dA[0], X)
     dY = dweights = None
     if not is_index(Y):
-        dY = cotangent(equations.target_derivative(network, A, Z, Y_present, w, present), Y)
+        dY = cotangent(output.target_derivative(network, A, Z, Y_present, w, present), Y)
     if weights is not None:
         # C = sum(w loss) / sum(w); an absent example's loss counts here, so it is computed from what it held
-        losses = equations.example_losses(network, *equations.forward(network, params, X), Y)
+        losses = output.losses_of(network, *equations.forward(network.activations, params, X), Y)
         dweights = dC / jnp.sum(weights) * (losses[None, :] - c)
         dweights = as_cotangent(dweights.astype(weights.dtype), weights)
     return dparams, dX, dY, dweights
 
 
-def _select_targets(Y: Array, present: Array | None) -> Array:
-    """Y of the examples that are present, 0 for the others."""
-    return equations.select(Y, present if present is None or Y.ndim == 2 else present[0])
-
-
 _cost.defvjp(cost_forward, cost_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _refuse_derivative(network: Network, Y: Array) -> Array:
-    """Y, of which no derivative can be taken."""
-    return Y
+def cost_and_gradient(
+    network: Network,
+    params: Params,
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    block_size: blocks.BlockSize,
+    like: Params | None = None,
+    X_in_rows: bool = False,
+) -> tuple[Array, Params]:
+    """C and its gradient of checked arguments, the gradient in the dtypes of `like`."""
+    like = params if like is None else like
+
+    def at_once(params: Params, like: Params, *examples: Any) -> tuple[Array, Params]:
+        c, residuals = cost_forward(network, params, *examples)
+        return c, cost_backward(network, residuals, 1.0, like, X_in_rows)[0]
+
+    def in_blocks(params: Params, like: Params, *examples: Any) -> tuple[Array, Params]:
+        c, sums = partial_sums(network, params, *examples, size, like, X_in_rows)
+        return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
+
+    size = blocks.size_of_block(block_size, network.sizes, X)
+    return blocks.in_blocks_or_at_once(block_size, size, X.shape[1], in_blocks, at_once)(params, like, X, Y, weights)
 
 
-def _refuse_derivative_backward(network: Network, _: None, dY: Array) -> tuple[Array]:
-    raise TypeError(
-        f"the derivative with respect to Y was asked for, and cost {network.cost} has no dY; pass one to bp.Cost"
-    )
+def partial_sums(
+    network: Network,
+    params: Params,
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    size: int,
+    like: Params,
+    X_in_rows: bool = False,
+    part: tuple[Any, int] | None = None,
+) -> tuple[Array, Params]:
+    """The terms of C and of its gradient that come from a part of the examples, (first, number), in float32 at least.
+
+    Each block's cost is scaled by its weight over the total weight of all examples.
+    """
+    # In the dtype of sums; and each shard's own inside shard_map, so that the shards are added up once, by the caller
+    like = jax.tree.map(lambda p: varying_like(p.astype(accumulator(p.dtype)), X), like)
+    normalizer = output.normalizer(weights, X.shape[1])
+
+    def of_block(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))
+        _, residuals = cost_forward(network, params, X, Y, weights)
+        *_, c = residuals
+        return share * c, cost_backward(network, residuals, share, like, X_in_rows)[0]
+
+    return blocks.over_blocks(of_block, (X, Y, weights), size, part=part)
 
 
-_refuse_derivative.defvjp(lambda network, Y: (Y, None), _refuse_derivative_backward)
+@functools.lru_cache(maxsize=256)
+def _on_mesh(
+    network: Network, block_size: blocks.BlockSize, mesh: Mesh, at_once: Callable[..., tuple[Array, Params]]
+) -> Callable[..., tuple[Array, Params]]:
+    """The function (params, X, Y, weights=None) -> (cost, gradient), computed by all devices of the mesh.
+
+    `at_once` is the same function without mesh and blocks; "auto" calls it where sharing out does not pay.
+    """
+    if mesh.is_multi_process:
+        raise ValueError(f"mesh has devices of {jax.process_count()} processes; expected those of one")
+
+    def shared_out(params: Params, X: Array, Y: Array, weights: Array | None, size: int) -> tuple[Array, Params]:
+        def part(first: Any, number: int, params: Params, X: Array, Y: Array, weights: Array | None) -> Any:
+            return partial_sums(network, params, X, Y, weights, size, params, part=(first, number))
+
+        c, sums = devices.sum_over_devices(part, mesh, X.shape[1], params, X, Y, weights)
+        return c.astype(X.dtype), jax.tree.map(lambda d, p: d.astype(p.dtype), sums, params)
+
+    compiled = jax.jit(shared_out, static_argnums=4)
+    # Checking arguments takes milliseconds: once for the shapes and dtypes that the check returns as they are
+    checked = arguments.Remembered(network)
+
+    def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
+        size = block_size
+        if size == "auto":
+            # from what is cheap to know: all at once, a call may take less time than checking its arguments here
+            dtype = getattr(next(iter(jax.tree.leaves(params)), None), "dtype", None)
+            m = np.shape(X)[1] if np.ndim(X) == 2 and dtype is not None else 0
+            size = blocks.auto(network.sizes, m, dtype.itemsize) if m and devices.is_cpu(mesh) else m  # type: ignore[union-attr]
+            if size == m:
+                return at_once(params, X, Y, weights)
+        args = checked(params, X, Y, weights)
+        size = args[1].shape[1] if size is None else size
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(args)):
+            return compiled(*args, size)
+        return jax.tree.map(lambda x: x.addressable_data(0), compiled(*devices.on_every_device(args, mesh), size))
+
+    return value_and_grad

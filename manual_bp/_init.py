@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from manual_bp._checks.arguments import is_network
+from manual_bp._checks.arguments import check_network
 from manual_bp._network import Layer, Network, Params
 
 
@@ -21,7 +21,7 @@ def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) 
     Returns:
         A tuple of L layers, W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
     """
-    is_network(network)
+    check_network(network)
     keys = jax.random.split(key, len(network.activations))
     layers = zip(network.sizes[:-1], network.sizes[1:], network.activations, keys, strict=True)
     return tuple(

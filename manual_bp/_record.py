@@ -7,8 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from manual_bp import _equations as equations
-from manual_bp._checks import arguments as validate
-from manual_bp._machine.products import accumulator, as_cotangent
+from manual_bp import _output as output
+from manual_bp._checks import arguments
+from manual_bp._jit import jit
+from manual_bp._kind import a_kind
+from manual_bp._machine.precision import accumulator
+from manual_bp._machine.sharding import as_cotangent
 from manual_bp._network import Network, Params
 
 
@@ -44,7 +48,7 @@ class Record:
     whole: bool = dataclasses.field(default=True, metadata={"static": True})
 
 
-@jax.jit
+@jit
 def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Record:
     """One forward and backward pass, with every intermediate.
 
@@ -56,7 +60,7 @@ def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights:
 
     Args, Raises: those of `bp.cost`.
     """
-    params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+    params, X, Y, weights = arguments.checked(network, params, X, Y, weights)
     return record_of(network, params, X, Y, *example_weights(weights, X))
 
 
@@ -64,21 +68,23 @@ def example_weights(weights: Array | None, X: Array) -> tuple[Array, Array]:
     """w, of shape (1, m), and the sum it was divided by, from validated weights."""
     m, dtype = X.shape[1], accumulator(X.dtype)
     given = jnp.ones((1, m), dtype) if weights is None else weights
-    return given * equations.normalizer(weights, m), jnp.asarray(m, dtype) if weights is None else jnp.sum(weights)
+    return given * output.normalizer(weights, m), jnp.asarray(m, dtype) if weights is None else jnp.sum(weights)
 
 
 def record_of(
     network: Network, params: Params, X: Array, Y: Array, w: Array, total_weight: Array, whole: bool = True
 ) -> Record:
     """The record of validated arguments, under weights that are normalised already."""
-    A, Z = equations.forward(network, params, X)
-    losses = equations.example_losses(network, A, Z, Y)
-    dA, dZ = equations.backward(network, params, A, Z, Y)
-    cost = jnp.sum(equations.select(losses[None, :] * w, w != 0)).astype(X.dtype)
+    A, Z = equations.forward(network.activations, params, X)
+    losses = output.losses_of(network, A, Z, Y)
+    dA_L, dZ_L = output.output_derivatives(network, A, Z, Y)
+    dA, dZ = equations.backward(network.activations, params, A, Z, dZ_L)
+    dA.append(dA_L)
+    cost = jnp.sum(output.select(losses[None, :] * w, w != 0)).astype(X.dtype)
     return Record(A, Z, dA, dZ, losses, w, total_weight, cost, Y, params, network, whole)
 
 
-@jax.jit
+@jit
 def gradients(record: Record) -> Params:
     """The gradient of the record's cost: dW[l] = (dZ[l] * w) A[l-1]^T, db[l] = sum over examples of dZ[l] * w.
 
@@ -92,7 +98,7 @@ def gradients(record: Record) -> Params:
 def check_record(record: Record) -> None:
     """Refuses what is no record."""
     if not isinstance(record, Record):
-        raise TypeError(f"record is {validate.a_kind(record)}; expected a bp.Record, as bp.backpropagate gives")
+        raise TypeError(f"record is {a_kind(record)}; expected a bp.Record, as bp.backpropagate gives")
 
 
 def sum_over_examples(record: Record, A: list, dZ: list, w: Array | list | float | None = None) -> Params:
@@ -110,10 +116,10 @@ def sum_over_examples(record: Record, A: list, dZ: list, w: Array | list | float
     present, dtype = record.weights != 0, accumulator(record.cost.dtype)
     w = record.weights if w is None else w
     rows = w if isinstance(w, list) else [w] * len(dZ)
-    A = [equations.select(A, present).astype(dtype) for A in A]
+    A = [output.select(A, present).astype(dtype) for A in A]
     dZ = [
         equations.NONE,
-        *(equations.select(dZ.astype(dtype) * w, present) for dZ, w in zip(dZ[1:], rows[1:], strict=True)),
+        *(output.select(dZ.astype(dtype) * w, present) for dZ, w in zip(dZ[1:], rows[1:], strict=True)),
     ]
     params = record.params[-(len(A) - 1) :]
     sums = equations.gradient_sums(params, A, dZ)

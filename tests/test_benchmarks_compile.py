@@ -8,7 +8,7 @@ from benchmarks import environment, measure, records
 from benchmarks.__main__ import main
 from benchmarks.compile import command, programs, table
 from benchmarks.problem import equal_widths
-from manual_bp import _sums
+from manual_bp import _gradient
 
 PROGRAMS = {"manual", "autodiff", "autodiff_rows", "control"}
 
@@ -102,8 +102,8 @@ def test_without_clearing_the_manual_program_would_be_found_again(compiled):
 
 def test_the_manual_program_is_traced_anew(monkeypatch):
     seen = []
-    right = _sums.cost_forward
-    monkeypatch.setattr(_sums, "cost_forward", lambda *args: (seen.append(1), right(*args))[1])
+    right = _gradient.cost_forward
+    monkeypatch.setattr(_gradient, "cost_forward", lambda *args: (seen.append(1), right(*args))[1])
     program = programs.compilations((7, 3), 4, "float32")["manual"]
     for calls in (1, 2):
         program.ready()

@@ -13,16 +13,16 @@ from problems import DEEP, arrays, by_autodiff
 from reference.compare import largest_error
 
 MISTAKES = {
-    "each block a mean of its own": ("_sums", "share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))", "share = 1.0"),
-    "weights forgotten": ("_sums", "jnp.sum(weights))", "X.shape[1])"),
-    "cost of a block for its share": ("_sums", "return share * c, cost_backward", "return c, cost_backward"),
+    "each block a mean of its own": ("_gradient", "share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))", "share = 1.0"),
+    "weights forgotten": ("_gradient", "jnp.sum(weights))", "X.shape[1])"),
+    "cost of a block for its share": ("_gradient", "return share * c, cost_backward", "return c, cost_backward"),
     "one block forgotten": ("_machine/blocks", "jnp.arange((m - first) // size)", "jnp.arange((m - first) // size - 1)"),
     "one block twice": ("_machine/blocks", "of_block(i * size, size)", "of_block(jnp.maximum(i, 1) * size, size)"),
-    "every shard from the beginning": ("_cores", "lax.axis_index(DATA) * share", "0 * share"),
+    "every shard from the beginning": ("_machine/devices", "lax.axis_index(DATA) * share", "0 * share"),
     "a part from the beginning": ("_machine/blocks", "at = origin + start", "at = start"),
-    "the rest once for each shard": ("_cores", "lambda s: s / shards", "lambda s: s"),
-    "the rest forgotten": ("_cores", "        if rest:", "        if False:"),
-    "shards not added up": ("_cores", "unravel(lax.psum(flat, DATA))", "unravel(flat)"),
+    "the rest once for each shard": ("_machine/devices", "lambda s: s / shards", "lambda s: s"),
+    "the rest forgotten": ("_machine/devices", "        if rest:", "        if False:"),
+    "shards not added up": ("_machine/devices", "unravel(lax.psum(flat, DATA))", "unravel(flat)"),
 }  # fmt: skip
 
 

@@ -126,7 +126,6 @@ CHOICES = [
 ]
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason='"auto" takes all at once elsewhere, as the test below says')
 @pytest.mark.parametrize(("sizes", "m", "itemsize", "expected"), CHOICES)
 def test_auto(sizes, m, itemsize, expected):
     assert blocks.auto(sizes, m, itemsize) == expected
@@ -137,21 +136,20 @@ def test_auto_takes_all_at_once_of_what_may_be_spread(monkeypatch):
 
     def size(X):
         found = []
-        jax.eval_shape(lambda X: found.append(blocks.chosen("auto", network, X)) or X, X)
+        jax.eval_shape(lambda X: found.append(blocks.size_of_block("auto", network.sizes, X)) or X, X)
         return found[0]
 
-    assert jax.device_count() > 1 and size(X) == 10**5
+    assert jax.device_count("cpu") > 1 and size(X) == 10**5
     found = []
 
     def shard(X):
-        found.append(blocks.chosen("auto", network, X))
+        found.append(blocks.size_of_block("auto", network.sizes, X))
         return X
 
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     jax.eval_shape(jax.shard_map(shard, mesh=mesh, in_specs=P(None, "data"), out_specs=P(None, "data")), X)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    assert found == [512] and size(X) == 10**5
+    monkeypatch.setattr(jax, "device_count", lambda platform: 1)
+    assert found == [512] and size(X) == 512
 
 
 def test_the_same_function():

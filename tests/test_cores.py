@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 from problems import DEEP, FLOAT64, arrays, by_autodiff
 
 import manual_bp as bp
-from manual_bp import _cores as cores
+from manual_bp._checks import arguments as checks
 from manual_bp._machine import blocks
 from reference.compare import largest_error
 
@@ -79,8 +79,8 @@ def test_arguments_are_checked_once_for_each_kind(mesh, monkeypatch):
     network, params, X, Y, weights = some(18)
     expected = bp.value_and_grad(network)(params, X, Y)
     checked = []
-    check = cores.validate.arguments
-    monkeypatch.setattr(cores.validate, "arguments", lambda *args: checked.append(1) or check(*args))
+    check = checks.checked
+    monkeypatch.setattr(checks, "checked", lambda *args: checked.append(1) or check(*args))
     shared_out = bp.value_and_grad(network, block_size=6, mesh=mesh)
     for args, times in (
         ((params, X, Y), 1),
@@ -141,7 +141,7 @@ print(len(jax.devices()), dict(mesh.shape), updated[0].W.devices())
 def test_use_cpu_devices_too_late():
     said = python("import jax, manual_bp as bp; jax.numpy.ones(1) + 1; bp.use_cpu_devices(5)")
     assert said.startswith(
-        "RuntimeError: JAX has counted its CPU devices already, 1 of them; expected bp.use_cpu_devices to make them 5 "
+        "RuntimeError: JAX is already initialised with 1 CPU devices; call bp.use_cpu_devices(5) in a fresh process"
     )
 
 

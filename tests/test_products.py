@@ -2,13 +2,12 @@
 
 import importlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from planted import copy
 
-from manual_bp import _products as products
+from manual_bp._machine import products
 
 # (n, k, m): units, inputs, examples
 SHAPES = {
@@ -50,10 +49,9 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere each product has one form")
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_shows_in_the_form_it_is_in(name, import_path):
-    copy(import_path, "mistaken", "_products", *MISTAKES[name])
-    mistaken = importlib.import_module("mistaken._products")
+    copy(import_path, "mistaken", "_machine/products", *MISTAKES[name])
+    mistaken = importlib.import_module("mistaken._machine.products")
     right, wrong = (max(errors(p, SHAPES[name]).values()) for p in (products, mistaken))
     assert right <= 1e-13 < 1e-3 < wrong

@@ -95,8 +95,8 @@ def test_command_fails_on_a_wrong_gradient(capsys, monkeypatch):
     # a network of its own: what JAX compiled of another would not be wrong, and what it compiles of this one stays so
     planted = Problem("planted", Model((6, 2), output="identity", cost="squared_error"), 11, "real")
     monkeypatch.setattr(command, "PROBLEMS", [planted])
-    right = _equations.weight_gradient
-    monkeypatch.setattr(_equations, "weight_gradient", lambda *args: 1.0001 * right(*args))
+    right = _equations.bias_gradient
+    monkeypatch.setattr(_equations, "bias_gradient", lambda *args: 1.0001 * right(*args))
     assert command.main([]) == 1
     out = capsys.readouterr().out
     assert "FAILED" in out and "8 cases, 8 failed" in out

@@ -20,7 +20,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import manual_bp as bp
-from manual_bp._machine.meshes import place, spread_in_blocks
+from manual_bp._devices import place, spread_in_blocks
 from manual_bp._training import fit
 from manual_bp._training.dataset import columns
 from manual_bp._training.evaluate import metric_of

@@ -12,6 +12,7 @@ from problems import FLOAT64
 
 import manual_bp as bp
 from manual_bp import _equations as equations
+from manual_bp import _output as output
 from reference.compare import largest_error
 
 NETWORK = bp.Network((5, 6, 4, 2), ("tanh", "relu"))
@@ -39,8 +40,9 @@ def test_equations_under_strict_promotion(data):
 
     @jax.jit
     def sums(params, X, Y):
-        A, Z = equations.forward(NETWORK, params, X)
-        dA, dZ = equations.backward(NETWORK, params, A, Z, Y)
+        A, Z = equations.forward(NETWORK.activations, params, X)
+        _, dZ_L = output.output_derivatives(NETWORK, A, Z, Y)
+        dA, dZ = equations.backward(NETWORK.activations, params, A, Z, dZ_L)
         return equations.gradient_sums(params, A, dZ)
 
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import manual_bp as bp
-from manual_bp import _validate
 from manual_bp._activations import SIGMOID
+from manual_bp._checks import arguments as checks
 
 NETWORK = bp.Network((784, 256, 10))
 REGRESSION = bp.Network((3, 4, 2), "tanh", "identity", "squared_error")
@@ -171,7 +171,7 @@ def test_narrow_class_indices():
 def test_checks_are_static(monkeypatch):
     """They run when a shape is first seen, and never read a value: a second call runs none of them."""
     calls = []
-    monkeypatch.setattr(_validate, "_inputs", lambda *args: calls.append(args))
+    monkeypatch.setattr(checks, "_inputs", lambda *args: calls.append(args))
     network = bp.Network((3, 5, 2))
     params, X, Y, _ = good(network)
     for _ in range(3):

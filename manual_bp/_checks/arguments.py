@@ -1,72 +1,90 @@
-"""Checks of arguments: static, on types, shapes and dtypes alone, so that compiled code pays nothing for them."""
+"""Checks of arguments by their types, shapes and dtypes alone, so that compiled code pays nothing for them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from manual_bp._activations import SOFTMAX
-from manual_bp._costs import CROSS_ENTROPIES, Cost
-from manual_bp._machine.products import accumulator
+from manual_bp._checks import functions, numbers
+from manual_bp._costs import CROSS_ENTROPIES
+from manual_bp._jit import unreadable
+from manual_bp._kind import a_kind as a_kind
+from manual_bp._machine.blocks import BlockSize
+from manual_bp._machine.devices import DATA
+from manual_bp._machine.precision import accumulator
 from manual_bp._network import Layer, Network, Params
 
 DTYPES = ("float32", "float64", "bfloat16")
 
 
-def arguments(
+def checked(
     network: Network, params: Params, X: Array, Y: Array, weights: Array | None
 ) -> tuple[Params, Array, Array, Array | None]:
     """The arguments as the equations take them.
 
-    X and a float Y in the dtype of the parameters, weights as a row of shape (1, m) in the dtype of sums.
+    X and a float Y get the dtype of the parameters, weights become a row of shape (1, m) in the dtype of sums.
     """
     params, X = inputs(network, params, X)
-    _beside(network, Y, weights, X.shape[1])
+    _targets_and_weights(network, Y, weights, X.shape[1])
     Y = Y.astype(int if jnp.issubdtype(Y.dtype, jnp.integer) else X.dtype)
     if weights is not None:
         weights = weights.astype(accumulator(X.dtype)).reshape(1, -1)
     return params, X, Y, weights
 
 
+class Remembered:
+    """`checked` for one network, which looks at shapes and dtypes only once if it leaves such arguments as they are."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.seen = network, set()
+
+    def __call__(self, *args: Any) -> tuple[Params, Array, Array, Array | None]:
+        leaves, structure = jax.tree.flatten(args)
+        kinds = structure, *((x.shape, x.dtype) for x in leaves if isinstance(x, jax.Array))
+        if len(kinds) == 1 + len(leaves) and kinds in self.seen:
+            return args  # type: ignore[return-value]
+        found = checked(self.network, *args)
+        if all(x is y for x, y in zip(jax.tree.leaves(found), leaves, strict=True)):
+            self.seen.add(kinds)
+        return found
+
+
 def examples(network: Network, X: Array, Y: Array, weights: Array | None) -> None:
-    """Refuses examples that do not fit the network or each other."""
+    """Refuse examples that do not fit the network or each other."""
     _inputs(network, X)
-    _beside(network, Y, weights, X.shape[1])
-
-
-def _beside(network: Network, Y: Array, weights: Array | None, m: int) -> None:
-    _targets(network, Y, m)
-    if weights is not None:
-        _weights(weights, m)
+    _targets_and_weights(network, Y, weights, X.shape[1])
 
 
 def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
-    """The same for a forward pass alone."""
-    is_network(network)
+    """The arguments of a forward pass, as the equations take them."""
+    check_network(network)
     dtype = parameters(network, params)
     _inputs(network, X)
-    _functions(network, X.shape[1], dtype)
+    functions.activations_and_cost(network, X.shape[1], dtype)
     return params, X.astype(dtype)
 
 
-def is_network(network: Network) -> None:
+def check_network(network: Network) -> None:
+    """Refuse anything but a network."""
     if not isinstance(network, Network):
-        raise TypeError(f"network is a {_kind(network)}; expected a bp.Network")
+        raise TypeError(f"network is {a_kind(network)}; expected a bp.Network")
 
 
 def parameters(network: Network, params: Params) -> jnp.dtype:
     """The one dtype of all parameters."""
     L = len(network.activations)
     if not isinstance(params, tuple) or isinstance(params, Layer):
-        raise TypeError(f"params is a {_kind(params)}; expected a tuple of {L} bp.Layer(W, b)")
+        hint = ": pass tuple(params)" if isinstance(params, list) else ""
+        raise TypeError(f"params is {a_kind(params)}; expected a tuple of {L} bp.Layer(W, b){hint}")
     if len(params) != L:
         raise ValueError(f"params has {len(params)} layers; expected {L}, as network.sizes is {network.sizes}")
     dtype = None
     for l, layer in enumerate(params, start=1):
         if not isinstance(layer, Layer):
-            raise TypeError(f"layer {l} of params is a {_kind(layer)}; expected a bp.Layer(W, b)")
+            raise TypeError(f"layer {l} of params is {a_kind(layer)}; expected a bp.Layer(W, b)")
         n, k = network.sizes[l], network.sizes[l - 1]
         for name, value, expected in (("W", layer.W, (n, k)), ("b", layer.b, (n, 1))):
             name = f"{name}[{l}]"
@@ -81,6 +99,44 @@ def parameters(network: Network, params: Params) -> jnp.dtype:
                 raise TypeError(f"{name} has dtype {value.dtype}; expected {dtype}, the dtype of W[1]")
     assert dtype is not None
     return dtype
+
+
+def check_block_size(block_size: BlockSize) -> BlockSize:
+    """The option as a user gives it: an integer, 1 or more, "auto" or None."""
+    if block_size is None or isinstance(block_size, str) and block_size == "auto":
+        return block_size
+    if isinstance(block_size, str):
+        raise ValueError(f"block_size is {block_size!r}; expected an integer, 'auto' or None")
+    return numbers.count("block_size", block_size, ", 'auto' or None")
+
+
+def check_mesh(mesh: Mesh) -> None:
+    """Refuse anything but a mesh."""
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh is {a_kind(mesh)}; expected a jax.sharding.Mesh, as jax.make_mesh gives")
+
+
+def check_data_mesh(mesh: Mesh | None) -> None:
+    """Refuse a mesh over which no examples can be spread."""
+    if mesh is None:
+        return
+    check_mesh(mesh)
+    if DATA not in mesh.axis_names:
+        raise ValueError(
+            f"mesh has {axes_of(mesh)}; expected an axis '{DATA}', over which examples are spread, such as that of "
+            f"jax.make_mesh((len(jax.devices()),), ('{DATA}',))"
+        )
+
+
+def axes_of(mesh: Mesh) -> str:
+    """The axes of a mesh, in words."""
+    return "the axes " + ", ".join(map(repr, mesh.axis_names))
+
+
+def _targets_and_weights(network: Network, Y: Array, weights: Array | None, m: int) -> None:
+    _targets(network, Y, m)
+    if weights is not None:
+        _weights(weights, m)
 
 
 def _inputs(network: Network, X: Array) -> None:
@@ -125,88 +181,13 @@ def _weights(weights: Array, m: int) -> None:
             raise TypeError(f"weights has dtype {weights.dtype}; expected numbers, or booleans: True is 1")
 
 
-def _functions(network: Network, m: int, dtype: jnp.dtype) -> None:
-    """Shapes and dtypes of what the activations and the cost return: they can be a user's own."""
-    for l, g in enumerate(network.activations, start=1):
-        Z = jax.ShapeDtypeStruct((network.sizes[l], m), dtype)
-        _returns(f"activation {g} of layer {l}: g(Z)", g.g, (Z,), Z.shape, dtype)
-        if g.g_prime is not None:
-            _returns(f"activation {g} of layer {l}: g_prime(Z, A)", g.g_prime, (Z, Z), Z.shape, dtype)
-    # The output stage computes in float32 at least
-    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
-    _returns(f"cost {network.cost}: loss(A, Y)", network.cost.loss, (A, A), (m,), A.dtype)
-    _returns(f"cost {network.cost}: dA(A, Y)", network.cost.dA, (A, A), A.shape, A.dtype)
-    if pair := network.cost.collapsed:
-        _returns(f"cost {network.cost}: collapsed.loss(Z, Y)", pair.loss, (A, A), (m,), A.dtype)
-        _returns(f"cost {network.cost}: collapsed.dZ(Z, A, Y)", pair.dZ, (A, A, A), A.shape, A.dtype)
-
-
-def loss_hessian(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
-    """The product with the Hessian of the loss: of the collapsed form where there is one."""
-    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
-    return _of_cost(network.cost, "hessian", "V", (A, A, A), A.shape)
-
-
-def loss_hessian_root(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
-    """The same for the Hessian's root."""
-    A = jax.ShapeDtypeStruct((network.sizes[-1], m), accumulator(dtype))
-    return _of_cost(network.cost, "hessian_root", "", (A, A), (network.sizes[-1], *A.shape))
-
-
-def _of_cost(cost: Cost, name: str, last: str, args: tuple, shape: tuple[int, ...]) -> Callable[..., Array]:
-    """A function that a cost may lack, of (A, Y, last), or of (Z, A, Y, last) where it is collapsed."""
-    function = getattr(cost.collapsed or cost, name)
-    if function is None:
-        of = "bp.Collapsed" if cost.collapsed else "bp.Cost"
-        raise TypeError(f"the curvature was asked for, and cost {cost} has no {name}; pass one to {of}")
-    if cost.collapsed:
-        args = (*args, args[0])
-    names = ", ".join(n for n in ("Z" if cost.collapsed else "", "A", "Y", last) if n)
-    _returns(f"cost {cost}: {name}({names})", function, args, shape, args[0].dtype)
-    return function
-
-
-def second_derivatives(network: Network, m: int, dtype: jnp.dtype) -> None:
-    """The activations have the g'' that a Hessian needs; all but the softmax, whose second derivative is built in."""
-    for l, g in enumerate(network.activations, start=1):
-        # an output that is collapsed with the cost is differentiated together with it
-        if g.g_prime is None or (l == len(network.activations) and network.cost.collapsed):
-            continue
-        if g.g_second is None:
-            raise TypeError(
-                f"the Hessian was asked for, and activation {g} of layer {l} has no g_second; pass one to bp.Activation"
-            )
-        Z = jax.ShapeDtypeStruct((network.sizes[l], m), dtype)
-        _returns(f"activation {g} of layer {l}: g_second(Z, A)", g.g_second, (Z, Z), Z.shape, dtype)
-
-
-def _returns(what: str, function: Callable, args: tuple, shape: tuple[int, ...], dtype: jnp.dtype) -> None:
-    out = jax.eval_shape(function, *args)
-    if getattr(out, "shape", None) != shape or out.dtype != dtype:
-        came = f"shape {out.shape} and dtype {out.dtype}" if hasattr(out, "shape") else f"a {_kind(out)}"
-        raise ValueError(
-            f"{what} returns {came}; expected shape {shape} and dtype {dtype} for arguments of shape {args[0].shape}"
-        )
-
-
 def _array(name: str, value: Any, expected: str, hint: str = "") -> None:
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(f"{name} is a {_kind(value)}; expected an array of {expected}")
-    # what NumPy has and JAX has not: objects, texts, dates
-    if getattr(value.dtype, "kind", "") in "OSUMm":
-        raise TypeError(f"{name} has dtype {value.dtype}; expected numbers{hint}")
+    if problem := unreadable(value, f"an array of {expected}"):
+        raise TypeError(f"{name} is {problem}{hint if hasattr(value, 'dtype') else ''}")
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name} is {a_kind(value)}; expected an array of {expected}")
 
 
 def _float(name: str, value: Array) -> None:
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"{name} has dtype {value.dtype}; expected a float array: pass {name}.astype(float)")
-
-
-def a_kind(value: object) -> str:
-    """What a value is, with its article."""
-    kind = _kind(value)
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def _kind(value: object) -> str:
-    return f"array of shape {value.shape}" if isinstance(value, jax.Array) else type(value).__name__

@@ -1,4 +1,4 @@
-"""Examples taken block by block, so that what is kept of a pass stays small whatever their number."""
+"""Examples taken block by block, so that a pass keeps little in memory however many examples there are."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -8,47 +8,47 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from manual_bp._checks import numbers
-from manual_bp._machine.products import accumulator, is_spread
-from manual_bp._network import Network
+from manual_bp._machine.precision import accumulator
+from manual_bp._machine.products import on_cpu
+from manual_bp._machine.sharding import is_spread
 
 BlockSize = int | Literal["auto"] | None
 
 MiB = 2**20
 
 
-def check_block_size(block_size: BlockSize) -> BlockSize:
-    """The option as a user gives it: an integer from 1 on, "auto" or None."""
-    if block_size is None or isinstance(block_size, str) and block_size == "auto":
-        return block_size
-    if isinstance(block_size, str):
-        raise ValueError(f"block_size is {block_size!r}; expected an integer, 'auto' or None")
-    return numbers.count("block_size", block_size, ", 'auto' or None")
-
-
-def chosen(block_size: BlockSize, network: Network, X: Array) -> int:
-    """The examples to be taken at a time of those in X: all of them where blocks are not wanted or do not pay."""
+def size_of_block(block_size: BlockSize, sizes: Sequence[int], X: Array) -> int:
+    """The examples in a block: all of those in X where blocks are not wanted, or do not pay on a CPU."""
     m = X.shape[1]
     if block_size is None or block_size == "auto" and is_spread(X):
         return m
-    return auto(network.sizes, m, X.dtype.itemsize) if block_size == "auto" else min(m, block_size)
+    return auto(sizes, m, X.dtype.itemsize) if block_size == "auto" else min(m, block_size)
 
 
 def auto(sizes: Sequence[int], m: int, itemsize: int) -> int:
-    """The block size that "auto" stands for: m where blocks do not pay.
+    """The block size that "auto" stands for on a CPU: m where blocks do not pay.
 
-    Measured on two cores at widths 64 to 1024 and 32,768 classes; elsewhere than on CPU nothing was.
+    Measured on two cores at widths 64 to 1024 and 32,768 classes.
     """
     widths = sizes[1:]
     kept, parameters = sum(widths) * itemsize, sum(n * (k + 1) for k, n in zip(sizes, widths, strict=False)) * itemsize
-    # A[1..L] and one dA: up to 32 MiB the system's allocator has that memory at hand, and above it maps new pages at
-    # each call, which takes longer than the arithmetic of a narrow layer
-    if jax.default_backend() != "cpu" or m * (kept + max(widths) * itemsize) <= 32 * MiB:
+    # A[1..L] and one dA. Up to 32 MiB the system's allocator has that memory at hand; above, it maps new pages at each
+    # call, which takes longer than the arithmetic of a narrow layer
+    if m * (kept + max(widths) * itemsize) <= 32 * MiB:
         return m
-    # What a block keeps fits a core's cache, as long as adding to the gradient is little beside forming it
+    # The activations of a block fit a core's cache, unless adding to the gradient would take longer than forming it
     least = 512 if parameters <= MiB else 1024
     most = 32 * MiB // kept
     return 2 ** (min(max(MiB // kept, least), max(most, 1)).bit_length() - 1)
+
+
+def in_blocks_or_at_once(
+    block_size: BlockSize, size: int, m: int, in_blocks: Callable[..., Any], at_once: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The one of two functions, equal but for rounding, that is to be called: "auto" takes blocks on a CPU only."""
+    if size >= m:
+        return at_once
+    return in_blocks if block_size != "auto" else lambda *args: on_cpu(in_blocks, at_once, *args)
 
 
 def over_blocks(
@@ -58,15 +58,15 @@ def over_blocks(
     axes: Sequence[int | None] | None = None,
     part: tuple[Array | int, int] | None = None,
 ) -> Any:
-    """What `of_examples` gives for all examples, from `size` of them at a time; the last block holds the rest.
+    """Evaluate a function of examples on `size` of them at a time; the last block holds the rest.
 
     Args:
         of_examples: a function of the arrays of some examples that returns a pytree of arrays.
         examples: those arrays, each with the examples along its last axis, or None.
-        size: examples at a time.
-        axes: of every array returned, the axis that holds the examples, along which blocks are concatenated; None for
-            one that is a sum over them, added up in float32 at least. All are sums unless given.
-        part: where to begin, and with how many examples to be done; with the first and all of them unless given.
+        size: the examples in a block.
+        axes: for each array returned, the axis that holds the examples, along which blocks are concatenated, or None
+            for a sum over them, which is added up in float32 at least. Without `axes` all arrays are sums.
+        part: the first example and the number of examples; without it, all of them.
     """
     origin, m = (0, next(x for x in examples if x is not None).shape[-1]) if part is None else part
 
@@ -76,7 +76,9 @@ def over_blocks(
         return of_examples(*block)
 
     if m <= size:
-        return of_block(0, m)
+        out, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, of_block(0, m)))
+        axes = [None] * len(out) if axes is None else axes
+        return jax.tree.unflatten(structure, [_counted(x) if a is None else x for x, a in zip(out, axes, strict=True)])
 
     # The rest, or else the last block, comes first: it has the types that the sums keep
     first = m % size or size
@@ -109,11 +111,18 @@ def _concatenated(blocks: Array, last: Array, axis: int) -> Array:
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype of a sum: float32 at least; for booleans, which are counted, an integer."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return accumulator(dtype)
-    return jnp.promote_types(dtype, jnp.int32)
+    return accumulator(dtype) if _is_float(dtype) else jnp.promote_types(dtype, jnp.int32)
 
 
 def _narrow(total: Array, dtype: jnp.dtype) -> Array:
     """The sum in the dtype of its terms, if that is a float."""
-    return total.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else total
+    return total.astype(dtype) if _is_float(dtype) else total
+
+
+def _counted(x: Array) -> Array:
+    """A sum over one block in the dtype that it has over several."""
+    return x if _is_float(x.dtype) else x.astype(_wide(x.dtype))
+
+
+def _is_float(dtype: jnp.dtype) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating)

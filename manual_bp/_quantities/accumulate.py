@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 from manual_bp._machine import blocks
 from manual_bp._network import Network, Params
 from manual_bp._record import Record, example_weights, record_of
@@ -40,25 +40,31 @@ def accumulate(
         ValueError: a block_size below 1 or unknown; on tracing, a quantity with two axes of the examples, such as
             `bp.gram_matrix`.
     """
-    validate.is_network(network)
+    arguments.check_network(network)
     if not callable(function_of_record):
         raise TypeError(
             f"function_of_record is of type {type(function_of_record).__name__}; expected a function of a bp.Record, "
             "such as bp.gradients"
         )
-    block_size = blocks.check_block_size(block_size)
+    block_size = arguments.check_block_size(block_size)
 
     @jax.jit
     def accumulated(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Any:
-        params, X, Y, weights = validate.arguments(network, params, X, Y, weights)
+        params, X, Y, weights = arguments.checked(network, params, X, Y, weights)
         w, total_weight = example_weights(weights, X)
 
         def of_examples(X: Array, Y: Array, w: Array) -> Any:
             return function_of_record(record_of(network, params, X, Y, w, total_weight, whole=False))
 
-        size = blocks.chosen(block_size, network, X)
+        def in_blocks(*examples: Array) -> Any:
+            return blocks.over_blocks(of_examples, examples, size, axes)
+
+        def at_once(*examples: Array) -> Any:
+            return blocks.over_blocks(of_examples, examples, m, axes)
+
+        m, size = X.shape[1], blocks.size_of_block(block_size, network.sizes, X)
         axes = _example_axes(of_examples, size, X, Y, w)
-        return blocks.over_blocks(of_examples, (X, Y, w), size, axes)
+        return blocks.in_blocks_or_at_once(block_size, size, m, in_blocks, at_once)(X, Y, w)
 
     return accumulated
 

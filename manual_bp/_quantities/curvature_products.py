@@ -2,7 +2,7 @@
 
 import jax
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import functions
 from manual_bp._network import Params
 from manual_bp._quantities.loss_hessian import back_from_output, loss_hessian
 from manual_bp._quantities.r_operator import r_backward, r_forward
@@ -55,7 +55,7 @@ def gauss_newton_product(record: Record, V: Params) -> Params:
 
 
 def _hessian_product(record: Record, V: Params) -> Params:
-    validate.second_derivatives(record.network, len(record.losses), record.cost.dtype)
+    functions.second_derivatives(record.network, len(record.losses), record.cost.dtype)
     RA, RZ = r_forward(record, V)
     dZ, RdZ = r_backward(record, V, RA, RZ)
     first, *rest = sum_over_examples(record, record.A, RdZ, 1.0)

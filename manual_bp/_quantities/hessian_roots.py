@@ -12,16 +12,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from manual_bp import _equations as equations
-from manual_bp._checks import arguments as validate
+from manual_bp import _output as output
+from manual_bp._checks import functions
 from manual_bp._quantities.loss_hessian import back_from_output
 from manual_bp._record import Record
 
 
 def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
     """The sum over k of `term` of dZ[0..L], the backward pass from S[k]."""
-    root = validate.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
-    Z_L, A_L, Y = equations.output_stage(record.A, record.Z, record.Y)
+    root = functions.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
+    Z_L, A_L, Y = output.output_in_float32(record.A, record.Z, record.Y)
     S = root(Z_L, A_L, Y) if record.network.cost.collapsed else root(A_L, Y)
 
     def of(S_k: Array) -> Any:

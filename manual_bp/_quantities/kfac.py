@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from manual_bp import _equations as equations
 from manual_bp._checks import numbers
-from manual_bp._machine.products import accumulator, outer_products
+from manual_bp._machine.precision import accumulator
+from manual_bp._machine.products import outer_products
 from manual_bp._network import Layer, Params
+from manual_bp._output import select
 from manual_bp._quantities.hessian_roots import sum_over_roots
 from manual_bp._record import Record, check_record
 
@@ -56,7 +57,7 @@ def _factors(record: Record, fisher: Fisher) -> tuple[KroneckerFactors, ...]:
     w, present, dtype = record.weights, record.weights != 0, accumulator(record.cost.dtype)
 
     def mean(X: Array) -> Array:
-        X = equations.select(X.astype(dtype), present)
+        X = select(X.astype(dtype), present)
         return outer_products(X * w, X)
 
     def means(dZ: list) -> list[Array]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from jaxtyping import Array, Float
 
 from manual_bp import _equations as equations
+from manual_bp import _output as output
 from manual_bp._activations import activation_backward
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import functions
 from manual_bp._record import Record
 
 
@@ -19,8 +20,8 @@ def loss_hessian(record: Record) -> Callable[[Array], Array]:
     For this library's costs H is positive semidefinite, if targets of a categorical cross-entropy sum to 0 or more.
     """
     collapsed = record.network.cost.collapsed
-    hessian = validate.loss_hessian(record.network, len(record.losses), record.cost.dtype)
-    Z_L, A_L, Y = equations.output_stage(record.A, record.Z, record.Y)
+    hessian = functions.loss_hessian(record.network, len(record.losses), record.cost.dtype)
+    Z_L, A_L, Y = output.output_in_float32(record.A, record.Z, record.Y)
 
     def product(V: Array) -> Array:
         wide = V.astype(Z_L.dtype)
@@ -34,4 +35,4 @@ def back_from_output(record: Record, d: Float[Array, "n m"]) -> list:
     """dZ[0..L] of whatever has the derivative `d` by the output; dZ[0] is None."""
     network, A, Z = record.network, record.A, record.Z
     dZ_L = d if network.cost.collapsed else activation_backward(network.output, d, Z[-1], A[-1])
-    return equations.back_through_layers(network, record.params, A, Z, dZ_L)[1]
+    return equations.backward(network.activations, record.params, A, Z, dZ_L)[1]

@@ -44,5 +44,5 @@ def _output_gradient(record: Record, k: Array, before_activation: bool) -> Array
     network, A, Z = record.network, record.A, record.Z
     e_k = jnp.broadcast_to(jax.nn.one_hot(k, network.sizes[-1], dtype=A[-1].dtype)[:, None], A[-1].shape)
     dZ_L = e_k if before_activation else activation_backward(network.output, e_k, Z[-1], A[-1])
-    dA, _ = equations.back_through_layers(network, record.params, A, Z, dZ_L)
+    dA, _ = equations.backward(network.activations, record.params, A, Z, dZ_L)
     return dA[0]

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from manual_bp._machine.products import accumulator, inner_products
+from manual_bp._machine.precision import accumulator
+from manual_bp._machine.products import inner_products
 from manual_bp._network import Layer, Params
 from manual_bp._record import Record, check_record
 

@@ -16,19 +16,20 @@ sec. 5.4.6.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from manual_bp._activations import Activation, activation_backward, straight_second
-from manual_bp._equations import NONE, backward, by_layer, weights_and_biases
+from manual_bp._activations import Activation, activation_backward, zero_second
+from manual_bp._equations import NONE, backward, from_one
 from manual_bp._machine.products import back_through_weights, weighted_input
 from manual_bp._network import Params
+from manual_bp._output import output_derivatives, without_absent
 from manual_bp._quantities.loss_hessian import loss_hessian
 from manual_bp._record import Record
 
 
 def r_forward(record: Record, V: Params) -> tuple[list, list]:
     """RA[0..L] and RZ[0..L]; RZ[0] is None."""
-    A, Z, L, g = record.A, record.Z, len(record.params), by_layer(record.network.activations)
-    W, _ = weights_and_biases(record.params)
-    RW, Rb = weights_and_biases(V)
+    A, Z, L = record.A, record.Z, len(record.params)
+    W, _, g = from_one(record.params, record.network.activations)
+    RW, Rb, _ = from_one(V, ())
     RA, RZ = [jnp.zeros_like(A[0])], [NONE]
     for l in range(1, L + 1):
         RZ.append(weighted_input(RW[l], A[l - 1]) + Rb[l])
@@ -42,11 +43,13 @@ def r_forward(record: Record, V: Params) -> tuple[list, list]:
 def r_backward(record: Record, V: Params, RA: list, RZ: list) -> tuple[list, list]:
     """dZ[0..L] and RdZ[0..L], both times w; None at 0."""
     network, params, A, Z, w = record.network, record.params, record.A, record.Z, record.weights
-    L, g = len(params), by_layer(network.activations)
-    W, _ = weights_and_biases(params)
-    RW, _ = weights_and_biases(V)
+    L, activations = len(params), without_absent(network.activations, w != 0)
+    W, _, g = from_one(params, network.activations)
+    RW, _, _ = from_one(V, ())
     # Both passes are linear in their start, so w enters there: cheaper than the record's dZ times w in every layer
-    dA, dZ = backward(network, params, A, Z, record.Y, w, w != 0)
+    dA_L, dZ_L = output_derivatives(network, A, Z, record.Y, w, w != 0)
+    dA, dZ = backward(activations, params, A, Z, dZ_L)
+    dA.append(dA_L)
     w, RdZ = w.astype(Z[L].dtype), [NONE] * (L + 1)
     if network.cost.collapsed:
         RdZ[L] = loss_hessian(record)(RZ[L]) * w
@@ -75,4 +78,4 @@ def r_activation_backward(
     assert g.g_second is not None
     RdZ = RdA * g.g_prime(Z, A)
     # XLA keeps a product with 0, and all that leads to it
-    return RdZ if g.g_second is straight_second else RdZ + dA * g.g_second(Z, A) * RZ
+    return RdZ if g.g_second is zero_second else RdZ + dA * g.g_second(Z, A) * RZ

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 
-from manual_bp._checks.arguments import a_kind
+from manual_bp._kind import a_kind
 from manual_bp._network import Layer, Params
 from manual_bp._record import Record, check_record
 

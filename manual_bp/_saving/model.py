@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp._activations import ACTIVATIONS, Activation
-from manual_bp._checks.arguments import DTYPES, a_kind, is_network, parameters
+from manual_bp._checks.arguments import DTYPES, a_kind, check_network, parameters
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
 from manual_bp._network import Layer, Network, Params
 from manual_bp._saving.read import ANEW, SavedModelError, read_model, read_weights
@@ -45,7 +45,7 @@ def save(path: str | os.PathLike[str], network: Network, params: Params, extra: 
         ValueError, TypeError: the parameters are not those of the network.
         OSError: the disk is full, or `path` can't be written.
     """
-    is_network(network)
+    check_network(network)
     dtype = parameters(network, params)
     about = {**_description(network), "dtype": dtype.name, "extra": _as_json_has_it({} if extra is None else extra)}
     # Of a link, the directory it leads to: the link stays
@@ -72,7 +72,7 @@ def load(
         TypeError: `dtype` is none of the three, or `network` not a `bp.Network`.
     """
     if network is not None:
-        is_network(network)
+        check_network(network)
     path = Path(path)
     model = read_model(path)
     resolved = _network(path, model) if network is None else _agreeing(path, model, network)

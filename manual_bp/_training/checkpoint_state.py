@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import dtypes
 
-from manual_bp._checks.arguments import a_kind
+from manual_bp._kind import a_kind
 
 Entry = list[Any]  # of the outline: path, kind, and the value of a Python number
 

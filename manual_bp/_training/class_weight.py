@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 
 
 def with_class_weight(Y: Any, weights: Any, class_weight: Mapping[int, float] | str | None) -> Any:
@@ -30,7 +30,7 @@ def with_class_weight(Y: Any, weights: Any, class_weight: Mapping[int, float] | 
         totals = np.bincount(index, w)
         of_class = np.divide(w.sum(), len(classes) * totals, out=np.ones_like(totals), where=totals > 0)
     else:
-        what = repr(class_weight) if isinstance(class_weight, str) else validate.a_kind(class_weight)
+        what = repr(class_weight) if isinstance(class_weight, str) else arguments.a_kind(class_weight)
         raise ValueError(f"class_weight is {what}; expected 'balanced', or a weight for each class")
     if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
         raise ValueError(f"class_weight has weights {of_class.tolist()}; expected finite numbers from 0 on")

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Integer
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 
 
 class Dataset(NamedTuple):
@@ -43,7 +43,7 @@ def check_dataset(data: Dataset) -> int:
     """The number of examples."""
     if not isinstance(data, Dataset):
         raise TypeError(
-            f"data is {validate.a_kind(data)}; expected a bp.Dataset, such as bp.Dataset.from_columns(X, Y)"
+            f"data is {arguments.a_kind(data)}; expected a bp.Dataset, such as bp.Dataset.from_columns(X, Y)"
         )
     shapes = {name: getattr(x, "shape", ()) for name, x in data._asdict().items() if x is not None}
     if len({shape[:1] for shape in shapes.values()}) > 1 or len(shapes["X"]) != 2 or shapes["X"][0] == 0:

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Integer
 
 from manual_bp._checks import numbers
-from manual_bp._machine.meshes import data_mesh, keeps_placement, padded_size
+from manual_bp._checks.arguments import check_data_mesh
+from manual_bp._machine.meshes import keeps_placement, padded_size
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset, check_dataset, columns
 from manual_bp._training.finite import Take, finite_steps
@@ -53,7 +54,7 @@ def train_epoch(
     is_optimizer(optimizer)
     batch_size = numbers.count("batch_size", batch_size)
     goal = objective(network, l2, dropout, compute_dtype)
-    data_mesh(mesh)
+    check_data_mesh(mesh)
     return keeps_placement(_with_costs(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False)), mesh)
 
 

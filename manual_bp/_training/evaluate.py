@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from manual_bp import _equations as equations
 from manual_bp._activations import SIGMOID, SOFTMAX
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 from manual_bp._costs import CROSS_ENTROPIES, is_index
 from manual_bp._network import Network, Params
+from manual_bp._output import select
 from manual_bp._quantities.accumulate import accumulate
 from manual_bp._record import Record
 
@@ -54,7 +54,7 @@ def evaluate(
 
 def metric_of(network: Network, metric: Metric | str | None) -> Metric | None:
     """The function that a metric given by the user is."""
-    validate.is_network(network)
+    arguments.check_network(network)
     if metric is None or callable(metric):
         return metric
     if metric not in ("auto", "accuracy"):
@@ -89,12 +89,12 @@ def _sums(network: Network, metric: Metric | None, block_size: int) -> Callable[
         if getattr(values, "shape", None) != record.losses.shape:
             m = len(record.losses)
             raise ValueError(
-                f"metric returns {validate.a_kind(values)}; expected shape ({m},), a value for each example"
+                f"metric returns {arguments.a_kind(values)}; expected shape ({m},), a value for each example"
             )
         # By one reduction, which the barrier keeps XLA from working out in part: terms that are equal have equal sums,
         # so that an accuracy is 1 where all are right, and never above it
         both = lax.optimization_barrier(jnp.stack([values, jnp.ones_like(values)]))
-        achieved, total = jnp.sum(equations.select(both * w, w != 0), axis=1)
+        achieved, total = jnp.sum(select(both * w, w != 0), axis=1)
         return record.cost, achieved, total
 
     return accumulate(shares, network, block_size)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 from manual_bp._checks.example_values import check_values
 from manual_bp._network import Network
 from manual_bp._training.class_weight import with_class_weight
@@ -69,21 +69,21 @@ def examples(
 def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     for name, value in {"X": X, "Y": Y, "weights": weights}.items():
         if not _is_array(value) and not (name == "weights" and value is None):
-            raise TypeError(f"{name} is {validate.a_kind(value)}; expected an array of NumPy or JAX")
+            raise TypeError(f"{name} is {arguments.a_kind(value)}; expected an array of NumPy or JAX")
     if X.ndim == 2 and Y.ndim in (1, 2) and X.shape[1] != Y.shape[-1]:
         hint = ", so pass X.T" if len(X) == Y.shape[-1] else ""
         raise ValueError(
             f"X has shape {X.shape} and Y {Y.shape}; expected (n_0, m), and (n_L, m) or (m,): columns are examples"
             + hint
         )
-    validate.examples(network, X, Y, weights)
+    arguments.examples(network, X, Y, weights)
     check_values(network, X, Y, weights)
 
 
 def _batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> Any:
     if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
         raise TypeError(
-            f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX, of shape (n_0, m), or without Y an "
+            f"X is {arguments.a_kind(X)}; expected an array of NumPy or JAX, of shape (n_0, m), or without Y an "
             "iterable of batches (X, Y), or a function of the epoch that gives one"
         )
     beside = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
@@ -110,7 +110,7 @@ def _take(x: Any, columns: np.ndarray) -> Any:
 
 def _triple(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise TypeError(f"validation_data is {validate.a_kind(data)}; expected (X, Y) or (X, Y, weights)")
+        raise TypeError(f"validation_data is {arguments.a_kind(data)}; expected (X, Y) or (X, Y, weights)")
     return data[0], data[1], data[2] if len(data) == 3 else None
 
 

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from manual_bp._checks import numbers
-from manual_bp._machine.meshes import data_mesh, on_mesh, spread_in_blocks
+from manual_bp._checks.arguments import check_data_mesh
+from manual_bp._machine.meshes import on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
 from manual_bp._training import source as sources
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
@@ -152,7 +153,7 @@ def fit(
     kept = Kept(checkpoint, checkpoint_every, network)
     key = jax.random.key(0) if key is None else key
     _callable(callbacks)
-    data_mesh(mesh)
+    check_data_mesh(mesh)
     if state is None:
         state = train_state(network, descent, key, params, dtype)
         if isinstance(optimizer, str) and learning_rate is None:

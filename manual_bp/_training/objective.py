@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from manual_bp._checks import arguments as validate
-from manual_bp._checks import numbers
-from manual_bp._machine.blocks import chosen
+from manual_bp._checks import arguments, numbers
+from manual_bp._gradient import cost_and_gradient
 from manual_bp._network import Layer, Network, Params
-from manual_bp._sums import cost_and_gradient
 from manual_bp._training.dropout import with_dropout
 
 
@@ -41,7 +39,7 @@ def objective(
     network: Network, l2: float, dropout: float | Sequence[float], compute_dtype: jax.typing.DTypeLike | None
 ) -> Objective:
     """The objective of options as a user gives them."""
-    validate.is_network(network)
+    arguments.check_network(network)
     L = len(network.hidden)
     rates = tuple(dropout) if isinstance(dropout, Sequence) else (dropout,) * L
     if len(rates) != L:
@@ -50,8 +48,8 @@ def objective(
         if not 0 <= numbers.known("dropout", rate) < 1:
             raise ValueError(f"dropout is {rate}; expected a probability from 0 on and below 1")
     name = None if compute_dtype is None else jnp.dtype(compute_dtype).name
-    if name not in (None, *validate.DTYPES):
-        raise TypeError(f"compute_dtype is {name}; expected {' or '.join(validate.DTYPES)}")
+    if name not in (None, *arguments.DTYPES):
+        raise TypeError(f"compute_dtype is {name}; expected {' or '.join(arguments.DTYPES)}")
     l2 = numbers.known("l2", numbers.non_negative("l2", l2))
     return Objective(network, l2, tuple(map(float, rates)), name)
 
@@ -69,12 +67,12 @@ def value_and_grad(
     dtype = objective.compute_dtype
     low = params if dtype is None else jax.tree.map(lambda p: p.astype(dtype), params)
     network = objective.network
-    args = validate.arguments(network, low, X, Y, weights)
+    args = arguments.checked(network, low, X, Y, weights)
     if any(objective.dropout):
         network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
     # the units that dropout takes out are drawn for all examples at once
-    size = X.shape[1] if any(objective.dropout) else chosen("auto", network, args[1])
-    c, dparams = cost_and_gradient(network, *args, size, params, X_in_rows)
+    block_size = None if any(objective.dropout) else "auto"
+    c, dparams = cost_and_gradient(network, *args, block_size, params, X_in_rows)
     c = c.astype(params[0].W.dtype)
     if isinstance(objective.l2, Array) or objective.l2:
         c += objective.l2 / 2 * sum(jnp.sum(jnp.square(W)) for W, _ in params)

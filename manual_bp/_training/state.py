@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Integer
 
-from manual_bp._checks import arguments as validate
-from manual_bp._checks import numbers
+from manual_bp._checks import arguments, numbers
 from manual_bp._init import init
 from manual_bp._network import Network, Params
 
@@ -51,15 +50,15 @@ def train_state(
     """
     is_optimizer(optimizer)
     numbers.key(key)
-    validate.is_network(network)
+    arguments.check_network(network)
     return _train_state(network, optimizer, key, params, _name(dtype))
 
 
 def _name(dtype: jax.typing.DTypeLike) -> str:
     # float alone is JAX's default
     asked = jax.dtypes.canonicalize_dtype(dtype) if dtype is float else jnp.dtype(dtype)
-    if asked.name not in validate.DTYPES:
-        raise TypeError(f"dtype is {asked.name}; expected {', '.join(validate.DTYPES)}")
+    if asked.name not in arguments.DTYPES:
+        raise TypeError(f"dtype is {asked.name}; expected {', '.join(arguments.DTYPES)}")
     if jax.dtypes.canonicalize_dtype(asked) != asked:
         raise ValueError(
             f"dtype is {asked.name}, and JAX would make it float32: turn on 64 bits with "
@@ -72,7 +71,7 @@ def _name(dtype: jax.typing.DTypeLike) -> str:
 def _train_state(network: Network, optimizer: Any, key: Array, params: Params | None, dtype: str) -> TrainState:
     init_key, key = jax.random.split(key)
     if params is not None:
-        validate.parameters(network, params)
+        arguments.parameters(network, params)
     # a step donates its state: what the caller holds must not go with it
     first = init(network, init_key, dtype) if params is None else jax.tree.map(jnp.copy, params)
     return TrainState(first, optimizer.init(first), jnp.zeros((), jnp.int32), key)
@@ -81,8 +80,8 @@ def _train_state(network: Network, optimizer: Any, key: Array, params: Params | 
 def check_state(state: Any, network: Network, optimizer: optax.GradientTransformation) -> None:
     """Refuses a state that is not one of this network and optimizer, as far as its structure shows that."""
     if not isinstance(state, TrainState):
-        raise TypeError(f"state is {validate.a_kind(state)}; expected a bp.TrainState, as bp.train_state makes one")
-    validate.parameters(network, state.params)
+        raise TypeError(f"state is {arguments.a_kind(state)}; expected a bp.TrainState, as bp.train_state makes one")
+    arguments.parameters(network, state.params)
     shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), state.params)
     if jax.tree.structure(state.optimizer_state) != jax.tree.structure(jax.eval_shape(optimizer.init, shapes)):
         raise ValueError(
@@ -96,5 +95,5 @@ def is_optimizer(optimizer: Any) -> None:
     """Refuses what has not the two functions of an optax optimizer."""
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         raise TypeError(
-            f"optimizer is {validate.a_kind(optimizer)}; expected one of optax's, such as optax.adam(0.001)"
+            f"optimizer is {arguments.a_kind(optimizer)}; expected one of optax's, such as optax.adam(0.001)"
         )

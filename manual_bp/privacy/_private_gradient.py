@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from manual_bp._checks import arguments as validate
-from manual_bp._checks import numbers
+from manual_bp._checks import arguments, numbers
 from manual_bp._network import Network, Params
 from manual_bp._quantities.clipping import clip_factors
 from manual_bp._quantities.per_example import per_example_norms
@@ -60,7 +59,7 @@ def private_value_and_grad(
     Raises:
         ValueError, TypeError: an option that is not a number in its range; arguments that do not fit.
     """
-    validate.is_network(network)
+    arguments.check_network(network)
     bounds = numbers.max_norm(max_norm, len(network.activations))
     numbers.non_negative("noise_multiplier", noise_multiplier)
     numbers.positive("expected_batch_size", expected_batch_size)

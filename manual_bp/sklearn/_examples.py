@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from manual_bp._checks import arguments as validate
+from manual_bp._checks import arguments
 from manual_bp._training.dataset import Dataset
 
 SPARSE = ("csr", "csc")
@@ -25,7 +25,7 @@ def validation(mlp: Any, data: Any, dtype: np.dtype) -> Dataset | None:
     if data is None:
         return None
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise TypeError(f"validation_data is {validate.a_kind(data)}; expected (X, y) or (X, y, sample_weight)")
+        raise TypeError(f"validation_data is {arguments.a_kind(data)}; expected (X, y) or (X, y, sample_weight)")
     X, y, *sample_weight = data
     X = validate_data(mlp, X, accept_sparse=SPARSE, dtype=dtype, reset=False)
     y = np.asarray(y)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from manual_bp._activations import SOFTMAX
-from manual_bp._gradient import forward, predict
+from manual_bp._forward import forward, predict
 from manual_bp._network import Network, Params
 from manual_bp._quantities.output_gradient import output_gradient
 from manual_bp._record import backpropagate

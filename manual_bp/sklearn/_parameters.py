@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from manual_bp._activations import Activation
-from manual_bp._checks import arguments as validate
-from manual_bp._checks import numbers
+from manual_bp._checks import arguments, numbers
 from manual_bp._training.state import is_optimizer
 from manual_bp.sklearn._optimizer import NAMES
 from manual_bp.sklearn._rule import SCHEDULES
@@ -37,7 +36,7 @@ def check(mlp: Any) -> None:
         one_of("dtype", np.dtype(mlp.dtype).name, DTYPES)
     for callback in mlp.callbacks or ():
         if not callable(callback):
-            raise TypeError(f"callbacks has {validate.a_kind(callback)}; expected functions of a bp.Epoch")
+            raise TypeError(f"callbacks has {arguments.a_kind(callback)}; expected functions of a bp.Epoch")
     _solver(mlp)
 
 
