@@ -1,8 +1,8 @@
-"""What a network is: sizes, activations and a cost. No arrays: those are the parameters, a tuple of layers."""
+"""The description of a network: sizes, activations and a cost. The arrays are the parameters, a tuple of layers."""
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,13 +13,21 @@ from manual_bp._costs import COSTS, CROSS_ENTROPIES, Cost
 
 
 class Layer(NamedTuple):
-    """The parameters of layer l, W of shape (n_l, n_{l-1}) and b of shape (n_l, 1), or their gradient."""
+    """The parameters of layer l, W of shape (n_l, n_{l-1}) and b of shape (n_l, 1), or their gradient.
+
+    Example:
+        >>> layer = bp.Layer(W=jnp.ones((3, 2)), b=jnp.zeros((3, 1)))
+        >>> Z = layer.W @ jnp.ones((2, 5)) + layer.b
+        >>> Z.shape
+        (3, 5)
+    """
 
     W: Float[Array, "n k"]
     b: Float[Array, "n 1"]
 
 
 Params = tuple[Layer, ...]
+HIDDEN = [name for name, g in ACTIVATIONS.items() if g != SOFTMAX]
 
 
 @jax.tree_util.register_static
@@ -27,23 +35,29 @@ Params = tuple[Layer, ...]
 class Network:
     """A fully connected network and its cost: a hashable description, without arrays.
 
+    Names are resolved on construction, so that equal networks compare equal however they were written.
+
     Args:
-        sizes: (n_0, n_1, ..., n_L): the number of inputs, then of units in each layer.
-        hidden: activation of the hidden layers: a name, a `bp.Activation`, or a sequence with one for each. Names:
-            identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, silu, gelu.
-        output: activation of layer L: one of these, or softmax.
+        sizes: (n_0, n_1, ..., n_L): the number of inputs, then the number of units in each layer.
+        hidden: the activation of the hidden layers: a name, a `bp.Activation`, or a sequence with one for each layer.
+            The names are identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, silu and gelu.
+        output: the activation of layer L: one of these, or softmax.
         cost: "squared_error", "absolute_error", "cross_entropy" (binary on a sigmoid output, categorical on a
             softmax output), or a `bp.Cost`.
 
     Attributes:
         activations: g[1] to g[L], in order.
 
-    Names are resolved on construction, so that equal networks compare equal however they were written.
-
     Raises:
         ValueError: fewer than two sizes, a size below 1, an unknown name, a wrong number of hidden activations, a
-            softmax in a hidden layer, or a cross-entropy on an output that is not a probability.
+            softmax in a hidden layer or over one unit, or a cross-entropy on an output that is not a probability.
         TypeError: a size that is not an integer; an activation or a cost of another type.
+
+    Example:
+        >>> bp.Network((784, 256, 10))
+        Network(sizes=(784, 256, 10), hidden=(relu,), output=softmax, cost=categorical_cross_entropy)
+        >>> bp.Network((8, 32, 16, 1), ("relu", "tanh"), "identity", "squared_error").activations
+        (relu, tanh, identity)
     """
 
     sizes: tuple[int, ...]
@@ -68,13 +82,18 @@ class Network:
             raise ValueError(
                 f"hidden has {len(hidden)} activations; expected {L - 1}, one for each hidden layer of {sizes}"
             )
-        resolved = tuple(_resolve_activation(g, f"hidden[{i}]") for i, g in enumerate(hidden))
+        resolved = tuple(_resolve_activation(g, f"hidden[{i}]", HIDDEN) for i, g in enumerate(hidden))
         if SOFTMAX in resolved:
             raise ValueError(
                 f"hidden[{resolved.index(SOFTMAX)}] is softmax; expected an element-wise activation: "
                 "the softmax stands at the output only"
             )
-        output = _resolve_activation(output, "output")
+        output = _resolve_activation(output, "output", ACTIVATIONS)
+        if output == SOFTMAX and sizes[-1] == 1:
+            raise ValueError(
+                "output is softmax over one unit, which is 1 whatever the parameters; expected output='sigmoid' for one "
+                "of two classes, or output='identity', cost='squared_error' for a number"
+            )
         for name, value in (
             ("sizes", sizes),
             ("hidden", resolved),
@@ -91,6 +110,8 @@ class Network:
 def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         resolved = tuple(operator.index(n) for n in sizes)
+        if any(isinstance(n, bool) for n in sizes):
+            raise TypeError
     except TypeError:
         raise TypeError(f"sizes is {sizes!r}; expected a sequence of integers, such as (784, 256, 10)") from None
     if len(resolved) < 2 or min(resolved) < 1:
@@ -101,13 +122,13 @@ def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return resolved
 
 
-def _resolve_activation(activation: str | Activation, where: str) -> Activation:
+def _resolve_activation(activation: str | Activation, where: str, known: Iterable[str]) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
         raise TypeError(f"{where} is {activation!r}; expected the name of an activation or a bp.Activation")
     if activation not in ACTIVATIONS:
-        raise ValueError(f"{where} is {activation!r}; expected one of {', '.join(ACTIVATIONS)}, or a bp.Activation")
+        raise ValueError(f"{where} is {activation!r}; expected one of {', '.join(known)}, or a bp.Activation")
     return ACTIVATIONS[activation]
 
 

@@ -54,7 +54,7 @@ MISTAKES = {
     "R{b} forgotten": ("_quantities/r_operator", "weighted_input(RW[l], A[l - 1]) + Rb[l]", "weighted_input(RW[l], A[l - 1])"),
     "g' missing in RA": ("_quantities/r_operator", "RA.append(activation_backward(g[l], RZ[l], Z[l], A[l]))", "RA.append(RZ[l])"),
     "RW^T dZ forgotten": ("_quantities/r_operator", " + back_through_weights(RW[l], dZ[l], A[l - 1])", ""),
-    "g'' term forgotten": ("_quantities/r_operator", "return RdZ if g.g_second is straight_second else RdZ +", "return RdZ if True else RdZ +"),
+    "g'' term forgotten": ("_quantities/r_operator", "return RdZ if g.g_second is zero_second else RdZ +", "return RdZ if True else RdZ +"),
     "RZ for RA in the softmax": ("_quantities/r_operator", "return RA * (dA - s) + A * (RdA - Rs)", "return RZ * (dA - s) + A * (RdA - Rs)"),
     "one term of Rs": ("_quantities/r_operator", "RA * dA + A * RdA", "A * RdA"),
     "dZ RA^T forgotten": ("_quantities/curvature_products", "d._replace(W=d.W + other.W)", "d"),

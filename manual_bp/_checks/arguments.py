@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from manual_bp._activations import SOFTMAX
 from manual_bp._checks import functions, numbers
+from manual_bp._checks.numbers import DTYPES as DTYPES
 from manual_bp._costs import CROSS_ENTROPIES
 from manual_bp._jit import unreadable
 from manual_bp._kind import a_kind as a_kind
@@ -16,8 +17,6 @@ from manual_bp._machine.blocks import BlockSize
 from manual_bp._machine.devices import DATA
 from manual_bp._machine.precision import accumulator
 from manual_bp._network import Layer, Network, Params
-
-DTYPES = ("float32", "float64", "bfloat16")
 
 
 def checked(

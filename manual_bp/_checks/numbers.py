@@ -1,12 +1,18 @@
-"""Checks of numbers that options are: their values where they are known, not where JAX traces them."""
+"""Checks of options: numbers, keys and dtypes. A number is checked where it is known, not where JAX traces it."""
 
 import math
 import operator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import dtypes
 from jax.core import Tracer
+
+from manual_bp._kind import a_kind
+
+DTYPES = ("float32", "float64", "bfloat16")
 
 
 def positive(name: str, value: Any) -> Any:
@@ -24,16 +30,16 @@ def non_negative(name: str, value: Any) -> Any:
 
 
 def probability(name: str, value: Any) -> Any:
-    """A number above 0, and 1 at most."""
+    """A number above 0 and at most 1."""
     if _is_known(name, value) and not 0 < float(value) <= 1:
         raise ValueError(f"{name} is {_shown(value)}; expected a number above 0 and at most 1")
     return value
 
 
 def count(name: str, value: Any, otherwise: str = "") -> int:
-    """An integer, 1 or more; `otherwise` tells what else it may be."""
+    """An integer, 1 or more; `otherwise` names other values that the message allows."""
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool | np.bool_):
             raise TypeError
         n = operator.index(value)
     except TypeError:
@@ -60,10 +66,28 @@ def known(name: str, value: Any) -> float:
 
 
 def key(value: Any) -> None:
-    """A random key, new style or old."""
+    """Refuse anything but a random key, new style or old."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, dtypes.prng_key) or dtype == jnp.uint32):
-        raise TypeError(f"key is {_shown(value)}; expected a key, as jax.random.key gives")
+        n = value if isinstance(value, int) and not isinstance(value, bool) else 0
+        raise TypeError(f"key is {_shown(value)}; expected a key: pass jax.random.key({n})")
+
+
+def dtype(value: jax.typing.DTypeLike, name: str = "dtype") -> str:
+    """The name of a dtype that parameters may have, which JAX does not narrow."""
+    try:
+        # float alone is JAX's default
+        asked = jax.dtypes.canonicalize_dtype(value) if value is float else jnp.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected {', '.join(DTYPES)}") from None
+    if asked.name not in DTYPES:
+        raise TypeError(f"{name} is {asked.name}; expected {', '.join(DTYPES)}")
+    if jax.dtypes.canonicalize_dtype(asked) != asked:
+        raise ValueError(
+            f"{name} is {asked.name}, and JAX would make it float32: turn on 64 bits with "
+            f'jax.config.update("jax_enable_x64", True), or pass {name}="float32"'
+        )
+    return asked.name
 
 
 def _is_known(name: str, value: Any) -> bool:
@@ -75,6 +99,6 @@ def _is_known(name: str, value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"an array of shape {value.shape}" if value.shape or isinstance(value, Tracer) else str(value)
-    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    if getattr(value, "shape", None) == () and not isinstance(value, Tracer):
+        return str(value)
+    return repr(value) if isinstance(value, str | int | float | None) else a_kind(value)
