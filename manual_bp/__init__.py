@@ -1,64 +1,107 @@
-"""Backpropagation for fully connected networks, written by hand as matrix equations and compiled by JAX."""
+"""Backpropagation for fully connected networks, written by hand as matrix equations and compiled by JAX.
+
+The examples in the docstrings assume
+
+    import jax, jax.numpy as jnp, numpy as np, optax
+    import manual_bp as bp
+"""
 
 from importlib.metadata import version as _version
 
-from manual_bp import checker as checker
-from manual_bp import convert as convert
-from manual_bp import privacy as privacy
-from manual_bp._activations import Activation as Activation
-from manual_bp._costs import Collapsed as Collapsed
-from manual_bp._costs import Cost as Cost
-from manual_bp._devices import place as place
-from manual_bp._devices import use_cpu_devices as use_cpu_devices
-from manual_bp._forward import forward as forward
-from manual_bp._forward import predict as predict
-from manual_bp._gradient import cost as cost
-from manual_bp._gradient import grad as grad
-from manual_bp._gradient import value_and_grad as value_and_grad
-from manual_bp._init import init as init
-from manual_bp._network import Layer as Layer
-from manual_bp._network import Network as Network
-from manual_bp._network import Params as Params
-from manual_bp._quantities.accumulate import accumulate as accumulate
-from manual_bp._quantities.clipping import clipped_gradients as clipped_gradients
-from manual_bp._quantities.curvature_products import gauss_newton_product as gauss_newton_product
-from manual_bp._quantities.curvature_products import hessian_product as hessian_product
-from manual_bp._quantities.gauss_newton_diagonal import gauss_newton_diagonal as gauss_newton_diagonal
-from manual_bp._quantities.kfac import KroneckerFactors as KroneckerFactors
-from manual_bp._quantities.kfac import kfac_factors as kfac_factors
-from manual_bp._quantities.kfac import scale_by_kfac as scale_by_kfac
-from manual_bp._quantities.moments import noise_scale as noise_scale
-from manual_bp._quantities.moments import second_moment as second_moment
-from manual_bp._quantities.moments import signal_to_noise as signal_to_noise
-from manual_bp._quantities.moments import variance as variance
-from manual_bp._quantities.output_gradient import output_gradient as output_gradient
-from manual_bp._quantities.per_example import gram_matrix as gram_matrix
-from manual_bp._quantities.per_example import per_example_gradients as per_example_gradients
-from manual_bp._quantities.per_example import per_example_layer_norms as per_example_layer_norms
-from manual_bp._quantities.per_example import per_example_norms as per_example_norms
-from manual_bp._record import Record as Record
-from manual_bp._record import backpropagate as backpropagate
-from manual_bp._record import gradients as gradients
-from manual_bp._saving.model import Saved as Saved
-from manual_bp._saving.model import SavedModelError as SavedModelError
-from manual_bp._saving.model import load as load
-from manual_bp._saving.model import save as save
-from manual_bp._training.checkpoints import CheckpointError as CheckpointError
-from manual_bp._training.dataset import Dataset as Dataset
-from manual_bp._training.early_stopping import EarlyStopping as EarlyStopping
-from manual_bp._training.epoch import train_epoch as train_epoch
-from manual_bp._training.evaluate import Evaluation as Evaluation
-from manual_bp._training.evaluate import evaluate as evaluate
-from manual_bp._training.fit import Epoch as Epoch
-from manual_bp._training.fit import FitResult as FitResult
-from manual_bp._training.fit import fit as fit
-from manual_bp._training.history import History as History
-from manual_bp._training.state import TrainState as TrainState
-from manual_bp._training.state import train_state as train_state
-from manual_bp._training.step import train_step as train_step
-from manual_bp.checker import assert_gradients_match as assert_gradients_match
-from manual_bp.checker import check_custom_vjp as check_custom_vjp
-from manual_bp.checker import check_gradients as check_gradients
-from manual_bp.privacy import private_value_and_grad as private_value_and_grad
+from manual_bp import checker, convert, privacy
+from manual_bp._activations import Activation
+from manual_bp._costs import Collapsed, Cost
+from manual_bp._devices import place, use_cpu_devices
+from manual_bp._forward import forward, predict
+from manual_bp._gradient import cost, grad, value_and_grad
+from manual_bp._init import init
+from manual_bp._network import Layer, Network, Params
+from manual_bp._quantities.accumulate import accumulate
+from manual_bp._quantities.clipping import clipped_gradients
+from manual_bp._quantities.curvature_products import gauss_newton_product, hessian_product
+from manual_bp._quantities.gauss_newton_diagonal import gauss_newton_diagonal
+from manual_bp._quantities.kfac import KroneckerFactors, kfac_factors, scale_by_kfac
+from manual_bp._quantities.moments import noise_scale, second_moment, signal_to_noise, variance
+from manual_bp._quantities.output_gradient import output_gradient
+from manual_bp._quantities.per_example import (
+    gram_matrix,
+    per_example_gradients,
+    per_example_layer_norms,
+    per_example_norms,
+)
+from manual_bp._record import Record, backpropagate, gradients
+from manual_bp._saving.model import Saved, SavedModelError, load, save
+from manual_bp._training.checkpoints import CheckpointError
+from manual_bp._training.dataset import Dataset
+from manual_bp._training.early_stopping import EarlyStopping
+from manual_bp._training.epoch import train_epoch
+from manual_bp._training.evaluate import Evaluation, evaluate
+from manual_bp._training.fit import Epoch, FitResult, fit
+from manual_bp._training.history import History
+from manual_bp._training.state import TrainState, train_state
+from manual_bp._training.step import train_step
+from manual_bp.checker import assert_gradients_match, check_custom_vjp, check_gradients
+from manual_bp.privacy import private_value_and_grad
 
 __version__ = _version("manual_bp")
+
+__all__ = [
+    "Activation",
+    "CheckpointError",
+    "Collapsed",
+    "Cost",
+    "Dataset",
+    "EarlyStopping",
+    "Epoch",
+    "Evaluation",
+    "FitResult",
+    "History",
+    "KroneckerFactors",
+    "Layer",
+    "Network",
+    "Params",
+    "Record",
+    "Saved",
+    "SavedModelError",
+    "TrainState",
+    "accumulate",
+    "assert_gradients_match",
+    "backpropagate",
+    "check_custom_vjp",
+    "check_gradients",
+    "checker",
+    "clipped_gradients",
+    "convert",
+    "cost",
+    "evaluate",
+    "fit",
+    "forward",
+    "gauss_newton_diagonal",
+    "gauss_newton_product",
+    "grad",
+    "gradients",
+    "gram_matrix",
+    "hessian_product",
+    "init",
+    "kfac_factors",
+    "load",
+    "noise_scale",
+    "output_gradient",
+    "per_example_gradients",
+    "per_example_layer_norms",
+    "per_example_norms",
+    "place",
+    "predict",
+    "privacy",
+    "private_value_and_grad",
+    "save",
+    "scale_by_kfac",
+    "second_moment",
+    "signal_to_noise",
+    "train_epoch",
+    "train_state",
+    "train_step",
+    "use_cpu_devices",
+    "value_and_grad",
+    "variance",
+]

@@ -91,8 +91,8 @@ class Network:
         output = _resolve_activation(output, "output", ACTIVATIONS)
         if output == SOFTMAX and sizes[-1] == 1:
             raise ValueError(
-                "output is softmax over one unit, which is 1 whatever the parameters; expected output='sigmoid' for one "
-                "of two classes, or output='identity', cost='squared_error' for a number"
+                "output is softmax over one unit, which is 1 whatever the parameters; expected output='sigmoid' for "
+                "two classes, or output='identity', cost='squared_error' for a number"
             )
         for name, value in (
             ("sizes", sizes),

@@ -226,3 +226,6 @@ def _layers(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
     """W and b of each layer as NumPy arrays that are the caller's own, b of shape (n,)."""
     _check(params)
     return [(np.array(layer.W, order="C"), np.array(layer.b)[:, 0].copy()) for layer in params]
+
+
+__all__ = ["from_flax", "from_sklearn", "from_torch", "to_flax", "to_sklearn", "to_torch"]

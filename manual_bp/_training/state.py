@@ -51,20 +51,7 @@ def train_state(
     is_optimizer(optimizer)
     numbers.key(key)
     arguments.check_network(network)
-    return _train_state(network, optimizer, key, params, _name(dtype))
-
-
-def _name(dtype: jax.typing.DTypeLike) -> str:
-    # float alone is JAX's default
-    asked = jax.dtypes.canonicalize_dtype(dtype) if dtype is float else jnp.dtype(dtype)
-    if asked.name not in arguments.DTYPES:
-        raise TypeError(f"dtype is {asked.name}; expected {', '.join(arguments.DTYPES)}")
-    if jax.dtypes.canonicalize_dtype(asked) != asked:
-        raise ValueError(
-            f"dtype is {asked.name}, and JAX would make it float32: turn on 64 bits with "
-            'jax.config.update("jax_enable_x64", True), or pass dtype="float32"'
-        )
-    return asked.name
+    return _train_state(network, optimizer, key, params, numbers.dtype(dtype))
 
 
 @jax.jit(static_argnums=(0, 1, 4))

@@ -6,3 +6,5 @@ from manual_bp.checker._custom_vjp import check_custom_vjp as check_custom_vjp
 from manual_bp.checker._report import Line as Line
 from manual_bp.checker._report import Report as Report
 from manual_bp.checker._report import WrongGradient as WrongGradient
+
+__all__ = ["Line", "Report", "WrongGradient", "assert_gradients_match", "check_custom_vjp", "check_gradients"]

@@ -11,3 +11,5 @@ from manual_bp.privacy._poisson import Batch as Batch
 from manual_bp.privacy._poisson import poisson_sample as poisson_sample
 from manual_bp.privacy._private_gradient import PrivateGradient as PrivateGradient
 from manual_bp.privacy._private_gradient import private_value_and_grad as private_value_and_grad
+
+__all__ = ["Batch", "PrivateGradient", "epsilon", "noise_multiplier", "poisson_sample", "private_value_and_grad"]

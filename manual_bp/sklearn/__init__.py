@@ -9,3 +9,5 @@ except ModuleNotFoundError:
 
 from manual_bp.sklearn._classifier import MLPClassifier as MLPClassifier
 from manual_bp.sklearn._regressor import MLPRegressor as MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

@@ -13,7 +13,8 @@ import optax
 from jaxtyping import Array
 from sklearn.exceptions import ConvergenceWarning
 
-from manual_bp._gradient import cost, predict
+from manual_bp._forward import predict
+from manual_bp._gradient import cost
 from manual_bp._network import Network, Params
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.fit import Epoch
