@@ -214,12 +214,12 @@ def cost_and_gradient(
     """C and its gradient of checked arguments, the gradient in the dtypes of `like`."""
     like = params if like is None else like
 
-    def at_once(params: Params, like: Params, *examples: Any) -> tuple[Array, Params]:
-        c, residuals = cost_forward(network, params, *examples)
+    def at_once(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        c, residuals = cost_forward(network, params, X, Y, weights)
         return c, cost_backward(network, residuals, 1.0, like, X_in_rows)[0]
 
-    def in_blocks(params: Params, like: Params, *examples: Any) -> tuple[Array, Params]:
-        c, sums = partial_sums(network, params, *examples, size, like, X_in_rows)
+    def in_blocks(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        c, sums = partial_sums(network, params, X, Y, weights, size, like, X_in_rows)
         return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
 
     size = blocks.size_of_block(block_size, network.sizes, X)
@@ -279,11 +279,8 @@ def _on_mesh(
     def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
         size = block_size
         if size == "auto":
-            # from what is cheap to know: all at once, a call may take less time than checking its arguments here
-            dtype = getattr(next(iter(jax.tree.leaves(params)), None), "dtype", None)
-            m = np.shape(X)[1] if np.ndim(X) == 2 and dtype is not None else 0
-            size = blocks.auto(network.sizes, m, dtype.itemsize) if m and devices.is_cpu(mesh) else m  # type: ignore[union-attr]
-            if size == m:
+            size = _size_on_mesh(network, params, X) if devices.is_cpu(mesh) else None
+            if size is None:
                 return at_once(params, X, Y, weights)
         args = checked(params, X, Y, weights)
         size = args[1].shape[1] if size is None else size
@@ -292,3 +289,16 @@ def _on_mesh(
         return jax.tree.map(lambda x: x.addressable_data(0), compiled(*devices.on_every_device(args, mesh), size))
 
     return value_and_grad
+
+
+def _size_on_mesh(network: Network, params: Params, X: Array) -> int | None:
+    """The block size that "auto" stands for; None where all are taken at once, or the call is about to refuse X.
+
+    It looks only at what is cheap to know, since a call may take less time than checking its arguments here.
+    """
+    dtype = getattr(next(iter(jax.tree.leaves(params)), None), "dtype", None)
+    m = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    if m == 0 or dtype is None:
+        return None
+    size = blocks.auto(network.sizes, m, dtype.itemsize)
+    return None if size == m else size
