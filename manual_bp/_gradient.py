@@ -28,7 +28,8 @@ def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | 
     """Compute C = sum_i w_i loss_i, the weighted mean of the examples' losses.
 
     `jax.grad` of it runs the hand-written equations: argnums=1 for `params`, 2 for `X` (dA[0] * w), 3 for a float `Y`,
-    4 for `weights`. It supports reverse mode only; for a product with the Hessian use `bp.hessian_product`.
+    4 for `weights`. Without argnums it would differentiate with respect to the network, which holds no arrays, and
+    return the network. It supports reverse mode only; for a product with the Hessian use `bp.hessian_product`.
 
     Args:
         network: the description.
