@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -29,16 +30,14 @@ def test_code_prints_what_the_page_says(page, monkeypatch, tmp_path):
     """Run each Python block, in order, in one namespace; a text block right after one holds what it prints."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.S | re.M)
-    namespace, before = {}, ""
+    namespace = {}
     with jax.enable_x64(False):
-        for language, text in blocks:
-            if language == "text":
-                assert without_rounding(before) == without_rounding(text)
-            elif language == "python" and "jax.distributed" not in text:  # several processes: test_training_devices
-                with contextlib.redirect_stdout(io.StringIO()) as out:
-                    exec(compile(text, page.name, "exec"), namespace)
-                before = out.getvalue()
-                assert before == "" or ("text", without_rounding(before)) in [(k, without_rounding(v)) for k, v in blocks]
+        for (language, code), (after, output) in itertools.pairwise([*blocks, ("", "")]):
+            if language == "python" and "jax.distributed" not in code:  # several processes: test_training_devices.py
+                with contextlib.redirect_stdout(io.StringIO()) as printed:
+                    exec(compile(code, page.name, "exec"), namespace)
+                shown = output if after == "text" else ""
+                assert without_rounding(printed.getvalue()) == without_rounding(shown)
 
 
 def headings(page: Path) -> set[str]:
@@ -49,7 +48,8 @@ def headings(page: Path) -> set[str]:
 
 @pages
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", page.read_text())
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", prose)
     for path, anchor in links:
         target = page.parent / path if path else page
         assert target.exists(), f"{page.name} links to {path}, which is not there"
