@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import re
+import tomllib
 from pathlib import Path
 
 import jax
@@ -59,3 +60,13 @@ def test_links_lead_somewhere(page):
 def test_readme_leads_to_every_page():
     links = set(re.findall(r"\]\((docs/\w+\.md)\)", README.read_text()))
     assert links == {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_citation_and_package_agree():
+    citation = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software" and citation["message"]
+    assert (citation["title"], citation["version"], citation["license"], citation["abstract"]) == (
+        project["name"], project["version"], project["license"], project["description"],
+    )  # fmt: skip
+    assert f"\nauthors:\n  - name: {project['authors'][0]['name']}\n" in (ROOT / "CITATION.cff").read_text()
