@@ -1,6 +1,7 @@
-"""Short programs to run and read: what a backward pass written by hand offers beside the gradient.
+"""Scripts to read and run, as `python -m examples.NAME` or `python examples/NAME.py`.
 
-python -m examples.private_digits       training with differential privacy, and its price
-python -m examples.mislabelled_digits   wrong labels found by the norms of the examples' gradients
-python -m examples.newton_cg            Newton steps by products with the Gauss-Newton matrix
+private_digits       train with differential privacy, and see what it costs
+mislabelled_digits   find wrong labels by the norms of per-example gradients
+newton_cg            take Newton steps by products with the Gauss-Newton matrix
+train_table          train on a table with text columns and gaps, and save the pipeline
 """
