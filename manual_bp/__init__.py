@@ -41,7 +41,7 @@ from manual_bp._saving.model import Saved as Saved
 from manual_bp._saving.model import SavedModelError as SavedModelError
 from manual_bp._saving.model import load as load
 from manual_bp._saving.model import save as save
-from manual_bp._training.checkpoints import CheckpointError as CheckpointError
+from manual_bp._training.checkpoint import CheckpointError as CheckpointError
 from manual_bp._training.dataset import Dataset as Dataset
 from manual_bp._training.early_stopping import EarlyStopping as EarlyStopping
 from manual_bp._training.epoch import train_epoch as train_epoch
