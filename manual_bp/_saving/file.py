@@ -94,7 +94,7 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]
 def as_path(name: str, value: Any) -> Path:
     """The argument of this name as a path."""
     if not isinstance(value, str | os.PathLike) or "\0" in str(value):
-        raise TypeError(f"{name} is {shown(repr(value))}; expected the path of a file, such as 'name.safetensors'")
+        raise TypeError(f"{name} is {shown(repr(value))}; expected the path of a file, such as 'model.safetensors'")
     return Path(value)
 
 

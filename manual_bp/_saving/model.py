@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,12 +73,11 @@ def save(path: str | os.PathLike[str], network: Network, params: Params, extra: 
         ...     print(os.listdir(folder))
         ['model.safetensors']
     """
-    path = as_path("model", path)
+    path = as_path("path", path)
     is_network(network)
-    dtype = parameters(network, params)
-    about = {**description(network), "dtype": dtype.name, "extra": _as_json_has_it({} if extra is None else extra)}
-    names = _shapes(network.sizes)
-    write(path, MODEL, about, dict(zip(names, map(np.asarray, jax.tree.leaves(params)), strict=True)))
+    parameters(network, params)
+    about = {**description(network), "extra": _as_json_has_it({} if extra is None else extra)}
+    write(path, MODEL, about, dict(zip(_names(network), map(np.asarray, jax.tree.leaves(params)), strict=True)))
 
 
 def load(
@@ -110,26 +108,24 @@ def load(
         >>> saved.network == network, saved.extra
         (True, {'step': 7})
     """
-    path = as_path("model", path)
+    path = as_path("path", path)
     if network is not None:
         is_network(network)
     about, arrays = read(path, MODEL)
     try:
-        network, expected = _network(path, about, network), _shapes(about["sizes"])
-        found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
-        if found != {name: (shape, about["dtype"]) for name, shape in expected.items()}:
-            raise ValueError(f"its arrays are not those of a network of sizes {shown(network.sizes)}")
-        if about["dtype"] not in DTYPES or not isinstance(about["extra"], dict):
-            raise ValueError("its dtype or extra is of another kind")
+        network = _network(path, about, network)
+        parameters(network, _layers([arrays[name] for name in _names(network)]))
+        if len(arrays) != 2 * len(network.activations) or not isinstance(about["extra"], dict):
+            raise ValueError("it has more arrays than the network, or its extra is not a dict")
     except SavedModelError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise MODEL.refusal(path, f"cannot be used ({shown(error)})") from None
     try:
-        leaves = [to_jax(f"{name} in {shown(path, 120)}", arrays[name], dtype) for name in expected]
+        leaves = [to_jax(f"{name} in {shown(path, 120)}", arrays[name], dtype) for name in _names(network)]
     except ValueError as error:
         raise SavedModelError(str(error)) from None
-    return Saved(network, tuple(map(Layer, leaves[::2], leaves[1::2])), about["extra"])
+    return Saved(network, _layers(leaves), about["extra"])
 
 
 def to_jax(name: str, value: np.ndarray, dtype: jax.typing.DTypeLike | None) -> jax.Array:
@@ -193,10 +189,13 @@ def _network(path: Path, about: dict[str, Any], network: Network | None) -> Netw
     return Network(about["sizes"], about["hidden"], about["output"], about["cost"])
 
 
-def _shapes(sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
-    """The names and shapes of the arrays, W1, b1, W2, ..., in the order of the leaves of params."""
-    layers = enumerate(zip(sizes, sizes[1:], strict=False), start=1)
-    return {name: shape for l, (k, n) in layers for name, shape in ((f"W{l}", (n, k)), (f"b{l}", (n, 1)))}
+def _names(network: Network) -> list[str]:
+    """The names of the arrays, W1, b1, W2, ..., in the order of the leaves of params."""
+    return [f"{name}{l}" for l in range(1, len(network.sizes)) for name in "Wb"]
+
+
+def _layers(leaves: list[Any]) -> Params:
+    return tuple(map(Layer, leaves[::2], leaves[1::2]))
 
 
 def _as_json_has_it(extra: dict[str, Any]) -> dict[str, Any]:

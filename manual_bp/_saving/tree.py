@@ -34,7 +34,7 @@ def difference(outline: dict[str, str], like: Any) -> str | None:
 def unpack(arrays: dict[str, np.ndarray], like: Any) -> Any:
     """The saved tree, with the structure of `like`, each leaf on the devices of its counterpart."""
     _, expected = pack(like)
-    if {path: _form(array) for path, array in arrays.items()} != {path: _form(a) for path, a in expected.items()}:
+    if {path: (a.shape, a.dtype) for path, a in arrays.items()} != {p: (a.shape, a.dtype) for p, a in expected.items()}:
         raise ValueError("its arrays are not those of its outline")
     leaves, structure = jax.tree.flatten(like)
     return jax.tree.unflatten(
@@ -42,7 +42,7 @@ def unpack(arrays: dict[str, np.ndarray], like: Any) -> Any:
     )
 
 
-def _nodes(tree: Any, path: str = "state") -> Iterator[tuple[str, str, Any]]:
+def _nodes(tree: Any, path: str = "training") -> Iterator[tuple[str, str, Any]]:
     """Path, kind and, for a leaf, value; inner nodes too, as optimizers can differ in those without arrays."""
     children, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda node: node is not tree)
     if len(children) == 1 and not children[0][0]:
@@ -60,10 +60,6 @@ def _kind(path: str, leaf: Any) -> str:
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         raise TypeError(f"{path} is {a_kind(leaf)}; expected an array or a number")
     return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
-
-
-def _form(array: np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
-    return array.shape, array.dtype
 
 
 def _is_key(leaf: Any) -> bool:

@@ -52,7 +52,7 @@ class Checkpoint:
         if not os.path.lexists(os.path.realpath(self.path)):
             return new
         content, arrays = read(self.path, TRAINING)
-        path, like = shown(self.path, 120), {"state": new.state, "best": new.best}
+        path, like = shown(self.path, 120), new._replace(history=None)
         try:
             history = _history(content["history"])
             if not resume:
@@ -65,7 +65,7 @@ class Checkpoint:
                     f"{path} holds another training: {why}; pass the network and the optimizer that it was saved with, "
                     "or choose another path"
                 )
-            return Progress(**unpack(arrays, like), history=history)
+            return unpack(arrays, like)._replace(history=history)
         except CheckpointError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -75,7 +75,7 @@ class Checkpoint:
         """Save the training, if the epoch is the last or one of every so many."""
         if self.path is None or not (last or len(now.history) % self.every == 0):
             return
-        outline, arrays = pack({"state": now.state, "best": now.best})
+        outline, arrays = pack(now._replace(history=None))
         content = {"network": description(self.network), "history": now.history.to_dict(), "tree": outline}
         try:
             write(self.path, TRAINING, content, arrays)
