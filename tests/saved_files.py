@@ -92,9 +92,13 @@ def parts(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
     return json.loads(members.pop("__metadata__")["manual_bp"]), members, data[8 + length :]
 
 
-def signed(about: dict[str, Any] | str, members: dict[str, Any] | str, body: bytes, length: int | None = None) -> bytes:
+def compact(about: dict[str, Any]) -> str:
+    """The description as text, without the digest."""
+    return json.dumps(about | {"sha256": ZEROS.decode()}, separators=(",", ":"))
+
+
+def signed(text: str, members: dict[str, Any] | str, body: bytes, length: int | None = None) -> bytes:
     """A file of any content, with the right digest, and perhaps a wrong length of its header."""
-    text = about if isinstance(about, str) else json.dumps(about | {"sha256": ZEROS.decode()}, separators=(",", ":"))
     rest = members if isinstance(members, str) else json.dumps(members)[1:-1]
     header = f'{{"__metadata__":{{"manual_bp":{json.dumps(text)}}},{rest}}}'.encode()
     data = bytearray((len(header) if length is None else length).to_bytes(8, "little") + header + body)
@@ -107,7 +111,7 @@ def edit(path: Path, members=None, body=None, **fields) -> None:
     about, old, data = parts(path.read_bytes())
     about = {name: value for name, value in (about | fields).items() if value is not None}
     members = old if members is None else members(old) if callable(members) else members
-    path.write_bytes(signed(about, members, data if body is None else body))
+    path.write_bytes(signed(compact(about), members, data if body is None else body))
 
 
 def npz() -> bytes:

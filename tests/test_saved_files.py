@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from saved_files import Models, Trainings, edit, entries, npz, parts, same, signed
+from saved_files import Models, Trainings, compact, edit, entries, npz, parts, same, signed
 
 from manual_bp._saving import replace
-from manual_bp._saving.file import DIGEST, ZEROS
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -205,6 +204,7 @@ def test_nothing_else_is_replaced(make, kind, path):
         os.mkfifo(path)
     elif make == "other kind":
         (Trainings() if isinstance(kind, Models) else Models()).save(path)
+        assert f"holds a {'training' if isinstance(kind, Models) else 'model'}; expected a" in refusal(kind, path)
     else:
         contents = {"text": b"mine", "npz": npz(), "other safetensors": safetensors.numpy.save({"a": np.zeros(3)})}
         path.write_bytes(contents[make])
@@ -226,16 +226,18 @@ def test_an_empty_file_is_filled(kind, path):
 
 def test_every_flipped_byte_and_every_cut_is_found(kind, path):
     data, rng = path.read_bytes(), np.random.default_rng(0)
+    descriptor = os.open(path, os.O_RDWR)
     for place in range(len(data)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << rng.integers(8)]) + data[place + 1 :])
+        os.pwrite(descriptor, bytes([data[place] ^ 1 << rng.integers(8)]), place)
         with pytest.raises(kind.error):
             kind.load(path)
-        if place % 7 == 0:
-            path.write_bytes(data[:place])
-            with pytest.raises(kind.error):
-                kind.load(path)
-    path.write_bytes(data)
+        os.pwrite(descriptor, data[place : place + 1], place)
     assert same(kind.load(path), kind.saved(0))
+    for length in reversed(range(len(data))):
+        os.ftruncate(descriptor, length)
+        with pytest.raises(kind.error):
+            kind.load(path)
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize(
@@ -275,12 +277,13 @@ def test_what_is_not_a_regular_file(make, link, kind, path, monkeypatch):
     elif make == "device":
         name.symlink_to("/dev/zero")
     elif make == "socket":
-        socket.socket(socket.AF_UNIX).bind(name.name)
-    if make != "nothing":
-        why = {"directory": "Is a directory", "socket": "No such device"}.get(make, "a fifo or a device, not a regular")
-        assert f"can't be read ({why}" in refusal(kind, path)
-    elif isinstance(kind, Models):
-        assert "does not exist" in refusal(kind, path) or "No such file" in refusal(kind, path)
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(name.name)
+    why = {"directory": "Is a directory", "socket": "No such device", "nothing": "No such file"}
+    if make != "nothing" or isinstance(kind, Models):
+        assert f"can't be read ({why.get(make, 'a fifo or a device, not a regular file')}" in refusal(kind, path)
+    else:
+        assert same(kind.load(path), kind.saved(99))  # a new training
 
 
 @pytest.mark.parametrize(
@@ -296,13 +299,6 @@ def test_what_is_not_a_regular_file(make, link, kind, path, monkeypatch):
 def test_another_kind_and_another_version(fields, message, kind, path):
     edit(path, **fields)
     assert message in refusal(kind, path)
-
-
-def test_models_and_trainings_are_told_apart(tmp_path):
-    Models().save(tmp_path / "model")
-    Trainings().save(tmp_path / "training")
-    assert "training holds a training; expected a model" in refusal(Models(), tmp_path / "training")
-    assert "model holds a model; expected a training" in refusal(Trainings(), tmp_path / "model")
 
 
 def member(dtype="F32", shape=(2,), offsets=(0, 8)):
@@ -336,15 +332,14 @@ def test_a_header_that_does_not_fit_the_file(damage, kind, path):
 
 def test_a_description_that_nests_deeply(kind, path):
     about, members, body = parts(path.read_bytes())
-    start = path.read_bytes()[8:].split(b'{\\"sha256')[1].split(b',\\"extra')[0].split(b',\\"network')[0]
-    text = '{"sha256' + start.decode().replace('\\"', '"') + ',"extra":' + "[" * 10**5
-    path.write_bytes(signed(text.replace(about["sha256"], ZEROS.decode()), members, body))
+    path.write_bytes(signed(compact(about)[:-1] + ',"extra":' + "[" * 10**5, members, body))
     assert "is damaged: its header cannot be read (" in refusal(kind, path)
 
 
 @pytest.mark.parametrize("length", [1, 2**25 + 1, 2**31, 2**63, 2**64 - 1])
 def test_a_header_of_another_length(length, kind, path):
-    path.write_bytes(signed(*parts(path.read_bytes()), length=length))
+    about, members, body = parts(path.read_bytes())
+    path.write_bytes(signed(compact(about), members, body, length))
     assert "is damaged: it" in refusal(kind, path)
 
 
@@ -355,12 +350,6 @@ def test_a_file_that_is_large_and_empty_takes_no_memory(kind, path):
     with path.open("r+b") as file:
         file.write((2**27).to_bytes(8, "little"))
     assert "header's length is wrong" in refusal(kind, path)
-
-
-def test_the_digest_is_that_of_the_file_with_zeros_in_its_place(kind, path):
-    data = bytearray(path.read_bytes())
-    saved, data[DIGEST] = bytes(data[DIGEST]), ZEROS
-    assert hashlib.sha256(data).hexdigest().encode() == saved
 
 
 @pytest.mark.parametrize("name", [None, 3, b"model", "a\0b", ["x"] * 1000])

@@ -102,7 +102,7 @@ def shown(value: Any, most: int = 80) -> str:
     """The value as text for a message: on one line, its middle left out where it is long."""
     text = str(value)
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
+    return text if len(text) <= most else f"{text[: 2 * most // 3]}...{text[3 - most // 3 :]}"
 
 
 def _open(path: Path) -> BufferedReader:

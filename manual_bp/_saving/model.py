@@ -120,7 +120,7 @@ def load(
     except SavedModelError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise MODEL.refusal(path, f"cannot be used ({shown(error)})") from None
+        raise MODEL.refusal(path, f"cannot be used ({shown(error, 100)})") from None
     try:
         leaves = [to_jax(f"{name} in {shown(path, 120)}", arrays[name], dtype) for name in _names(network)]
     except ValueError as error:

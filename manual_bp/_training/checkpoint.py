@@ -69,7 +69,7 @@ class Checkpoint:
         except CheckpointError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TRAINING.refusal(self.path, f"cannot be used ({shown(error)})") from None
+            raise TRAINING.refusal(self.path, f"cannot be used ({shown(error, 100)})") from None
 
     def save(self, now: Progress, last: bool) -> None:
         """Save the training, if the epoch is the last or one of every so many."""
