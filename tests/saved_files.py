@@ -28,7 +28,12 @@ def init(network=NETWORK, seed=0, dtype="float64"):
 def progress(seed=0, network=NETWORK, optimizer=ADAM, dtype="float32", impl=None, epochs=1) -> Progress:
     key = jax.random.key(seed, impl=impl)
     state = bp.train_state(network, optimizer, key, init(network, seed, dtype))
-    return Progress(state, init(network, seed + 1, dtype), bp.History(*([0.5] * epochs for _ in range(6))))
+    return Progress(state, init(network, seed + 1, dtype), history(epochs))
+
+
+def history(epochs) -> bp.History:
+    columns: Any = ([value] * epochs for value in (0.1, float("inf"), None, -0.0, 1e-300, 7))
+    return bp.History(*columns)
 
 
 class Models:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec
-from saved_files import NETWORK, edit, entries, is_key, progress, same
+from saved_files import NETWORK, edit, entries, history, is_key, progress, same
 
 import manual_bp as bp
 from manual_bp._saving.file import read, write
@@ -100,8 +101,8 @@ KILLS = 25
 
 
 def counted(epoch):
-    rows = [row + np.int32(epoch) for row in NOISE]
-    return Progress(rows, (), bp.History(*([0.5] * epoch for _ in range(6))))  # pyright: ignore[reportArgumentType]
+    rows: Any = [row + np.int32(epoch) for row in NOISE]
+    return Progress(rows, (), history(epoch))
 
 
 def train(path, report):
@@ -141,7 +142,8 @@ def test_killed_at_any_moment(tmp_path, monkeypatch):
             writing += any(name.startswith(".saving-") for name in entries(tmp_path))
         found = Checkpoint(path, 1, NETWORK).begin(counted(0), resume=True)
         epoch = len(found.history)
-        assert same(found[:2], counted(epoch)[:2]) and reported <= epoch <= reported + 1
+        assert same(found[:2], counted(epoch)[:2]) and repr(found[2].to_dict()) == repr(history(epoch).to_dict())
+        assert reported <= epoch <= reported + 1
         assert len(entries(tmp_path)) <= 2
     assert epoch >= 10 and writing >= 5
     Checkpoint(path, 1, NETWORK).save(counted(epoch), last=True)

@@ -1,6 +1,7 @@
 """A saved model comes back bit for bit, or not at all and with a reason."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +54,9 @@ def test_every_kind_of_number_survives(dtype, tmp_path):
 
 def test_arrays_of_numpy_in_any_layout(tmp_path):
     W = np.asfortranarray(np.arange(30.0).reshape(6, 5))
-    params = (bp.Layer(W.T[:, ::2], np.ones((5, 1))), bp.Layer(W[:2], np.ones((2, 1))))
-    bp.save(tmp_path / "model", NETWORK, params)  # pyright: ignore[reportArgumentType]
+    layer: Any = bp.Layer
+    params = (layer(W.T[:, ::2], np.ones((5, 1))), layer(W[:2], np.ones((2, 1))))
+    bp.save(tmp_path / "model", NETWORK, params)
     assert same(bp.load(tmp_path / "model").params, jax.tree.map(jnp.array, params))
 
 
@@ -104,46 +106,25 @@ def test_what_does_not_fit_is_not_saved(tmp_path):
 # Functions of one's own
 
 
-def sine(Z):
-    return jnp.sin(Z)
-
-
-def sine_prime(Z, A):
-    return jnp.cos(Z)
-
-
-def scaled(scale, Z):
-    return scale * Z
-
-
-def scaled_prime(Z, A):
-    return 2 * jnp.ones_like(Z)
-
-
-def quartic(A, Y):
-    return jnp.sum((A - Y) ** 4, axis=0)
-
-
-def quartic_dA(A, Y):
-    return 4 * (A - Y) ** 3
-
-
 RELU = ACTIVATIONS["relu"]
+SINE = bp.Activation(jnp.sin, lambda Z, A: jnp.cos(Z))
+DOUBLE = bp.Activation(functools.partial(jnp.multiply, 2), lambda Z, A: 2 * jnp.ones_like(Z))
+QUARTIC = bp.Cost(lambda A, Y: jnp.sum((A - Y) ** 4, axis=0), lambda A, Y: 4 * (A - Y) ** 3)
 
 
 @pytest.mark.parametrize(
     ("network", "name"),
     [
-        (bp.Network((3, 5, 2), bp.Activation(sine, sine_prime)), "sine"),
-        (bp.Network((3, 5, 2), bp.Activation(RELU.g, sine_prime)), "relu"),
-        (bp.Network((3, 5, 2), output="identity", cost=bp.Cost(quartic, quartic_dA)), "quartic"),
+        (bp.Network((3, 5, 2), SINE), "sin"),
+        (bp.Network((3, 5, 2), bp.Activation(RELU.g, SINE.g_prime)), "relu"),
+        (bp.Network((3, 5, 2), output="identity", cost=QUARTIC), "<lambda>"),
         # repr has an address, which is another one in the next process
-        (bp.Network((3, 5, 2), bp.Activation(functools.partial(scaled, 2), scaled_prime)), "partial"),
+        (bp.Network((3, 5, 2), DOUBLE), "partial"),
     ],
 )
 def test_own_functions_come_from_the_caller(network, name, tmp_path):
     bp.save(tmp_path / "model", network, init(network))
-    assert b"0x" not in (tmp_path / "model").read_bytes().split(b"\0")[-1]
+    assert "0x" not in repr(parts((tmp_path / "model").read_bytes())[0])
     assert f"a function of your own, '{name}', of which only the name is saved: pass" in refusal(tmp_path / "model")
     found = bp.load(tmp_path / "model", network=network)
     assert found.network is network and same(found.params, init(network))
@@ -160,7 +141,7 @@ def test_library_functions_made_by_hand_are_the_library_s(tmp_path):
     [
         (bp.Network((3, 6, 2), "tanh"), "network has sizes [3, 6, 2]; expected [3, 5, 2], as "),
         (bp.Network((3, 5, 2), "relu"), "network has hidden ['relu']; expected ['tanh'], as "),
-        (bp.Network((3, 5, 2), bp.Activation(sine, sine_prime)), "hidden [{'own': 'sine'}]; expected ['tanh'], as "),
+        (bp.Network((3, 5, 2), SINE), "hidden [{'own': 'sin'}]; expected ['tanh'], as "),
         (bp.Network((3, 5, 2), "tanh", "sigmoid"), "network has output sigmoid; expected softmax, as "),
         (bp.Network((3, 5, 2), "tanh", cost="squared_error"), "cost squared_error; expected cross_entropy, as "),
     ],
@@ -212,7 +193,7 @@ def test_dtype_of_another_kind_is_refused(dtype, path):
         ({"sizes": [10**6] * 10**5}, "hidden has 1 activations; expected 99998"),
         ({"hidden": ["swoosh"]}, "hidden[0] is 'swoosh'; expected one of identity, sigmoid"),
         ({"hidden": [3]}, "hidden[0] is 3; expected the name"),
-        ({"hidden": 7}, "not iterable"),
+        ({"hidden": 7}, "must be an iterable"),
         ({"output": "relu"}, "cross_entropy has output relu; expected 'sigmoid' or 'softmax'"),
         ({"output": 7}, "output is 7"),
         ({"output": {}}, "a function of your own, None, of which only the name is saved"),

@@ -65,6 +65,7 @@ def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.
     data = memoryview(safetensors.numpy.save(arrays, {"manual_bp": json.dumps(about, separators=(",", ":"))}))
     if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:
         raise ValueError(f"what is not an array takes {length:,} bytes as JSON; expected at most {MAX_HEADER:,}")
+    assert START.match(data, 8), "safetensors writes its header in another way"
     _refuse_to_replace_another(path, kind)
     replace(path, (data[: DIGEST.start], hashlib.sha256(data).hexdigest().encode(), data[DIGEST.stop :]))
 
@@ -107,9 +108,8 @@ def shown(value: Any, most: int = 80) -> str:
 
 def _open(path: Path) -> BufferedReader:
     """Open a regular file for reading. Opening a fifo does not wait for a writer."""
-    file: BufferedReader = open(
-        path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-    )
+    at_once = getattr(os, "O_NONBLOCK", 0)
+    file: BufferedReader = open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "a fifo or a device, not a regular file")
@@ -123,10 +123,8 @@ def _checked(path: Path, kind: Kind, file: BufferedReader) -> bytes:
     if not found or found["kind"].decode() != kind.name:
         raise kind.refusal(path, _description(start, size))
     if int(found["version"]) > VERSION:
-        raise kind.error(
-            f"{shown(path, 120)} has format version {int(found['version'])}, of manual_bp {found['library'].decode()}; "
-            f"expected at most {VERSION}: update manual_bp"
-        )
+        newer = f"has format version {int(found['version'])}, of manual_bp {found['library'].decode()}"
+        raise kind.error(f"{shown(path, 120)} {newer}; expected at most {VERSION}: update manual_bp")
     if int.from_bytes(start[:8], "little") > min(size - 8, MAX_HEADER):
         raise kind.damage(path, f"it is cut short, at {size:,} bytes, or its header's length is wrong")
     file.seek(DIGEST.stop)
@@ -142,8 +140,8 @@ def _description(start: bytes, size: int) -> str:
     if found := START.match(start, 8):
         return f"holds a {found['kind'].decode()}"
     if start[6:9] == b"\0\0{":
-        fits = int.from_bytes(start[:8], "little") <= size - 8
-        return "is a safetensors file of another program" if fits else "is a safetensors file that was cut short"
+        cut = int.from_bytes(start[:8], "little") > size - 8
+        return f"is a safetensors file {'that was cut short' if cut else 'of another program, or damaged'}"
     if start.startswith(b"PK\x03\x04"):
         return "is a .zip or .npz archive"
     text = "".join(start.decode(errors="ignore").split())

@@ -24,7 +24,7 @@ class SavedModelError(ValueError):
         ...     bp.load(".")
         ... except bp.SavedModelError as error:
         ...     print(error)
-        . is a directory; expected a model saved by bp.save
+        . can't be read (Is a directory); expected a model saved by bp.save
     """
 
 

@@ -34,12 +34,11 @@ def difference(outline: dict[str, str], like: Any) -> str | None:
 def unpack(arrays: dict[str, np.ndarray], like: Any) -> Any:
     """The saved tree, with the structure of `like`, each leaf on the devices of its counterpart."""
     _, expected = pack(like)
-    if {path: (a.shape, a.dtype) for path, a in arrays.items()} != {p: (a.shape, a.dtype) for p, a in expected.items()}:
+    shapes, shapes_like = ({path: (a.shape, a.dtype) for path, a in each.items()} for each in (arrays, expected))
+    if shapes != shapes_like:
         raise ValueError("its arrays are not those of its outline")
-    leaves, structure = jax.tree.flatten(like)
-    return jax.tree.unflatten(
-        structure, [_place(arrays[path], leaf) for path, leaf in zip(expected, leaves, strict=True)]
-    )
+    leaves = map(_place, (arrays[path] for path in expected), jax.tree.leaves(like))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _nodes(tree: Any, path: str = "training") -> Iterator[tuple[str, str, Any]]:

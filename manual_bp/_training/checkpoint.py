@@ -21,7 +21,7 @@ class CheckpointError(ValueError):
         ...     bp.fit(bp.Network((2, 3)), np.ones((2, 8)), np.zeros(8, int), checkpoint=".")
         ... except bp.CheckpointError as error:
         ...     print(error)
-        . is a directory; expected a training saved by bp.fit
+        . can't be read (Is a directory); expected a training saved by bp.fit
     """
 
 
