@@ -355,6 +355,15 @@ def test_a_file_that_is_large_and_empty_takes_no_memory(kind, path):
     assert "header's length is wrong" in refusal(kind, path)
 
 
+def test_a_long_path_with_a_line_break(kind, tmp_path):
+    path = tmp_path / ("a\n" + "b" * 200)
+    path.write_bytes(b"mine")
+    for function, error in ((kind.load, kind.error), (kind.save, (FileExistsError, kind.error))):
+        with pytest.raises(error) as caught:
+            function(path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("name", [None, 3, b"model", "a\0b", ["x"] * 1000])
 def test_paths_of_another_type(name, kind):
     if name is not None or isinstance(kind, Models):
