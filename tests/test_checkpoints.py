@@ -154,9 +154,7 @@ def test_a_full_disk_is_said(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: os.open("/", os.O_WRONLY))  # any error of the system
     with pytest.raises(bp.CheckpointError) as caught:
         Checkpoint(path, 1, NETWORK).save(progress(1), last=False)
-    why = (
-        "(Is a directory); what was there before is as it was: see that the folder can be written to and has free space"
-    )
+    why = "(Is a directory); what was there before is as it was: see that the disk has free space"
     assert str(caught.value) == f"{path} could not be written {why}, and resume"
 
 

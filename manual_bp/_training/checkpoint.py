@@ -81,8 +81,8 @@ class Checkpoint:
             write(self.path, TRAINING, content, arrays)
         except OSError as error:
             raise CheckpointError(
-                f"{shown(self.path, 100)} could not be written ({shown(error.strerror or error)}); what was there before "
-                "is as it was: see that the disk has free space, and resume"
+                f"{shown(self.path, 100)} could not be written ({shown(error.strerror or error)}); what was there "
+                "before is as it was: see that the disk has free space, and resume"
             ) from error
 
 
