@@ -161,7 +161,7 @@ def disagreement(saved: dict[str, Any], network: Network) -> str | None:
     """The first point in which the network does not have the description that was saved, in words."""
     for key, given in description(network).items():
         if saved[key] != given:
-            return f"network has {key} {shown(given)}; expected {shown(saved[key])}"
+            return f"network has {key} {shown(given, 45)}; expected {shown(saved[key], 45)}"
     return None
 
 
@@ -183,7 +183,7 @@ def _network(path: Path, about: dict[str, Any], network: Network | None) -> Netw
     for value in (*about["hidden"], about["output"], about["cost"]):
         if isinstance(value, dict):
             raise SavedModelError(
-                f"{shown(path, 120)} has a function of your own, {shown(repr(value.get('own')), 40)}, of which only "
+                f"{shown(path, 100)} has a function of your own, {shown(repr(value.get('own')), 40)}, of which only "
                 "the name is saved: pass the network that was saved, bp.load(path, network=...)"
             )
     return Network(about["sizes"], about["hidden"], about["output"], about["cost"])

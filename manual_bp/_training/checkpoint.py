@@ -52,7 +52,7 @@ class Checkpoint:
         if not os.path.lexists(os.path.realpath(self.path)):
             return new
         content, arrays = read(self.path, TRAINING)
-        path, like = shown(self.path, 120), new._replace(history=None)
+        path, like = shown(self.path), new._replace(history=None)
         try:
             history = _history(content["history"])
             if not resume:
@@ -62,7 +62,7 @@ class Checkpoint:
                 )
             if why := disagreement(content["network"], self.network) or difference(content["tree"], like):
                 raise CheckpointError(
-                    f"{path} holds another training: {why}; pass the network and the optimizer that it was saved with, "
+                    f"{path} holds another training: {shown(why, 110)}; pass the network and the optimizer that it was saved with, "
                     "or choose another path"
                 )
             return unpack(arrays, like)._replace(history=history)
