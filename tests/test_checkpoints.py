@@ -185,6 +185,7 @@ def test_another_state_is_refused(path, like, why):
 
 def test_another_network_is_refused(path):
     assert "another training: network has hidden ['relu']; expected" in refusal(path, progress(), bp.Network((3, 5, 2)))
+    assert "network has sizes [3, 1000" in refusal(path, progress(), bp.Network((3, *[10**6] * 50, 2)))
 
 
 @pytest.mark.parametrize(
