@@ -31,7 +31,7 @@ from manual_bp._quantities.per_example import (
 )
 from manual_bp._record import Record, backpropagate, gradients
 from manual_bp._saving.model import Saved, SavedModelError, load, save
-from manual_bp._training.checkpoints import CheckpointError
+from manual_bp._training.checkpoint import CheckpointError
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.early_stopping import EarlyStopping
 from manual_bp._training.epoch import train_epoch

@@ -10,7 +10,9 @@ import optax
 import pytest
 
 import manual_bp as bp
+from manual_bp._saving.file import read
 from manual_bp._training import source, stream
+from manual_bp._training.checkpoint import TRAINING
 from manual_bp._training.class_weight import with_class_weight
 
 NETWORK = bp.Network((4, 6, 3), "tanh")
@@ -147,23 +149,24 @@ class TestResume:
             "dropout": 0.1,
             "early_stopping": rule,
         }
+        file = tmp_path / "training.safetensors"
         whole = fit(NETWORK, *data, **options)
 
         def stop(epoch):
             return epoch.number in (2, 5)
 
         for _ in range(2):
-            part = fit(NETWORK, *data, **options, checkpoint=tmp_path, resume=True, callbacks=[stop])
+            part = fit(NETWORK, *data, **options, checkpoint=file, resume=True, callbacks=[stop])
             assert part.stopped == "callback"
-        found = fit(NETWORK, *data, **options, checkpoint=tmp_path, resume=True)
+        found = fit(NETWORK, *data, **options, checkpoint=file, resume=True)
         assert same((found.params, found.state), (whole.params, whole.state))
         assert columns(found.history) == columns(whole.history) and found[3:] == whole[3:]
-        again = fit(NETWORK, *data, **options, checkpoint=tmp_path, resume=True)
+        again = fit(NETWORK, *data, **options, checkpoint=file, resume=True)
         assert same(again.params, whole.params) and again.history == found.history
 
     def test_options_hold_from_there_on(self, data, tmp_path):
         """A rate that is given, and validation data, of which the epochs before know nothing."""
-        options = OPTIONS | {"checkpoint": tmp_path, "learning_rate": 0.02}
+        options = OPTIONS | {"checkpoint": tmp_path / "training.safetensors", "learning_rate": 0.02}
         fit(NETWORK, *data, **options | {"epochs": 2})
         options |= {"learning_rate": 0.01, "validation_fraction": 0.3, "early_stopping": bp.EarlyStopping(3)}
         found = fit(NETWORK, *data, **options | {"epochs": 4}, resume=True)
@@ -173,17 +176,24 @@ class TestResume:
         assert kept.history.learning_rate[4] == pytest.approx(0.01)
 
     def test_every_so_many_epochs_and_the_last(self, data, tmp_path):
-        fit(NETWORK, *data, **OPTIONS | {"epochs": 5}, checkpoint=tmp_path, checkpoint_every=2)
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5"]
+        file = tmp_path / "training.safetensors"
+
+        def epochs_saved():
+            return len(read(file, TRAINING)[0]["history"]["cost"]) if file.exists() else 0
+
+        seen = []  # at the end of each epoch, before it is saved
+        options = OPTIONS | {"epochs": 5, "callbacks": [lambda _: seen.append(epochs_saved())]}
+        fit(NETWORK, *data, **options, checkpoint=file, checkpoint_every=2)
+        assert (*seen, epochs_saved()) == (0, 0, 2, 2, 4, 5)
 
     def test_refusals(self, data, tmp_path):
-        options = OPTIONS | {"epochs": 1, "checkpoint": tmp_path}
+        options = OPTIONS | {"epochs": 1, "checkpoint": tmp_path / "training.safetensors"}
         fit(NETWORK, *data, **options)
         with pytest.raises(ValueError, match="holds a training of 1 epochs; pass resume=True"):
             fit(NETWORK, *data, **options)
-        with pytest.raises(ValueError, match=r"holds a training of the network .*4, 6, 3.*expected .*4, 7, 3"):
+        with pytest.raises(ValueError, match=r"another training: network has sizes \[4, 7, 3\]; expected \[4, 6, 3\]"):
             fit(bp.Network((4, 7, 3), "tanh"), *data, **options, resume=True)
-        with pytest.raises(ValueError, match="holds another state"):
+        with pytest.raises(ValueError, match="holds another training: training.state.optimizer_state"):
             fit(NETWORK, *data, **options | {"optimizer": "sgd"}, resume=True)
 
 

@@ -1,1 +1,1 @@
-"""A model as a directory: written whole or not at all, read without running code."""
+"""Models and training states, one file each: written whole or not at all, read without running code."""

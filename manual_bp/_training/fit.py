@@ -17,6 +17,7 @@ from manual_bp._checks.arguments import check_data_mesh
 from manual_bp._machine.meshes import on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
 from manual_bp._training import source as sources
+from manual_bp._training.checkpoint import Checkpoint, Progress
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.evaluate import Metric, evaluate, metric_of
 from manual_bp._training.examples import examples
@@ -24,7 +25,6 @@ from manual_bp._training.history import History, mean
 from manual_bp._training.objective import objective
 from manual_bp._training.optimizers import LearningRate, learning_rate_of, optimizer_of, with_learning_rate
 from manual_bp._training.progress import bar
-from manual_bp._training.resume import Kept, Progress
 from manual_bp._training.state import TrainState, check_state, train_state
 
 
@@ -130,11 +130,11 @@ def fit(
         early_stopping: a `bp.EarlyStopping`.
         callbacks: functions of a `bp.Epoch`, called after each; training ends if one returns True.
         progress: whether a bar is shown (extra `train`).
-        checkpoint: a directory in which the training is kept (extra `train`), after every `checkpoint_every` epochs
-            and the last; a save takes some 50 ms. A process killed while it is written leaves the one before it.
-        resume: whether training goes on from there; from the start if nothing is there. Without it a directory that
-            holds a training is refused. With the data and options of before, which are not kept, it gives what it would
-            have given without interruption, bit for bit; others hold from there on.
+        checkpoint: the path of one file, such as "training.safetensors", to which the training is saved after every
+            `checkpoint_every` epochs and the last. A process killed during a save leaves the file as it was before.
+        resume: whether training goes on from that file; it begins anew if there is none. Without it, a file that holds
+            a training is refused. With the same data and options, which are not saved, the result is bit for bit that
+            of a training without interruption. Other data or options take effect from there on.
         mesh: one with an axis "data", over which each batch is spread, see `docs/devices.md`. State and examples are
             copied to every device, but for a `state` that lies on the mesh already, see `bp.place`.
 
@@ -150,7 +150,7 @@ def fit(
     descent = optimizer_of(optimizer, learning_rate, max_gradient_norm)
     batch_size = numbers.count("batch_size", batch_size)
     epochs, measure = numbers.count("epochs", epochs), metric_of(network, metric)
-    kept = Kept(checkpoint, checkpoint_every, network)
+    kept = Checkpoint(checkpoint, checkpoint_every, network)
     key = jax.random.key(0) if key is None else key
     _callable(callbacks)
     check_data_mesh(mesh)
