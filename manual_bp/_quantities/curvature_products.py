@@ -13,9 +13,9 @@ from manual_bp._record import Record, sum_over_examples
 def hessian_product(record: Record, V: Params) -> Params:
     """Compute H V, the product of the cost's Hessian with respect to the parameters and a vector, by the R-operator.
 
-    RdW[l] = (RdZ[l] * w) A[l-1]^T + (dZ[l] * w) RA[l-1]^T and Rdb[l] = sum over examples of RdZ[l] * w, where RA and RdZ
-    are the derivatives of A and dZ as the parameters move along V. The forward values are those of the record. Its
-    backward pass is run once more, with the weights at its start, for all vectors together. Pearlmutter, Fast exact
+    RdW[l] = (RdZ[l] * w) A[l-1]^T + (dZ[l] * w) RA[l-1]^T and Rdb[l] = sum over examples of RdZ[l] * w. RA and RdZ are
+    the derivatives of A and dZ as the parameters move along V. The forward values are those of the record. Its backward
+    pass is run once more, with the weights at its start, for all vectors together. Pearlmutter, Fast exact
     multiplication by the Hessian (1994).
 
     Args:

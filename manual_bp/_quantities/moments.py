@@ -139,5 +139,5 @@ def _require_whole(record: Record, name: str) -> None:
     if not record.whole:
         raise ValueError(
             f"record holds a block of examples, and the {name} of blocks cannot be added up; "
-            "accumulate bp.gradients, bp.second_moment and bp.per_example_norms instead, and compute it from those"
+            "accumulate the sums that make it up, such as bp.gradients and bp.second_moment, and compute it from those"
         )

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from manual_bp._jit import jit
-
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.products import inner_products
 from manual_bp._network import Layer, Params
