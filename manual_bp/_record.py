@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer
 
@@ -59,7 +60,11 @@ class Record:
 
     def __repr__(self) -> str:
         """The cost, unless it is traced, and the shapes of all layers, in at most 12 lines."""
-        cost = "" if isinstance(self.cost, Tracer) or jnp.shape(self.cost) else f", cost {self.cost:.6g}"
+        shown = jax.tree.leaves((self.losses, self.cost, self.A, self.params), is_leaf=lambda x: x is None)
+        if not all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in shown):
+            return object.__repr__(self)  # JAX may put placeholders in the places of arrays
+        known = not (isinstance(self.cost, Tracer) or self.cost.ndim)
+        cost = f", cost {float(self.cost):.6g}" if known else ""
         lines = [
             f"Record of {self.losses.shape[-1]} examples{cost}",
             f"  layer 0: A, dA {self.A[0].shape}",

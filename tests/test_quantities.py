@@ -328,3 +328,18 @@ def test_what_is_no_record_is_refused(name):
     rest = {"clipped_gradients": (1.0,), "output_gradient": (0,), "hessian_product": (1,), "gauss_newton_product": (1,)}
     with pytest.raises(TypeError, match="record is a tuple; expected a bp.Record, as bp.backpropagate gives"):
         getattr(bp, name)(arrays(DEEP)[1], *rest.get(name, ()))
+
+
+@pytest.mark.parametrize(("L", "lines"), [(2, 4), (10, 12), (40, 12)])
+def test_a_record_prints_its_shapes(L, lines):
+    network = bp.Network((4, *[3] * (L - 1), 2), output="sigmoid")
+    params, texts = bp.init(network, jax.random.key(0)), []
+    X, Y = jnp.zeros((4, 5)), jnp.zeros((2, 5))
+    jax.jit(lambda X: texts.append(str(bp.backpropagate(network, params, X, Y))))(X)
+    record = bp.backpropagate(network, params, X, Y)
+    first, *rest = str(record).splitlines()
+    assert first == "Record of 5 examples, cost 1.38629" and len(rest) == lines - 1
+    assert rest[-1] == f"  layer {L}: W (2, 3), A, Z, dA, dZ (2, 5), sigmoid"
+    assert texts == ["\n".join(["Record of 5 examples", *rest])]
+    for placeholder in (None, 0):
+        assert "Record object" in repr(jax.tree.map(lambda x, p=placeholder: p, record))

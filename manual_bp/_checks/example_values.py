@@ -9,10 +9,7 @@ from manual_bp._network import Network
 
 
 def check_values(network: Network, X: Any, Y: Any, weights: Any) -> None:
-    """Refuse weights that are negative or all 0, and values that make the cost NaN or infinite.
-
-    Examples of weight 0 may hold anything.
-    """
+    """Refuse weights that are negative or all 0, and bad values in examples whose weight is not 0."""
     present = None
     if weights is not None:
         w = np.ravel(np.asarray(weights))

@@ -120,10 +120,7 @@ def _wide(X: Float[Array, "n m"]) -> Float[Array, "n m"]:
 
 
 def _norms(X: Float[Array, "n m"]) -> Float[Array, " m"]:
-    """The norm of each column, scaled by the column's largest element so that no square underflows.
-
-    A norm that underflows to 0 would leave its gradient unclipped.
-    """
+    """The norm of each column. The scaling keeps it from underflowing to 0, which would leave a gradient unclipped."""
     largest = jnp.max(jnp.abs(X), axis=0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     return scale * jnp.sqrt(jnp.sum(jnp.square(X / scale), axis=0))
