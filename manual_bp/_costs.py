@@ -1,8 +1,8 @@
-"""Costs: each example's loss beside its derivatives.
+"""Costs: the loss of each example, next to its derivatives.
 
-C is the (weighted) mean over examples of the losses; a loss is a sum over outputs. Every derivative here is that of
-one example's own loss, with no 1/m in it. Cross-entropy is written twice: as the textbook has it, in A, and collapsed
-with the output activation it belongs to, in Z, which stays finite where A rounds to 0 or 1.
+C is the (weighted) mean of the losses, and a loss is a sum over outputs. Every derivative here is that of one example's
+own loss, with no 1/m in it. Cross-entropy is written twice: in A, as in the textbook, and in Z, collapsed with its
+output activation. The second form stays finite where A rounds to 0 or 1.
 """
 
 import dataclasses
@@ -18,17 +18,24 @@ from manual_bp._machine.class_indices import entry_at_class, is_class, minus_one
 
 @dataclasses.dataclass(frozen=True)
 class Collapsed:
-    """A cost and the output activation it matches, as one function of Z[L].
+    """A cost and its matching output activation, as one function of Z[L].
 
     Args:
         output: the activation.
-        loss: (Z, Y) -> each example's loss, shape (m,).
+        loss: (Z, Y) -> the loss of each example, shape (m,).
         dZ: (Z, A, Y) -> its derivative with respect to Z, shape (n_L, m).
         dY: (Z, Y) -> its derivative with respect to Y, shape (n_L, m).
-        hessian: (Z, A, Y, V) -> for each example (column) the Hessian of its loss with respect to Z, times V; shape
-            (n_L, m). For products with the curvature, which say so where it is missing.
-        hessian_root: (Z, A, Y) -> S, shape (n_L, n_L, m), of which that Hessian is sum_k S[k] S[k]^T. For diagonal and
-            Kronecker factors of the curvature.
+        hessian: (Z, A, Y, V) -> H V for each example (column), with H the Hessian of its loss with respect to Z; shape
+            (n_L, m). Only products with the curvature need it.
+        hessian_root: (Z, A, Y) -> S with H = sum_k S[k] S[k]^T, shape (n_L, n_L, m). Only the diagonal and the
+            Kronecker factors of the curvature need it.
+
+    Example:
+        >>> pair = bp.Network((2, 1), output="sigmoid").cost.collapsed
+        >>> pair.output
+        sigmoid
+        >>> pair.dZ(jnp.zeros((1, 2)), jnp.full((1, 2), 0.5), jnp.array([[0.0, 1.0]])).tolist()
+        [[0.5, -0.5]]
     """
 
     output: Activation
@@ -41,18 +48,25 @@ class Collapsed:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """A loss and its derivative.
+    """A loss and its derivatives.
 
     Pass module-level functions, so that equal costs compare equal, hash and pickle.
 
     Args:
-        loss: (A, Y) -> each example's loss, shape (m,), from outputs A and targets Y of shape (n_L, m).
-        dA: (A, Y) -> its derivative with respect to A, shape (n_L, m); no 1/m in it.
-        dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it the cost can't be differentiated
-            with respect to Y, and says so.
-        collapsed: the same loss together with its matching output activation, in closed form.
-        hessian, hessian_root: (A, Y, V) -> H V and (A, Y) -> S, as those of `bp.Collapsed`, with respect to A. Those of
-            `collapsed` are used instead where there is one.
+        loss: (A, Y) -> the loss of each example, shape (m,), from outputs A and targets Y of shape (n_L, m).
+        dA: (A, Y) -> its derivative with respect to A, shape (n_L, m), with no 1/m in it.
+        dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it, to differentiate the cost with
+            respect to Y is an error.
+        collapsed: the same loss in closed form, together with its matching output activation.
+        hessian, hessian_root: (A, Y, V) -> H V and (A, Y) -> S, as in `bp.Collapsed`, with respect to A. If there is a
+            `collapsed`, its own are used instead.
+
+    Example:
+        >>> def cubic(A, Y):
+        ...     return jnp.sum(jnp.abs(A - Y) ** 3, axis=0)
+        >>> def cubic_dA(A, Y):
+        ...     return 3 * (A - Y) * jnp.abs(A - Y)
+        >>> network = bp.Network((2, 3, 1), output="identity", cost=bp.Cost(cubic, cubic_dA))
     """
 
     loss: Callable[[Array, Array], Array]
@@ -74,7 +88,7 @@ class Cost:
 
 
 def squared_error(A: Array, Y: Array) -> Array:
-    """Sum over outputs of (a - y)^2."""
+    """The sum over outputs of (a - y)^2."""
     return jnp.sum((A - Y) ** 2, axis=0)
 
 
@@ -95,7 +109,7 @@ def squared_error_hessian_root(A: Array, Y: Array) -> Array:
 
 
 def absolute_error(A: Array, Y: Array) -> Array:
-    """Sum over outputs of |a - y|, whose derivative is taken as 0 at a tie."""
+    """The sum over outputs of |a - y|, with derivative 0 at a tie."""
     return jnp.sum(jnp.abs(A - Y), axis=0)
 
 
@@ -116,7 +130,7 @@ def absolute_error_hessian_root(A: Array, Y: Array) -> Array:
 
 
 def binary_cross_entropy(A: Array, Y: Array) -> Array:
-    """Sum over outputs of -(y log a + (1 - y) log(1 - a))."""
+    """The sum over outputs of -(y log a + (1 - y) log(1 - a))."""
     return -jnp.sum(jax.scipy.special.xlogy(Y, A) + jax.scipy.special.xlog1py(1 - Y, -A), axis=0)
 
 
@@ -153,7 +167,7 @@ def sigmoid_cross_entropy_hessian_root(Z: Array, A: Array, Y: Array) -> Array:
 
 
 def categorical_cross_entropy(A: Array, Y: Array) -> Array:
-    """Sum over outputs of -y log a."""
+    """The sum over outputs of -y log a."""
     return -jnp.sum(jax.scipy.special.xlogy(Y, A), axis=0)
 
 
@@ -166,8 +180,8 @@ def categorical_cross_entropy_dY(A: Array, Y: Array) -> Array:
 
 
 def softmax_cross_entropy(Z: Array, Y: Array) -> Array:
-    """Sum over outputs of -y log softmax(Z); Y may be class indices, of shape (m,)."""
-    # -log A = log sum exp(Z - z) - (Z - z), for any z; their largest keeps exp in range
+    """The sum over outputs of -y log softmax(Z); Y may be class indices, of shape (m,)."""
+    # -log A = log sum exp(Z - z) - (Z - z) for any z; with z = max Z no exp overflows
     z = jnp.max(Z, axis=0, keepdims=True)
     log_sum = jnp.log(jnp.sum(jnp.exp(Z - z), axis=0))
     if is_index(Y):
@@ -176,7 +190,7 @@ def softmax_cross_entropy(Z: Array, Y: Array) -> Array:
 
 
 def softmax_cross_entropy_dZ(Z: Array, A: Array, Y: Array) -> Array:
-    # A sum(Y) - Y: A - Y for targets that sum to 1
+    # A sum(Y) - Y, which is A - Y for targets that sum to 1
     if is_index(Y):
         return minus_one_at_class(A * _one_if_class(Y, A)[None, :], Y)
     return A * jnp.sum(Y, axis=0, keepdims=True) - Y
@@ -198,12 +212,12 @@ def softmax_cross_entropy_hessian_root(Z: Array, A: Array, Y: Array) -> Array:
 
 
 def _ratio(Y: Array, A: Array) -> Array:
-    """Y / A, and 0 where Y is 0: a term that the loss does not have."""
+    """Y / A, and 0 where Y is 0, as the loss has no such term."""
     return jnp.where(Y == 0, 0, Y / A)
 
 
 def _total(Y: Array, A: Array) -> Array:
-    """sum(Y) of every column, shape (1, m)."""
+    """The sum of each column of Y, shape (1, m); 1 for a class index."""
     return _one_if_class(Y, A)[None, :] if is_index(Y) else jnp.sum(Y, axis=0, keepdims=True)
 
 
@@ -213,7 +227,7 @@ def _columns_of_diagonal(d: Array) -> Array:
 
 
 def is_index(Y: Array) -> bool:
-    """Whether Y holds class indices, not targets."""
+    """Whether Y holds class indices instead of columns of targets."""
     return jnp.issubdtype(Y.dtype, jnp.integer)
 
 
@@ -223,7 +237,7 @@ def one_hot(Y: Integer[Array, " m"], A: Float[Array, "n m"]) -> Float[Array, "n 
 
 
 def _one_if_class(Y: Array, A: Array) -> Array:
-    """1, or NaN for an index outside 0..n-1, so that it cannot go unnoticed."""
+    """1, or NaN for an index outside 0..n-1, so that it does not go unnoticed."""
     return jnp.where((Y >= 0) & (Y < len(A)), 1, jnp.nan).astype(A.dtype)
 
 

@@ -1,10 +1,10 @@
-"""Parameters to and from the layouts of other libraries, none of which is imported.
+"""Parameters converted to and from the layouts of other libraries, none of which is imported.
 
-Here columns are examples, A[l] = g(W[l] A[l-1] + b[l]) with W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
-There rows are. Activations and costs are not part of the parameters: the `bp.Network` is yours to write.
+Here columns are examples: A[l] = g(W[l] A[l-1] + b[l]) with W[l] of shape (n_l, n_{l-1}) and b[l] of shape (n_l, 1).
+In the other libraries rows are. Activations and costs are not part of the parameters; write the `bp.Network` yourself.
 
-Whatever comes in is copied, and becomes float32, float64 or bfloat16 as it is, or the `dtype` asked for. Float64
-without jax_enable_x64, which JAX would narrow, is an error unless `dtype` says so.
+Arrays are copied. They keep their dtype, float32, float64 or bfloat16, unless another `dtype` is given. Without
+jax_enable_x64 JAX would narrow float64 to float32, so that is an error unless `dtype` asks for it.
 """
 
 import re
@@ -19,33 +19,47 @@ from manual_bp._checks.arguments import DTYPES, a_kind, parameters
 from manual_bp._network import Layer, Network, Params
 from manual_bp._saving.model import to_jax
 
+__all__ = ["from_flax", "from_sklearn", "from_torch", "to_flax", "to_sklearn", "to_torch"]
+
 _DType = jax.typing.DTypeLike | None
 
 
 def to_sklearn(params: Params) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """`coefs_` and `intercepts_` of scikit-learn's MLPClassifier and MLPRegressor.
+    """Convert parameters to `coefs_` and `intercepts_` of scikit-learn's MLPClassifier and MLPRegressor.
 
     A[l] = g(A[l-1] coefs[l-1] + intercepts[l-1]), so coefs[l-1] = W[l]^T of shape (n_{l-1}, n_l), and intercepts[l-1] =
     b[l] of shape (n_l,).
+
+    Example:
+        >>> params = bp.init(bp.Network((2, 3, 4)), jax.random.key(0))
+        >>> coefs, intercepts = bp.convert.to_sklearn(params)
+        >>> [W.shape for W in coefs]
+        [(2, 3), (3, 4)]
     """
     layers = _layers(params)
     return [np.array(W.T, order="C") for W, _ in layers], [b for _, b in layers]
 
 
 def from_sklearn(coefs: Sequence[Any], intercepts: Sequence[Any], dtype: _DType = None) -> Params:
-    """Parameters from `coefs_` and `intercepts_`, the inverse of `to_sklearn`.
+    """Convert `coefs_` and `intercepts_` to parameters, the inverse of `to_sklearn`.
 
-    The network of a fitted estimator has its activation as `hidden` (scikit-learn's "logistic" is "sigmoid") and its
+    For the network of a fitted estimator take its activation as `hidden` ("logistic" is "sigmoid" here) and its
     `out_activation_` as `output`.
 
     Raises:
         ValueError: no layer, another number of intercepts, shapes that do not fit, or float64 without jax_enable_x64.
         TypeError: an array of anything but floats, or layers of different dtypes.
+
+    Example:
+        >>> coefs, intercepts = [np.ones((2, 4), np.float32)], [np.zeros(4, np.float32)]
+        >>> params = bp.convert.from_sklearn(coefs, intercepts)
+        >>> params[0].W.shape, params[0].b.shape
+        ((4, 2), (4, 1))
     """
     if len(coefs) != len(intercepts):
         raise ValueError(
-            f"intercepts has {len(intercepts)} arrays; expected {len(coefs)}, one for each of coefs: without biases "
-            "pass zeros"
+            f"intercepts has {len(intercepts)} arrays; expected {len(coefs)}, one for each of coefs: pass zeros for "
+            "missing biases"
         )
     found = [
         _Found(f"coefs[{i}]", W, f"intercepts[{i}]", b) for i, (W, b) in enumerate(zip(coefs, intercepts, strict=True))
@@ -54,11 +68,16 @@ def from_sklearn(coefs: Sequence[Any], intercepts: Sequence[Any], dtype: _DType 
 
 
 def to_torch(params: Params) -> dict[str, np.ndarray]:
-    """The state_dict of a torch.nn.Sequential of Linear layers with an activation between each two, in NumPy.
+    """Convert parameters to the state_dict, in NumPy, of a torch.nn.Sequential that alternates Linear and activation.
 
-    A[l] = g(A[l-1] weight^T + bias), so weight = W[l] of shape (n_l, n_{l-1}), and bias = b[l] of shape (n_l,); layer l
-    is named f"{2 * (l - 1)}.weight" and ".bias". For `load_state_dict` pass each through `torch.from_numpy`, which
-    knows no bfloat16: convert to float32 before.
+    A[l] = g(A[l-1] weight^T + bias), so weight = W[l] of shape (n_l, n_{l-1}), and bias = b[l] of shape (n_l,). The
+    arrays of layer l are named f"{2 * (l - 1)}.weight" and ".bias". Before `load_state_dict`, pass each array through
+    `torch.from_numpy`; it does not support bfloat16, so convert that to float32.
+
+    Example:
+        >>> params = bp.init(bp.Network((2, 3, 4)), jax.random.key(0))
+        >>> list(bp.convert.to_torch(params))
+        ['0.weight', '0.bias', '2.weight', '2.bias']
     """
     state = {}
     for i, (W, b) in enumerate(_layers(params)):
@@ -67,15 +86,21 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
 
 
 def from_torch(state_dict: Mapping[str, Any], dtype: _DType = None) -> Params:
-    """Parameters from the state_dict of a model of Linear layers, the inverse of `to_torch`.
+    """Convert the state_dict of a model of Linear layers to parameters, the inverse of `to_torch`.
 
     Args:
-        state_dict: torch tensors or arrays under names that end in "weight" and "bias", in the order of the layers;
-            what comes before (such as "0." or "_orig_mod.net.0.") has to be the same for both of a layer.
-        dtype: as in `from_sklearn`.
+        state_dict: torch tensors or arrays under names that end in "weight" and "bias", in the order of the layers.
+            The start of the name, such as "0." or "_orig_mod.net.0.", has to be the same for both arrays of a layer.
+        dtype: the dtype of the parameters; None keeps that of the arrays.
 
     Raises:
-        ValueError, TypeError: as `from_sklearn`; also a layer without bias, and a name that ends otherwise.
+        ValueError, TypeError: as in `from_sklearn`; also a layer without bias, or another name.
+
+    Example:
+        >>> state_dict = {"0.weight": np.ones((4, 2), np.float32), "0.bias": np.zeros(4, np.float32)}
+        >>> params = bp.convert.from_torch(state_dict)
+        >>> params[0].W.shape, params[0].b.shape
+        ((4, 2), (4, 1))
     """
     if not isinstance(state_dict, Mapping):
         hint = ": pass model.state_dict()" if hasattr(state_dict, "state_dict") else ""
@@ -84,23 +109,28 @@ def from_torch(state_dict: Mapping[str, Any], dtype: _DType = None) -> Params:
     for name, value in state_dict.items():
         prefix, dot, kind = str(name).rpartition(".")
         if kind not in ("weight", "bias"):
-            raise ValueError(f"state_dict has {name!r}; expected weight and bias of Linear layers only")
+            raise ValueError(f"state_dict has {name!r}; expected only the weight and bias of Linear layers")
         layers.setdefault(prefix + dot, {})[kind] = value
     found = []
     for prefix, layer in layers.items():
         if len(layer) < 2:
             missing = f"{prefix}{'bias' if 'weight' in layer else 'weight'}"
-            hint = ": for a Linear without bias add zeros" if "weight" in layer else ""
+            hint = ": add zeros for a Linear without bias" if "weight" in layer else ""
             raise ValueError(f"state_dict has no {missing!r}; expected a weight and a bias for each layer{hint}")
         found.append(_Found(f"{prefix}weight", layer["weight"], f"{prefix}bias", layer["bias"]))
     return _params(found, False, dtype)
 
 
 def to_flax(params: Params) -> dict[str, dict[str, jax.Array]]:
-    """The parameters of a flax.linen module of Dense layers: {"Dense_0": {"kernel", "bias"}, "Dense_1": ...}.
+    """Convert parameters to those of a flax.linen module of Dense layers.
 
-    A[l] = g(A[l-1] kernel + bias), so kernel = W[l]^T of shape (n_{l-1}, n_l), and bias = b[l] of shape (n_l,). Call
-    `module.apply({"params": to_flax(params)}, X.T)`.
+    The result is {"Dense_0": {"kernel": ..., "bias": ...}, "Dense_1": ...}, for `module.apply({"params": ...}, X.T)`.
+    A[l] = g(A[l-1] kernel + bias), so kernel = W[l]^T of shape (n_{l-1}, n_l), and bias = b[l] of shape (n_l,).
+
+    Example:
+        >>> tree = bp.convert.to_flax(bp.init(bp.Network((2, 3, 4)), jax.random.key(0)))
+        >>> tree["Dense_0"]["kernel"].shape
+        (2, 3)
     """
     _check(params)
     return {
@@ -110,34 +140,40 @@ def to_flax(params: Params) -> dict[str, dict[str, jax.Array]]:
 
 
 def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
-    """Parameters from those of a flax module of Dense layers (linen) or Linear layers (nnx), the inverse of `to_flax`.
+    """Convert the parameters of a flax module of Dense layers (linen) or Linear layers (nnx), the inverse of `to_flax`.
 
     Args:
-        tree: nested mappings with {"kernel", "bias"} for each layer, such as what `module.init` returns, with or
+        tree: nested mappings with {"kernel", "bias"} for each layer, such as the result of `module.init`, with or
             without its outer "params", or `nnx.state(model, nnx.Param)`. JAX sorts dicts, so the order of the layers is
             that of the numbers at the end of their names.
-        dtype: as in `from_sklearn`.
+        dtype: the dtype of the parameters; None keeps that of the arrays.
 
     Raises:
-        ValueError, TypeError: as `from_sklearn`; also a layer without bias or with anything else, and names without a
-            number or with the same one.
+        ValueError, TypeError: as in `from_sklearn`; also a layer without bias or with anything else, and a name
+            without a number or with the number of another.
+
+    Example:
+        >>> tree = {"Dense_0": {"kernel": jnp.ones((2, 4)), "bias": jnp.zeros(4)}}
+        >>> params = bp.convert.from_flax(tree)
+        >>> params[0].W.shape, params[0].b.shape
+        ((4, 2), (4, 1))
     """
     if not isinstance(tree, Mapping):
         raise TypeError(
-            f"tree is {a_kind(tree)}; expected nested mappings: pass variables['params'], or of an nnx model "
+            f"tree is {a_kind(tree)}; expected nested mappings: pass variables['params'], or for an nnx model "
             "nnx.state(model, nnx.Param)"
         )
     layers = list(_dense(tree["params"] if "params" in tree else tree, "tree"))
     numbers = [_number(name) for name, _ in layers]
     for i, (name, layer) in enumerate(layers):
         if set(layer) != {"kernel", "bias"}:
-            hint = ": for a layer without bias add zeros" if set(layer) == {"kernel"} else ""
+            hint = ": add zeros for a layer without bias" if set(layer) == {"kernel"} else ""
             raise ValueError(f"{name} has {', '.join(map(str, layer))}; expected kernel and bias{hint}")
         if len(layers) > 1 and (numbers[i] is None or numbers.index(numbers[i]) < i):
             what = "no number" if numbers[i] is None else f"the number of {layers[numbers.index(numbers[i])][0]}"
             raise ValueError(
-                f"layer {name} has {what} at the end of its name; expected one of its own, which gives the order: pass "
-                "{'Dense_0': ..., 'Dense_1': ...}"
+                f"layer {name} has {what} at the end of its name; expected a number of its own, for the order "
+                "of the layers: pass {'Dense_0': ..., 'Dense_1': ...}"
             )
     ordered = sorted(zip(numbers, layers, strict=True), key=lambda pair: pair[0] or 0)
     found = [_Found(f"{name}/kernel", d["kernel"], f"{name}/bias", d["bias"]) for _, (name, d) in ordered]
@@ -145,7 +181,7 @@ def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
 
 
 class _Found(NamedTuple):
-    """A layer as another library has it, with names for messages."""
+    """A layer in the layout of another library, with names for messages."""
 
     W_name: str
     W: Any
@@ -154,15 +190,15 @@ class _Found(NamedTuple):
 
 
 def _params(found: list[_Found], inputs_first: bool, dtype: _DType) -> Params:
-    """Our layers from weights of shape (n_in, n_out), or (n_out, n_in), and biases of shape (n_out,)."""
+    """The layers made of weights of shape (n_in, n_out), or (n_out, n_in), and biases of shape (n_out,)."""
     if not found:
-        raise ValueError("there is no layer; expected at least one, a weight and a bias")
+        raise ValueError("there is no layer; expected at least one, with a weight and a bias")
     layout = "(n_in, n_out)" if inputs_first else "(n_out, n_in)"
     params, outputs, before = [], None, ""
     for W_name, W, b_name, b in found:
         W, b = _array(W_name, W, dtype), _array(b_name, b, dtype)
         if W.ndim != 2:
-            raise ValueError(f"{W_name} has shape {W.shape}; expected {layout}: a fully connected layer")
+            raise ValueError(f"{W_name} has shape {W.shape}; expected {layout}, as of a fully connected layer")
         W = W.T if inputs_first else W
         n, k = W.shape
         if b.shape != (n,):
@@ -180,10 +216,10 @@ def _params(found: list[_Found], inputs_first: bool, dtype: _DType) -> Params:
 
 
 def _array(name: str, value: Any, dtype: _DType) -> np.ndarray:
-    """An array, a torch tensor or a flax variable as NumPy has it."""
+    """An array, a torch tensor or a flax variable as a NumPy array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        # which NumPy doesn't know, and torch doesn't convert
+        # NumPy has no bfloat16 of its own, so torch does not convert it
         bfloat16 = str(value.dtype) == "torch.bfloat16"
         array = value.float().numpy().astype(jnp.bfloat16) if bfloat16 else value.numpy()
     else:
@@ -197,7 +233,7 @@ def _array(name: str, value: Any, dtype: _DType) -> np.ndarray:
 
 
 def _dense(tree: Mapping[Any, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The innermost mappings, with their names."""
+    """The innermost mappings with their names."""
     if tree and not all(isinstance(value, Mapping) for value in tree.values()):
         yield name, tree
         return
@@ -211,7 +247,7 @@ def _number(name: str) -> int | None:
 
 
 def _check(params: Params) -> None:
-    """Refuses what is no chain of layers, in the words of every other function."""
+    """Refuse anything but layers that fit each other, with the messages of every other function."""
     if not isinstance(params, tuple) or not params or not all(isinstance(layer, Layer) for layer in params):
         raise TypeError(f"params is {a_kind(params)}; expected a tuple of bp.Layer(W, b)")
     shapes = [np.shape(layer.W) for layer in params]
@@ -223,7 +259,7 @@ def _check(params: Params) -> None:
 
 
 def _layers(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
-    """W and b of each layer as NumPy arrays that are the caller's own, b of shape (n,)."""
+    """Copies of W and b of each layer as NumPy arrays, b of shape (n,)."""
     _check(params)
     return [(np.array(layer.W, order="C"), np.array(layer.b)[:, 0].copy()) for layer in params]
 

@@ -73,7 +73,7 @@ def test_several_vectors_share_the_pass():
         for i, V in enumerate(vectors):
             assert largest_error(jax.tree.map(lambda x, i=i: x[i], found), product(record, V)) <= FLOAT64
     with pytest.raises(
-        ValueError, match="arrays of V hold 2 stacked and 3 stacked; expected the same number of vectors in all"
+        ValueError, match="arrays of V hold 2 stacked and 3 stacked; expected the same number of vectors in each"
     ):
         bp.hessian_product(record, (stacked[0]._replace(W=stacked[0].W[:2]), *stacked[1:]))
     with pytest.raises(ValueError, match="arrays of V hold one and 3 stacked; expected"):

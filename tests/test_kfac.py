@@ -85,7 +85,7 @@ def test_kfac_of_a_dead_layer_is_finite():
         (
             lambda: bp.scale_by_kfac().update(layers([]), bp.scale_by_kfac().init(())),
             TypeError,
-            r"update got no factors; expected optimizer.update\(..., factors=bp.kfac_factors\(record\)\)",
+            r"update got no factors; call optimizer.update\(..., factors=bp.kfac_factors\(record\)\)",
         ),
     ],
 )

@@ -228,11 +228,13 @@ def test_accumulated_keeps_float32_sums_of_bfloat16():
 def test_what_does_not_add_up_is_refused():
     network, params, X, Y, _ = arrays(DEEP)
     for name in NOT_SUMS:
-        with pytest.raises(ValueError, match="of a block of examples was asked for, and those of blocks do not add up"):
+        with pytest.raises(
+            ValueError, match="record holds a block of examples, and the .* of blocks cannot be added up"
+        ):
             bp.accumulate(SUMS[name], network, 4)(params, X, Y)
     for block_size in (4, 64):
         with pytest.raises(
-            ValueError, match=r"returns an array of shape \(\d+, \d+\) for \d+ examples; expected one axis"
+            ValueError, match=r"returns an array of shape \(\d+, \d+\) for \d+ examples; expected at most one axis"
         ):
             bp.accumulate(bp.gram_matrix, network, block_size)(params, X, Y)
 
@@ -302,12 +304,12 @@ BAD = [
     (lambda r: untyped.clipped_gradients(r, 1.0, "average"), ValueError, "reduction is 'average'; expected 'mean' or 'sum'"),
     (lambda r: untyped.second_moment(r, "none"), ValueError, "reduction is 'none'; expected 'mean' or 'sum'"),
     (lambda r: untyped.kfac_factors(r, "mc"), ValueError, "fisher is 'mc'; expected 'exact' or 'empirical'"),
-    (lambda r: untyped.output_gradient(r, 3), ValueError, "k is 3; expected an output of the network, 0 to 2"),
-    (lambda r: untyped.output_gradient(r, 1.5), TypeError, "k is 1.5; expected an integer; for several outputs take jax.vmap"),
-    (lambda r: untyped.output_gradient(r, jnp.arange(3)), TypeError, r"k is \[0 1 2\]; expected an integer; for several"),
+    (lambda r: untyped.output_gradient(r, 3), ValueError, "k is 3; expected the index of an output, 0 to 2"),
+    (lambda r: untyped.output_gradient(r, 1.5), TypeError, "k is 1.5; expected one integer; for several outputs use jax.vmap"),
+    (lambda r: untyped.output_gradient(r, jnp.arange(3)), TypeError, r"k is \[0 1 2\]; expected one integer; for several"),
     (lambda r: untyped.clipped_gradients(r, r.params), TypeError, "max_norm of layer 1 is a Layer; expected a number"),
-    (lambda r: untyped.output_gradient(r, -1), ValueError, "k is -1; expected an output of the network, 0 to 2"),
-    (lambda r: untyped.accumulate("norms", r.network, 4), TypeError, "function_of_record is of type str; expected a function of a bp.Record"),
+    (lambda r: untyped.output_gradient(r, -1), ValueError, "k is -1; expected the index of an output, 0 to 2"),
+    (lambda r: untyped.accumulate("norms", r.network, 4), TypeError, "function_of_record is a str; expected a function of a bp.Record"),
     (lambda r: untyped.accumulate(bp.gradients, r.network, 0), ValueError, "block_size is 0; expected 1 or more"),
     (lambda r: untyped.accumulate(bp.gradients, r.network, 2.5), TypeError, "block_size is 2.5; expected an integer, 1 or more"),
     (lambda r: untyped.accumulate(bp.gradients, (4, 3), 2), TypeError, "network is a tuple; expected a bp.Network"),
@@ -326,3 +328,18 @@ def test_what_is_no_record_is_refused(name):
     rest = {"clipped_gradients": (1.0,), "output_gradient": (0,), "hessian_product": (1,), "gauss_newton_product": (1,)}
     with pytest.raises(TypeError, match="record is a tuple; expected a bp.Record, as bp.backpropagate gives"):
         getattr(bp, name)(arrays(DEEP)[1], *rest.get(name, ()))
+
+
+@pytest.mark.parametrize(("L", "lines"), [(2, 4), (10, 12), (40, 12)])
+def test_a_record_prints_its_shapes(L, lines):
+    network = bp.Network((4, *[3] * (L - 1), 2), output="sigmoid")
+    params, texts = bp.init(network, jax.random.key(0)), []
+    X, Y = jnp.zeros((4, 5)), jnp.zeros((2, 5))
+    jax.jit(lambda X: texts.append(str(bp.backpropagate(network, params, X, Y))))(X)
+    record = bp.backpropagate(network, params, X, Y)
+    first, *rest = str(record).splitlines()
+    assert first == "Record of 5 examples, cost 1.38629" and len(rest) == lines - 1
+    assert rest[-1] == f"  layer {L}: W (2, 3), A, Z, dA, dZ (2, 5), sigmoid"
+    assert texts == ["\n".join(["Record of 5 examples", *rest])]
+    for placeholder in (None, 0):
+        assert "Record object" in repr(jax.tree.map(lambda x, p=placeholder: p, record))

@@ -1,4 +1,4 @@
-"""Checks of what examples hold: a compiled step does not look, and one bad value makes all parameters NaN."""
+"""Checks of the values of examples: a compiled step does not check them, and one NaN makes all parameters NaN."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from manual_bp._network import Network
 
 
 def check_values(network: Network, X: Any, Y: Any, weights: Any) -> None:
-    """Refuses weights below zero, or zero throughout, and examples with a weight that no cost can be finite with."""
+    """Refuse weights that are negative or all 0, and bad values in examples whose weight is not 0."""
     present = None
     if weights is not None:
         w = np.ravel(np.asarray(weights))
         bad = ~(np.isfinite(w) & (w >= 0))
         if bad.any() or not w.any():
-            found = f"{w[bad][0]} at index {np.argmax(bad)}" if bad.any() else "nothing but 0"
-            raise ValueError(f"weights has {found}; expected finite numbers from 0 on, not all of them 0")
+            found = f"{w[bad][0]} at index {np.argmax(bad)}" if bad.any() else "only zeros"
+            raise ValueError(f"weights has {found}; expected finite non-negative numbers, not all of them 0")
         present = w > 0
-    # a memory-mapped file is read batch by batch, and here not at all
+    # A memory-mapped file is read batch by batch in training; it is not read as a whole here
     if not isinstance(X, np.memmap):
         _finite("X", X, present)
     if jnp.issubdtype(Y.dtype, jnp.integer) and np.ndim(Y) == 1:
@@ -29,15 +29,15 @@ def check_values(network: Network, X: Any, Y: Any, weights: Any) -> None:
 
 def _finite(name: str, x: Any, present: np.ndarray | None) -> None:
     x = np.asarray(x)
-    # in one pass, without an array of booleans; finite numbers may have an infinite sum, so it is not the last word
+    # One pass without an array of booleans. Finite numbers may have an infinite sum, so only a finite sum decides
     if np.isfinite(np.sum(x, dtype=np.float64)):
         return
     bad = ~np.isfinite(x) if present is None else ~np.isfinite(x) & present
     if bad.any():
         i, j = np.argwhere(bad)[0].tolist()
         raise ValueError(
-            f"{name}[{i}, {j}] is {x[i, j]}, and {bad.sum()} of its elements are not finite; expected finite numbers, "
-            "or weight 0 for such an example"
+            f"{name}[{i}, {j}] is {x[i, j]}, and {bad.sum()} elements of {name} are not finite; expected finite "
+            "numbers: give such an example weight 0, or leave it out"
         )
 
 

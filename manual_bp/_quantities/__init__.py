@@ -1,1 +1,1 @@
-"""What the record of a backward pass tells beside the gradient, each quantity a line of algebra over A and dZ."""
+"""Quantities that a backward pass gives in addition to the gradient, each a line of algebra over A and dZ."""

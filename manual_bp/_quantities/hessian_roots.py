@@ -1,7 +1,7 @@
-"""Sums over the root of the loss's Hessian: J^T H J, one backward pass at a time.
+"""Sums over a square root S of the loss's Hessian H, one backward pass at a time.
 
-H = sum_k S[k] S[k]^T, so J^T H J is the sum over k of what the backward pass makes of S[k], times its transpose. Dangel
-et al., BackPACK: packing more into backprop (2020), arXiv:1912.10985.
+H = sum_k S[k] S[k]^T. If d_k is the backward pass from S[k], then J^T H J = sum_k d_k d_k^T. Dangel et al., BackPACK:
+packing more into backprop (2020), arXiv:1912.10985.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from manual_bp._record import Record
 
 
 def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
-    """The sum over k of `term` of dZ[0..L], the backward pass from S[k]."""
+    """The sum over k of `term(dZ)`, where dZ[0..L] is the backward pass from S[k]."""
     root = functions.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
     Z_L, A_L, Y = output.output_in_float32(record.A, record.Z, record.Y)
     S = root(Z_L, A_L, Y) if record.network.cost.collapsed else root(A_L, Y)
@@ -27,6 +27,6 @@ def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
     def of(S_k: Array) -> Any:
         return term(back_from_output(record, S_k.astype(record.cost.dtype)))
 
-    # one after another, in the memory of one
+    # One pass after another, so that the memory needed is that of one
     total, _ = lax.scan(lambda total, S_k: (jax.tree.map(jnp.add, total, of(S_k)), None), of(S[0]), S[1:])
     return total

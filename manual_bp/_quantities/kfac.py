@@ -1,4 +1,4 @@
-"""K-FAC: each layer's curvature as a Kronecker product of two small matrices, and the step it preconditions."""
+"""K-FAC: the curvature of a layer as a Kronecker product of two small matrices, and the step it preconditions."""
 
 import functools
 from typing import Any, Literal, NamedTuple, cast
@@ -20,10 +20,18 @@ Fisher = Literal["exact", "empirical"]
 
 
 class KroneckerFactors(NamedTuple):
-    """Of layer l: the mean of a a^T, a being A[l-1] with a 1 below it for the bias, and that of the curvature by Z[l].
+    """The two factors of layer l, whose Kronecker product approximates the curvature of its parameters.
 
-    Their Kronecker product approximates the curvature of the layer's parameters (W[l], b[l]) taken as one matrix of
-    shape (n_l, n_{l-1} + 1).
+    The parameters (W[l], b[l]) are taken as one matrix of shape (n_l, n_{l-1} + 1).
+
+    Attributes:
+        A: the mean of a a^T, where a is a column of A[l-1] with a 1 below it for the bias.
+        G: the mean curvature with respect to Z[l].
+
+    Example:
+        >>> factors = bp.KroneckerFactors(A=jnp.eye(3), G=jnp.eye(2))
+        >>> jnp.kron(factors.G, factors.A).shape
+        (6, 6)
     """
 
     A: Float[Array, "k+1 k+1"]
@@ -31,20 +39,30 @@ class KroneckerFactors(NamedTuple):
 
 
 def kfac_factors(record: Record, fisher: Fisher = "exact") -> tuple[KroneckerFactors, ...]:
-    """The Kronecker factors of every layer: sum_i w_i a_i a_i^T, a_i being A[l-1]'s column with a 1 below it, and G[l].
+    """Compute the Kronecker factors A and G of every layer.
 
-    "exact": G[l] = sum_i w_i B_i^T H_i B_i, with B the derivative of the outputs with respect to Z[l] and H the loss's
-    Hessian, as `bp.gauss_newton_product` has them: for the cross-entropies the expectation of dz dz^T over targets
-    drawn from the network's own output. It takes a backward pass for each output. "empirical": G[l] = sum_i w_i
-    dz_i[l] dz_i[l]^T, from the targets as they are. Martens and Grosse, Optimizing neural networks with
-    Kronecker-factored approximate curvature (2015), arXiv:1503.05671.
+    A = sum_i w_i a_i a_i^T, where a_i is column i of A[l-1] with a 1 below it. Martens and Grosse, Optimizing neural
+    networks with Kronecker-factored approximate curvature (2015), arXiv:1503.05671.
 
     Args:
-        record: of `bp.backpropagate`.
-        fisher: "exact" or "empirical".
+        record: the record of `bp.backpropagate`.
+        fisher: "exact" for G = sum_i w_i B_i^T H_i B_i, where B_i is the derivative of the output with respect to
+            Z[l], and the output and H_i are those of `bp.gauss_newton_product`. For a cross-entropy that is the
+            expectation of dz dz^T over targets drawn from the network's output. It takes one backward pass for each
+            output. "empirical" for G = sum_i w_i dz_i[l] dz_i[l]^T, from the given targets.
 
     Returns:
         A tuple of L pairs (A, G), shapes (n_{l-1} + 1, n_{l-1} + 1) and (n_l, n_l), in float32 at least.
+
+    Raises:
+        TypeError, ValueError: an unknown fisher; with "exact", a cost without `hessian_root`.
+
+    Example:
+        >>> network = bp.Network((2, 3, 1), output="sigmoid")
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> record = bp.backpropagate(network, params, jnp.ones((2, 5)), jnp.zeros((1, 5)))
+        >>> [(A.shape, G.shape) for A, G in bp.kfac_factors(record)]
+        [((3, 3), (3, 3)), ((4, 4), (1, 1))]
     """
     check_record(record)
     if fisher not in ("exact", "empirical"):
@@ -69,28 +87,36 @@ def _factors(record: Record, fisher: Fisher) -> tuple[KroneckerFactors, ...]:
 
 
 class KFACState(NamedTuple):
-    """Steps so far, and the moving averages of the factors, before correction for their start at 0."""
+    """The number of steps, and the moving averages of the factors before correction for their start at 0."""
 
     steps: Array
     factors: tuple[KroneckerFactors, ...]
 
 
 def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientTransformationExtraArgs:
-    """Preconditions a gradient by K-FAC, for `optax.chain`: G[l]^-1 (dW[l], db[l]) A[l]^-1.
+    """Make the optax transformation that preconditions a gradient by K-FAC: G^-1 (dW[l], db[l]) A^-1 for every layer.
 
-    The factors are averaged over steps, with weights that decay, and damped by the factored Tikhonov rule: A + pi
-    sqrt(damping) I and G + sqrt(damping)/pi I, pi^2 being the mean of A's diagonal over that of G's. Martens and Grosse
-    (2015), arXiv:1503.05671, sec. 5 and 6.3.
-
-        optimizer = optax.chain(bp.scale_by_kfac(damping=1e-2), optax.scale_by_learning_rate(0.5))
-        updates, state = optimizer.update(grads, state, params, factors=bp.kfac_factors(record))
+    The factors are averaged over steps with decaying weights, and damped by the factored Tikhonov rule to
+    A + pi sqrt(damping) I and G + sqrt(damping)/pi I, where pi^2 is the mean of A's diagonal over the mean of G's.
+    Martens and Grosse (2015), arXiv:1503.05671, sec. 5 and 6.3.
 
     Args:
-        damping: added to the curvature, 0 or above; at 0 factors that are singular give NaN.
-        decay: of the moving average, 0 (none) or above, below 1.
+        damping: the amount added to the curvature, 0 or above; at 0, singular factors give NaN.
+        decay: the decay of the moving average, from 0 (no average) to below 1.
 
     Returns:
-        A transformation whose `update` takes `factors`, of `bp.kfac_factors`, by keyword.
+        A transformation for `optax.chain`. Its `update` takes the result of `bp.kfac_factors` as the keyword `factors`.
+
+    Raises:
+        ValueError, TypeError: a damping or decay that is not a number in its range.
+
+    Example:
+        >>> network = bp.Network((2, 3, 1), output="sigmoid")
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> record = bp.backpropagate(network, params, jnp.ones((2, 5)), jnp.zeros((1, 5)))
+        >>> optimizer = optax.chain(bp.scale_by_kfac(damping=1e-2), optax.scale_by_learning_rate(0.5))
+        >>> grads, factors, state = bp.gradients(record), bp.kfac_factors(record), optimizer.init(params)
+        >>> updates, state = optimizer.update(grads, state, params, factors=factors)
     """
     numbers.non_negative("damping", damping)
     if numbers.non_negative("decay", decay) >= 1:
@@ -108,10 +134,10 @@ def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientT
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: Any
     ) -> tuple[optax.Updates, KFACState]:
         if "factors" not in extra:
-            raise TypeError("update got no factors; expected optimizer.update(..., factors=bp.kfac_factors(record))")
+            raise TypeError("update got no factors; call optimizer.update(..., factors=bp.kfac_factors(record))")
         old = cast(KFACState, state)
         if _shapes(extra["factors"]) != _shapes(old.factors):
-            raise TypeError("factors do not fit the parameters; expected those of bp.kfac_factors, of the same network")
+            raise TypeError("factors do not fit the parameters; expected bp.kfac_factors(record) of the same network")
         steps = old.steps + 1
         average = optax.tree.update_moment(extra["factors"], old.factors, decay, 1)
         factors = optax.tree.bias_correction(average, decay, steps)
@@ -137,5 +163,5 @@ def _precondition(d: Layer, factors: KroneckerFactors, damping: float) -> Layer:
 
 
 def _solve(M: Array, damping: Array, D: Array) -> Array:
-    """(M + damping I)^-1 D, M being symmetric and positive semidefinite."""
+    """(M + damping I)^-1 D for a symmetric positive semidefinite M."""
     return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(M + damping * jnp.eye(len(M), dtype=M.dtype)), D)

@@ -1,6 +1,6 @@
-"""The Hessian of each example's loss with respect to the network's output, where all curvature starts.
+"""The Hessian of each example's loss with respect to the output, from which all curvature is computed.
 
-That output is Z[L] where the cost is collapsed with the output activation, and A[L] otherwise: as the loss is defined.
+The output is Z[L] if the cost is collapsed with the output activation, and A[L] otherwise.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from manual_bp._record import Record
 
 
 def loss_hessian(record: Record) -> Callable[[Array], Array]:
-    """V -> H V, column by column, shape (n_L, m).
+    """The function V -> H V, column by column, shape (n_L, m).
 
-    For this library's costs H is positive semidefinite, if targets of a categorical cross-entropy sum to 0 or more.
+    For the library's costs H is positive semidefinite, if the targets of a categorical cross-entropy sum to 0 or more.
     """
     collapsed = record.network.cost.collapsed
     hessian = functions.loss_hessian(record.network, len(record.losses), record.cost.dtype)
@@ -32,7 +32,7 @@ def loss_hessian(record: Record) -> Callable[[Array], Array]:
 
 
 def back_from_output(record: Record, d: Float[Array, "n m"]) -> list:
-    """dZ[0..L] of whatever has the derivative `d` by the output; dZ[0] is None."""
+    """dZ[0..L] of a function whose derivative with respect to the output is `d`; dZ[0] is None."""
     network, A, Z = record.network, record.A, record.Z
     dZ_L = d if network.cost.collapsed else activation_backward(network.output, d, Z[-1], A[-1])
     return equations.backward(network.activations, record.params, A, Z, dZ_L)[1]

@@ -1,10 +1,10 @@
-"""The R-operator: how every intermediate changes as the parameters move along a direction V = (RW, Rb).
+"""The R-operator: the change of every intermediate as the parameters move along a direction V = (RW, Rb).
 
-R{f}, written Rf, is the derivative of f(params + r V) by r at 0. Applied line by line to the equations, by the product
-rule, it gives those of a product with the Hessian, from the same A, Z, dA and dZ:
+R{f}, written Rf, is the derivative of f(params + r V) with respect to r at 0. The product rule, applied to each
+equation, gives the equations of a product with the Hessian, from the same A, Z, dA and dZ:
 
     forward    RZ[l] = W[l] RA[l-1] + RW[l] A[l-1] + Rb[l]         RA[l] = g[l]'(Z[l]) * RZ[l],  RA[0] = 0
-    backward   RdZ[L] = H RZ[L]                                    H: the loss's own Hessian
+    backward   RdZ[L] = H RZ[L]                                    H: the Hessian of each loss
                RdA[l-1] = W[l]^T RdZ[l] + RW[l]^T dZ[l]
                RdZ[l] = g[l]'(Z[l]) * RdA[l] + g[l]''(Z[l]) * RZ[l] * dA[l]
                RdW[l] = RdZ[l] A[l-1]^T + dZ[l] RA[l-1]^T          Rdb[l] = sum over examples of RdZ[l]
@@ -26,7 +26,7 @@ from manual_bp._record import Record
 
 
 def r_forward(record: Record, V: Params) -> tuple[list, list]:
-    """RA[0..L] and RZ[0..L]; RZ[0] is None."""
+    """The lists RA[0..L] and RZ[0..L]; RZ[0] is None."""
     A, Z, L = record.A, record.Z, len(record.params)
     W, _, g = from_one(record.params, record.network.activations)
     RW, Rb, _ = from_one(V, ())
@@ -35,18 +35,18 @@ def r_forward(record: Record, V: Params) -> tuple[list, list]:
         RZ.append(weighted_input(RW[l], A[l - 1]) + Rb[l])
         if l > 1:
             RZ[l] += weighted_input(W[l], RA[l - 1])
-        # the Jacobian of g is symmetric, of the softmax too
+        # The Jacobian of g is symmetric, that of the softmax included
         RA.append(activation_backward(g[l], RZ[l], Z[l], A[l]))
     return RA, RZ
 
 
 def r_backward(record: Record, V: Params, RA: list, RZ: list) -> tuple[list, list]:
-    """dZ[0..L] and RdZ[0..L], both times w; None at 0."""
+    """The lists dZ[0..L] and RdZ[0..L], both multiplied by w; entry 0 is None."""
     network, params, A, Z, w = record.network, record.params, record.A, record.Z, record.weights
     L, activations = len(params), without_absent(network.activations, w != 0)
     W, _, g = from_one(params, network.activations)
     RW, _, _ = from_one(V, ())
-    # Both passes are linear in their start, so w enters there: cheaper than the record's dZ times w in every layer
+    # Both passes are linear in their start, so w enters there. To multiply the record's dZ in every layer costs more
     dA_L, dZ_L = output_derivatives(network, A, Z, record.Y, w, w != 0)
     dA, dZ = backward(activations, params, A, Z, dZ_L)
     dA.append(dA_L)
@@ -71,11 +71,11 @@ def r_activation_backward(
     RZ: Float[Array, "n m"],
     RA: Float[Array, "n m"],
 ) -> Float[Array, "n m"]:
-    """RdZ, of dZ = dA * g'(Z), or for the softmax of dZ = A * (dA - sum over outputs of A * dA)."""
+    """RdZ for dZ = dA * g'(Z), or for the softmax, where dZ = A * (dA - sum over outputs of A * dA)."""
     if g.g_prime is None:
         s, Rs = (jnp.sum(x, axis=0, keepdims=True) for x in (A * dA, RA * dA + A * RdA))
         return RA * (dA - s) + A * (RdA - Rs)
     assert g.g_second is not None
     RdZ = RdA * g.g_prime(Z, A)
-    # XLA keeps a product with 0, and all that leads to it
+    # XLA would compute a product with 0, and all that it depends on
     return RdZ if g.g_second is zero_second else RdZ + dA * g.g_second(Z, A) * RZ

@@ -1,4 +1,4 @@
-"""How a quantity is taken over the examples: their mean under the weights, or their sum."""
+"""The reduction of a quantity over examples: the mean under the weights, or the sum."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ Reduction = Literal["mean", "sum"]
 
 
 def reduce(record: Record, mean: Any, reduction: Reduction) -> Any:
-    """`mean`, or that times the total weight: the sum over examples, each times its weight as it was given."""
+    """`mean`, or for "sum" that times the total weight: the sum over examples, each times its given weight."""
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
     if reduction == "mean":

@@ -1,4 +1,4 @@
-"""Vectors shaped like the parameters: one, or several stacked along a first axis."""
+"""Vectors shaped like the parameters, one or several stacked along a first axis."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from manual_bp._record import Record, check_record
 
 
 def for_each_vector(product: Callable[[Record, Params], Params], record: Record, V: Params) -> Params:
-    """product(record, v) of V, or of every vector stacked in V; v has the parameters' shapes and dtype."""
+    """product(record, V), or the stacked products of the vectors in V, which get the dtype of the parameters."""
     check_record(record)
     V, stacked = _checked(record.params, V)
     if not stacked:
@@ -39,5 +39,5 @@ def _checked(params: Params, V: Params) -> tuple[Params, bool]:
         checked.append(Layer(v[0].astype(layer.W.dtype), v[1].astype(layer.b.dtype)))
     if len(several) > 1:
         counts = " and ".join(f"{shape[0]} stacked" if shape else "one" for shape in sorted(several))
-        raise ValueError(f"arrays of V hold {counts}; expected the same number of vectors in all")
+        raise ValueError(f"arrays of V hold {counts}; expected the same number of vectors in each array")
     return tuple(checked), several != {()}

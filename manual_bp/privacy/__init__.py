@@ -1,8 +1,8 @@
-"""Training with differential privacy: the private gradient, the batches its guarantee is about, and the accounting.
+"""Training with differential privacy: the private gradient, the batches that its guarantee assumes, and the accounting.
 
-A step draws every example into the batch with the same probability, independently (`poisson_sample`), takes the sum of
-the clipped gradients with noise (`bp.private_value_and_grad`), and what all steps together give away is `epsilon`, at
-delta. Abadi et al., Deep learning with differential privacy (2016), arXiv:1607.00133.
+A step draws each example into the batch independently, with the same probability (`poisson_sample`), and adds noise to
+the sum of the clipped gradients (`private_value_and_grad`). `epsilon` bounds the privacy loss of all steps together, at
+a given delta. Abadi et al., Deep learning with differential privacy (2016), arXiv:1607.00133.
 """
 
 from manual_bp.privacy._accounting import epsilon as epsilon

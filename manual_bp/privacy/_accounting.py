@@ -1,4 +1,4 @@
-"""What a number of private steps give away, by the package dp-accounting."""
+"""The privacy loss of a number of steps, computed with the package dp-accounting."""
 
 import importlib
 from types import ModuleType
@@ -7,21 +7,27 @@ from manual_bp._checks import numbers
 
 
 def epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> float:
-    """The epsilon of `steps` steps of DP-SGD, at `delta`, under adding or removing one example.
+    """Compute the epsilon of `steps` steps of DP-SGD at `delta`, when one example is added or removed.
 
-    The Gaussian mechanism on Poisson samples, composed by its privacy loss distribution (Koskela et al. 2020,
-    arXiv:1906.03049), an upper bound that is tight up to discretisation; the moments accountant of Abadi et al. (2016)
-    gives larger values. Below a noise multiplier of 0.05 the bound is infinite.
+    The Gaussian mechanism on Poisson samples is composed by its privacy loss distribution (Koskela et al. 2020,
+    arXiv:1906.03049). The result is an upper bound, tight up to discretisation; the moments accountant of Abadi et al.
+    (2016) gives larger values. Below a noise multiplier of 0.05 the bound is infinite.
 
     Args:
-        noise_multiplier: standard deviation of the noise over the clipping norm, 0 or above.
+        noise_multiplier: the standard deviation of the noise over the clipping norm, 0 or above.
         rate: the probability with which an example is in a batch, above 0 and at most 1.
-        steps: how many, 1 or more.
-        delta: above 0 and at most 1; a guarantee that means something has it below 1 over the number of examples.
+        steps: the number of steps, 1 or more.
+        delta: a number above 0 and at most 1; for a meaningful guarantee, below 1 over the number of examples.
 
     Raises:
         ImportError: the extra `privacy` is missing.
         ValueError, TypeError: a number out of its range.
+
+    Example:
+        >>> bp.privacy.epsilon(noise_multiplier=1.1, rate=0.01, steps=100, delta=1e-5) < 1
+        True
+        >>> bp.privacy.epsilon(noise_multiplier=0.0, rate=0.01, steps=100, delta=1e-5)
+        inf
     """
     steps = _check(rate, steps, delta)
     numbers.non_negative("noise_multiplier", noise_multiplier)
@@ -29,11 +35,17 @@ def epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> f
 
 
 def noise_multiplier(epsilon: float, rate: float, steps: int, delta: float) -> float:
-    """The least noise multiplier, from 0.05 on, with which `steps` steps stay within `epsilon` at `delta`.
+    """Compute the least noise multiplier, 0.05 or above, that keeps `steps` steps within `epsilon` at `delta`.
 
-    To 1e-4, by bisection.
+    It is found by bisection, to 1e-4.
 
-    Args, Raises: those of `bp.privacy.epsilon`; epsilon above 0, and large enough for a multiplier below a million.
+    Args, Raises: those of `bp.privacy.epsilon`. The `epsilon` has to be above 0, and reachable with a multiplier below
+        a million.
+
+    Example:
+        >>> sigma = bp.privacy.noise_multiplier(epsilon=3.0, rate=1.0, steps=2, delta=1e-4)
+        >>> bp.privacy.epsilon(sigma, rate=1.0, steps=2, delta=1e-4) <= 3.0
+        True
     """
     steps = _check(rate, steps, delta)
     numbers.positive("epsilon", epsilon)
@@ -41,7 +53,9 @@ def noise_multiplier(epsilon: float, rate: float, steps: int, delta: float) -> f
     while _epsilon(high, rate, steps, delta) > epsilon:
         low, high = high, 2 * high
         if high > 1e6:
-            raise ValueError(f"epsilon is {epsilon}; expected more: a noise multiplier of {low:g} is not enough for it")
+            raise ValueError(
+                f"epsilon is {epsilon}, too small for a noise multiplier of {low:g}; expected a larger one"
+            )
     while high - low > 1e-4:
         middle = (low + high) / 2
         low, high = (low, middle) if _epsilon(middle, rate, steps, delta) <= epsilon else (middle, high)
@@ -52,7 +66,7 @@ def _epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
     events = _module("dp_accounting")
     if sigma < 0.05:
         return float("inf")
-    # The loss of a step reaches from 0 to about this; a grid much finer than that takes gigabytes and tells no more
+    # The loss of a step reaches from 0 to about this. A much finer grid takes gigabytes and is no more accurate
     reach = 1 / (2 * sigma**2) + 10 / sigma
     accountant = _module("dp_accounting.pld").PLDAccountant(value_discretization_interval=max(1e-4, 1e-5 * reach))
     step = events.PoissonSampledDpEvent(rate, events.GaussianDpEvent(sigma))
