@@ -5,11 +5,11 @@ from jaxtyping import Array
 from manual_bp import _equations as equations
 from manual_bp._checks import arguments
 from manual_bp._jit import jit
-from manual_bp._network import Network, Params
+from manual_bp._network import AnyArray, Network, Params
 
 
 @jit
-def forward(network: Network, params: Params, X: Array) -> tuple[list, list]:
+def forward(network: Network, params: Params, X: AnyArray) -> tuple[list, list]:
     """Compute every layer's activations and weighted inputs: Z[l] = W[l] A[l-1] + b[l], A[l] = g[l](Z[l]).
 
     Args:
@@ -35,7 +35,7 @@ def forward(network: Network, params: Params, X: Array) -> tuple[list, list]:
 
 
 @jit
-def predict(network: Network, params: Params, X: Array) -> Array:
+def predict(network: Network, params: Params, X: AnyArray) -> Array:
     """Compute the output A[L].
 
     Args:

@@ -20,11 +20,11 @@ from manual_bp._machine import blocks, devices
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.products import weight_gradient
 from manual_bp._machine.sharding import as_cotangent, varying_like
-from manual_bp._network import Network, Params
+from manual_bp._network import AnyArray, Network, Params
 
 
 @jit
-def cost(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
+def cost(network: Network, params: Params, X: AnyArray, Y: AnyArray, weights: AnyArray | None = None) -> Array:
     """Compute C = sum_i w_i loss_i, the weighted mean of the examples' losses.
 
     `jax.grad` of it runs the hand-written equations: argnums=1 for `params`, 2 for `X` (dA[0] * w), 3 for a float `Y`,

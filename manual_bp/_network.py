@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from manual_bp._activations import ACTIVATIONS, SOFTMAX, Activation
@@ -27,6 +28,8 @@ class Layer(NamedTuple):
 
 
 Params = tuple[Layer, ...]
+# an array as a user has it
+AnyArray = Array | np.ndarray
 HIDDEN = [name for name, g in ACTIVATIONS.items() if g != SOFTMAX]
 
 

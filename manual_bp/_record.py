@@ -15,7 +15,7 @@ from manual_bp._jit import jit
 from manual_bp._kind import a_kind
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.sharding import as_cotangent
-from manual_bp._network import Network, Params
+from manual_bp._network import AnyArray, Network, Params
 
 
 @jax.tree_util.register_dataclass
@@ -77,7 +77,9 @@ class Record:
 
 
 @jit
-def backpropagate(network: Network, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Record:
+def backpropagate(
+    network: Network, params: Params, X: AnyArray, Y: AnyArray, weights: AnyArray | None = None
+) -> Record:
     """Run one forward and backward pass and record every intermediate.
 
     dZ[L] = dA[L] * g[L]'(Z[L]), collapsed to A[L] - Y for a matched cross-entropy; dA[l-1] = W[l]^T dZ[l];

@@ -20,7 +20,7 @@ from manual_bp._network import Layer, Network, Params
 
 
 def checked(
-    network: Network, params: Params, X: Array, Y: Array, weights: Array | None
+    network: Network, params: Params, X: Any, Y: Any, weights: Any = None
 ) -> tuple[Params, Array, Array, Array | None]:
     """The arguments as the equations take them.
 
@@ -51,13 +51,13 @@ class Remembered:
         return found
 
 
-def examples(network: Network, X: Array, Y: Array, weights: Array | None) -> None:
+def examples(network: Network, X: Any, Y: Any, weights: Any) -> None:
     """Refuse examples that do not fit the network or each other."""
     _inputs(network, X)
     _targets_and_weights(network, Y, weights, X.shape[1])
 
 
-def inputs(network: Network, params: Params, X: Array) -> tuple[Params, Array]:
+def inputs(network: Network, params: Params, X: Any) -> tuple[Params, Array]:
     """The arguments of a forward pass, as the equations take them."""
     check_network(network)
     dtype = parameters(network, params)
@@ -132,13 +132,13 @@ def axes_of(mesh: Mesh) -> str:
     return "the axes " + ", ".join(map(repr, mesh.axis_names))
 
 
-def _targets_and_weights(network: Network, Y: Array, weights: Array | None, m: int) -> None:
+def _targets_and_weights(network: Network, Y: Any, weights: Any, m: int) -> None:
     _targets(network, Y, m)
     if weights is not None:
         _weights(weights, m)
 
 
-def _inputs(network: Network, X: Array) -> None:
+def _inputs(network: Network, X: Any) -> None:
     n = network.sizes[0]
     expected = f"({n}, m): columns are examples"
     _array("X", X, f"shape {expected}")
@@ -151,7 +151,7 @@ def _inputs(network: Network, X: Array) -> None:
     _float("X", X)
 
 
-def _targets(network: Network, Y: Array, m: int) -> None:
+def _targets(network: Network, Y: Any, m: int) -> None:
     n = network.sizes[-1]
     categorical = network.cost == CROSS_ENTROPIES[SOFTMAX]
     expected = f"({n}, {m})" + (f", or ({m},) for integer class indices" if categorical else "")
