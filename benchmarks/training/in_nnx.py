@@ -1,8 +1,8 @@
 """Training with Flax's nnx, a step at a time.
 
-Of the forms in its documentation the functional one is the fastest: `nnx.split` once, a step under `jax.jit` that
-merges, and the state donated. At 784-128-10 and 32 on two cores a step takes some 0.17 ms at best, with
-`nnx.cached_partial` 0.27 ms and with `nnx.jit` on the objects 0.62 ms.
+The functional form is the fastest in its documentation: `nnx.split` once, a step under `jax.jit` that merges, and a
+donated state. At 784-128-10 and 32 on two cores a step takes some 0.17 ms at best, with `nnx.cached_partial` 0.27 ms
+and with `nnx.jit` on the objects 0.62 ms.
 """
 
 # pyright: reportMissingImports=false
@@ -17,12 +17,12 @@ import optax
 from flax import nnx
 
 from benchmarks.training.in_jax import batches
-from benchmarks.training.task import LEARNING_RATE, Examples, Task
+from benchmarks.training.task import LEARNING_RATE, Task, TrainingData
 from benchmarks.training.trainer import Trainer, outcome
 
 
 class Model(nnx.Module):
-    """Linear layers with ReLU between them."""
+    """A network of linear layers with ReLU between them."""
 
     def __init__(self, sizes: tuple[int, ...], rngs: nnx.Rngs) -> None:
         self.layers = nnx.List([nnx.Linear(n, k, rngs=rngs) for n, k in zip(sizes[:-1], sizes[1:], strict=True)])
@@ -42,7 +42,7 @@ def functional(task: Task) -> Trainer:
     batches_of = batches(task)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state: Any, data: Examples, rows: jax.Array) -> tuple[Any, jax.Array]:
+    def train_step(state: Any, data: TrainingData, rows: jax.Array) -> tuple[Any, jax.Array]:
         model, optimizer = nnx.merge(graph, state)
 
         def cost(model: Model) -> jax.Array:
