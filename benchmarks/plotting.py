@@ -65,9 +65,9 @@ def errors(ratios: Sequence[Ratio]) -> list[list[float]]:
 
 
 def size_axis(axes: Any, sizes: Sequence[int]) -> None:
-    """A logarithmic axis of sizes, each with a tick, at most seven of them labelled."""
+    """A logarithmic axis of sizes, each with a tick, at most six of them labelled."""
     axes.set_xscale("log", base=2)
-    labelled = sizes[:: 1 + len(sizes) // 7]
+    labelled = sizes[:: 1 + len(sizes) // 6]
     axes.set_xticks(labelled, [f"{m:,}" for m in labelled])
     axes.set_xticks(sizes, minor=True, labels=[])
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -80,6 +81,7 @@ class Compiled:
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:
         """Times of lowering and of compiling, and the memory needed in addition to arguments and results."""
+        gc.collect()  # otherwise Python might collect earlier programs while this one is timed
         start = time.perf_counter()
         lowered = self.function.lower(*self.args)
         middle = time.perf_counter()

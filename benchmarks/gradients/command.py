@@ -30,7 +30,7 @@ SUITE = measure.Suite(
     table.line,
     table.page,
     plots.draw,
-    "time, ratio, memory and compile time",
+    "time, ratio and memory by size",
     ("manual", "autodiff_rows", "control"),
 )
 

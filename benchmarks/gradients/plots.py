@@ -1,4 +1,4 @@
-"""The figure of gradients: time, ratio, memory and compile time against batch size, width or depth."""
+"""The figure of gradients: time, ratio, memory and compile time by batch size, width or depth."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,10 +26,15 @@ LABELS = (
 
 
 def draw(rows: Sequence[Row]) -> Any:
-    """A figure of rows that were timed, with a column of panels for each series of cells."""
+    """A figure of rows that were timed, with a column of panels for each series of cells.
+
+    Compile time is drawn only if depth varies. It hardly depends on the other sizes, and is timed only once.
+    """
     columns = columns_of(rows)
-    figure = new_figure(max(2.7 * len(columns), 6.4) + 0.6, 9.8, "Manual against autodiff gradients", rows)
-    panels = figure.subplots(4, len(columns), sharex="col", sharey="row", squeeze=False)
+    lines = 4 if any(series.varied == "depth" for series in columns) else 3
+    size = max(2.7 * len(columns), 6.4) + 0.6, 2.2 * lines + 1.2
+    figure = new_figure(*size, "Manual against autodiff gradients", rows)
+    panels = figure.subplots(lines, len(columns), sharex="col", sharey="row", squeeze=False)
     for axes, series in zip(panels.T, columns, strict=True):
         _column(axes, series)
     _vertical_axes(panels[:, 0])
@@ -48,14 +53,15 @@ def columns_of(rows: Sequence[Row]) -> list[Series]:
 
 
 def _column(axes: Sequence[Any], series: Series) -> None:
-    time, relative, memory, compiling = axes
+    time, relative, memory, *compiling = axes
     sizes, rows = series.sizes, series.rows
     for program, style in STYLE.items():
         if all(was_timed(row, program) for row in rows):
             time.plot(sizes, [median_of(row, program) for row in rows], **style)
             # no memory has no place on a logarithmic axis
             memory.plot(sizes, [temporary(row, program) or float("nan") for row in rows], **style)
-            compiling.plot(sizes, [sum(preparation(row, program) or [float("nan")]) for row in rows], **style)
+            for panel in compiling:
+                panel.plot(sizes, [sum(preparation(row, program) or [float("nan")]) for row in rows], **style)
     control = [control_of(row) for row in rows]
     relative.fill_between(sizes, [r.low for r in control], [r.high for r in control], **CONTROL)
     relative.axhline(1, color="black", linewidth=0.8)
@@ -65,13 +71,13 @@ def _column(axes: Sequence[Any], series: Series) -> None:
             style = STYLE[program] | {"ms": 4.5}
             relative.errorbar(sizes, [r.median for r in ratios], yerr=errors(ratios), capsize=2, **style)
     time.set_title(title_of(rows[0]) if series.varied == "batch size" else series.fixed, fontsize=9)
-    size_axis(compiling, sizes)
-    compiling.set_xlabel(series.varied)
+    size_axis(axes[-1], sizes)
+    axes[-1].set_xlabel(series.varied)
 
 
 def _vertical_axes(panels: Sequence[Any]) -> None:
-    """Logarithmic axes with ticks that are easy to read, but for compile time, which is linear."""
-    time, relative, memory, compiling = panels
+    """Logarithmic axes with ticks that are easy to read; that of compile time is linear."""
+    time, relative, memory, *compiling = panels
     for axes in (time, relative, memory):
         axes.set_yscale("log")
     low, high = relative.get_ylim()
@@ -82,8 +88,9 @@ def _vertical_axes(panels: Sequence[Any]) -> None:
     relative.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     relative.set_yticks([], minor=True)
     relative.set_ylim(low, high)
-    compiling.set_ylim(bottom=0)
-    for axes, unit in ((time, "s"), (memory, "B"), (compiling, "s")):
+    for axes in compiling:
+        axes.set_ylim(bottom=0)
+    for axes, unit in zip((time, memory, *compiling), "sBs", strict=False):
         unit_axis(axes.yaxis, unit)
-    for axes, label in zip(panels, LABELS, strict=True):
+    for axes, label in zip(panels, LABELS, strict=False):
         axes.set_ylabel(label)

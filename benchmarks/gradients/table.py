@@ -1,5 +1,6 @@
 """The report of gradients: tables of times, of memory and compile time, and of growth, and a summary in words."""
 
+import statistics
 from collections.abc import Sequence
 
 from benchmarks.gradients import growth
@@ -66,7 +67,7 @@ def others(rows: Sequence[Row]) -> str:
     cells = [row for row in rows if any(was_timed(row, program) for program in OTHERS)]
     titles = {program: title for program, title in OTHERS.items() if any(was_timed(row, program) for row in cells)}
     columns = {f"manual / {title}": lambda row, p=program: _over(row, p) for program, title in titles.items()}
-    return table(cells, NETWORK, {**columns, "control": control}) if cells else ""
+    return f"{table(cells, NETWORK, {**columns, 'control': control})}\n\n{OTHERS_NOTES}" if cells else ""
 
 
 def memory_and_compiling(rows: Sequence[Row]) -> str:
@@ -109,7 +110,7 @@ def exponents(rows: Sequence[Row]) -> str:
             slopes = [str(growth.exponent(fitted, program)) for program in ("manual", "autodiff")]
             body.append([series.varied, series.fixed, ", ".join(f"{n:,}" for n in fitted.sizes), *slopes])
     header = ("grows with", "fixed", "fitted at", "power, manual", "power, autodiff")
-    return align(header, body) if body else ""
+    return f"{align(header, body)}\n\n{GROWTH_NOTES}" if body else ""
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -131,8 +132,8 @@ def summary(rows: Sequence[Row]) -> str:
         )
     pairs = [(preparation(row, "manual"), preparation(row, "autodiff")) for row in measured]
     if compiled := [sum(manual) / sum(autodiff) for manual, autodiff in pairs if manual and autodiff]:
-        mean = number(geometric_mean(compiled))
-        text.append(f"- Lowering and compiling manual takes {mean} of the time of autodiff in the geometric mean.")
+        median = number(statistics.median(compiled))
+        text.append(f"- Lowering and compiling manual takes {median} of the time of autodiff in the median over cells.")
     if measured:
         passing = sum(control_of(row).passes_as_control for row in measured)
         text.append(f"- The control passes in {passing} of {len(measured)} cells.")
@@ -145,9 +146,8 @@ def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
         network: geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row, _ in found)
     }
-    each = (
-        f" ({', '.join(f'{network} {number(mean)}' for network, mean in means.items())})" if 1 < len(means) < 8 else ""
-    )
+    each = ", ".join(f"{network} {number(mean)}" for network, mean in means.items())
+    each = f" ({each})" if 1 < len(means) < 8 else ""
     mean = number(geometric_mean([r.median for _, r in found]))
     return (
         f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is {tally(found)} "
@@ -171,18 +171,22 @@ def _milliseconds(row: Row, step: int) -> str:
 
 NOTES = notes(f"""
 Times are medians per call. {RATIO_NOTE} `manual` and `autodiff` keep examples in columns, `autodiff, rows` in rows.
-`autodiff in blocks` takes the same number of examples at a time as `manual`, where that takes blocks, and adds up in a
-scan. `manual on one device` takes these blocks without the mesh. {CONTROL_NOTE.format("autodiff")} `matmul` is the
-FLOP/s of `manual` as a share of those of a square matrix product in the same run. A cell whose programs disagree is not
-timed: one ReLU unit whose input is within rounding of 0, active in one program and not in another, is enough.
-
-Memory is temporary memory: the most that a compiled call holds at one time in addition to its arguments and results, as
-the compiler reports it. Lowering and compiling are each timed once, in the order `manual`, `autodiff`, `autodiff,
-rows`; ? means unknown. A power p means that time grows as the size to the p: it is the slope of log time against log
-size, fitted from the first size at which `autodiff` takes {growth.OVERHEAD} times as long as at the smallest, so that
-overhead is at most a tenth, or at the {growth.FITTED} largest sizes. Its 95 % interval, by bootstrap, covers the noise
-of the rounds, not the distance of the points from a line.
+{CONTROL_NOTE.format("autodiff")} `matmul` is the FLOP/s of `manual` as a share of those of a square matrix product in
+the same run. Memory is temporary memory: the most that a compiled call holds at one time in addition to its arguments
+and results, as the compiler reports it. Lowering and compiling are each timed once, in the order `manual`, `autodiff`,
+`autodiff, rows`; ? means unknown. A cell whose programs disagree is not timed: one ReLU unit whose input is within
+rounding of 0, active in one program and not in another, is enough.
 
 An interval covers the variation within a run, not that between runs, such as the addresses of arrays: ratios of two
 runs of the same code mostly lie within 0.1 of each other.
+""")
+OTHERS_NOTES = notes("""
+`autodiff in blocks` takes the same number of examples at a time as `manual`, and adds up in a scan. `manual on one
+device` takes these blocks without the mesh.
+""")
+GROWTH_NOTES = notes(f"""
+A power p means that time grows as the size to the p. It is the slope of log time against log size, fitted from the
+first size at which `autodiff` takes {growth.OVERHEAD} times as long as at the smallest, so that overhead is at most a
+tenth, or at the {growth.FITTED} largest sizes. Its 95 % interval, by bootstrap, covers the noise of the rounds, not the
+distance of the points from a line.
 """)
