@@ -61,7 +61,8 @@ def run_suite(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Ce
             "environment": here,
             "matmul_flops_per_s": environment.matmul_flops(args.dtype),
         }
-        with CellProgress(len(cells)) as progress:
+        progress = CellProgress(len(cells))
+        with progress.bar:
             for cell in cells:
                 name = rows.name(cell.fields)
                 progress.start(name)
@@ -94,9 +95,8 @@ def measure_cell(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callabl
         if baseline in programs and found["error"] is None:
             found["errors"], found["error"] = compare(suite, programs, suite.bounds[dtype], baseline)
         if found["error"] is None:
-            before, after = ({name: getattr(p, do) for name, p in programs.items()} for do in ("ready", "rest"))
             start = environment.clock()
-            times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick, before, after)
+            times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick)
             found["others_cpu"] = environment.share_of_others(start, environment.clock())
             for name, seconds in times.items():
                 prepared[name] = prepared[name] | {"times_s": records.rounded(seconds)}

@@ -1,7 +1,6 @@
 """The display while a benchmark runs: a bar on a terminal, and a line for each finished cell."""
 
 import time
-from types import TracebackType
 
 
 class CellProgress:
@@ -24,15 +23,6 @@ class CellProgress:
         )
         self.cells, self.done, self.drawn = cells, 0, 0.0
         self.task = self.bar.add_task("", total=cells)
-
-    def __enter__(self) -> "CellProgress":
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
 
     def start(self, label: str) -> None:
         self.bar.update(self.task, description=label, refresh=True)

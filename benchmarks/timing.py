@@ -8,30 +8,27 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.program import Program
+
 
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]],
+    programs: Mapping[str, Program],
     seconds: float,
     least: int,
     most: int,
     tick: Callable[[float], None] = lambda fraction: None,
-    before: Mapping[str, Callable[[], None]] | None = None,
-    after: Mapping[str, Callable[[], None]] | None = None,
 ) -> dict[str, list[float]]:
     """Call the programs in rounds until `seconds` are spent, `least` to `most` rounds: times in seconds, by program.
 
     A round calls each program once, so that a slow phase of the machine affects all of them. Between rounds, `tick` is
-    called with the fraction done. The functions in `before` and `after` run before and after each call of the program
-    of the same name, untimed.
+    called with the fraction done.
     """
-    names, orders = list(calls), balanced_orders(len(calls))
+    names, orders = list(programs), balanced_orders(len(programs))
 
     def timed(name: str) -> float:
-        if before is not None:
-            before[name]()
-        seconds = _seconds(calls[name])
-        if after is not None:
-            after[name]()
+        programs[name].ready()
+        seconds = _seconds(programs[name])
+        programs[name].rest()
         return seconds
 
     start = time.perf_counter()

@@ -336,7 +336,7 @@ def test_rounds_keep_to_the_plan(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
     called, fractions = [], []
-    calls = {name: lambda name=name: called.append(name) for name in "abcd"}
+    calls = {name: Compiled(called.append, (name,)) for name in "abcd"}
     times = timing.take_turns(calls, 50.0, 3, 100, fractions.append)
     rounds = len(times["a"])
     assert 3 < rounds < 10 and {len(t) for t in times.values()} == {rounds} and times["a"] == [1.0] * rounds

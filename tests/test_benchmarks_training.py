@@ -13,6 +13,7 @@ from benchmark_runs import lines_of, made_row, refused, reported, timed, write
 import manual_bp as bp
 from benchmarks import environment, measure, options, plans, records, rows, timing
 from benchmarks.__main__ import main
+from benchmarks.program import Compiled
 from benchmarks.training import accuracy, command, ensemble, in_jax, programs, table, task, trainer
 
 ALWAYS = {"manual", "optax_scan", "control"}
@@ -363,19 +364,18 @@ def test_what_comes_before_and_after_a_call_is_not_timed(monkeypatch):
     monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: float(next(clock))))
     seen = []
 
-    def note(word):
-        def noted():
-            seen.append(word)
+    class Noted(Compiled):
+        def ready(self):
+            seen.append("ready")
             next(clock)
 
-        return noted
+        def rest(self):
+            seen.append("rest")
+            next(clock)
 
-    both = {"a": note("before"), "b": note("before")}
-    times = timing.take_turns(
-        {"a": note("a"), "b": note("b")}, 1.0, 3, 3, before=both, after={"a": note("after"), "b": note("after")}
-    )
-    assert times == {"a": [2.0] * 3, "b": [2.0] * 3}
-    assert all(seen[i] == "before" and seen[i + 2] == "after" for i in range(0, len(seen), 3))
+    programs = {name: Noted(lambda name: (seen.append(name), next(clock)), (name,)) for name in "ab"}
+    assert timing.take_turns(programs, 1.0, 3, 3) == {"a": [2.0] * 3, "b": [2.0] * 3}
+    assert all(seen[i] == "ready" and seen[i + 2] == "rest" for i in range(0, len(seen), 3))
 
 
 def test_the_share_of_other_processes():

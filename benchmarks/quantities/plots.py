@@ -3,19 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.plotting import (
-    GREY,
-    WORSE,
-    batch_legend,
-    dot,
-    height,
-    legend,
-    named_lines,
-    new_figure,
-    ratio_axis,
-    ratio_dot,
-    shade,
-)
+from benchmarks import plotting
 from benchmarks.quantities.table import COST, MEMORY, NEARLY_FREE, SPEED, cost, memory, speed
 from benchmarks.records import Row
 from benchmarks.rows import control_of
@@ -33,24 +21,24 @@ def draw(rows: Sequence[Row]) -> Any:
     networks, quantities = (list(dict.fromkeys(row[key] for row in rows)) for key in ("network", "quantity"))
     batch_sizes = sorted({row["batch_size"] for row in rows})
     inches = (0.12 + 0.06 * len(batch_sizes)) * len(quantities) + 0.3
-    figure = new_figure(10.5, inches * len(networks) + 1.8, "Manual quantities against autodiff", rows)
+    figure = plotting.new_figure(10.5, inches * len(networks) + 1.8, "Manual quantities against autodiff", rows)
     panels = figure.subplots(len(networks), 3, sharex="col", sharey=True, squeeze=False)
     for line, network in zip(panels, networks, strict=True):
         for row in (row for row in rows if row["network"] == network):
             n = batch_sizes.index(row["batch_size"])
-            y = height(quantities.index(row["quantity"]), n, len(batch_sizes))
-            _cell(line, row, y, shade(n, len(batch_sizes)))
+            y = plotting.height(quantities.index(row["quantity"]), n, len(batch_sizes))
+            _cell(line, row, y, plotting.shade(n, len(batch_sizes)))
         line[0].set_ylabel(network, fontsize=11, fontweight="bold")
     for axes in panels.flat:
-        named_lines(axes, quantities)
+        plotting.named_lines(axes, quantities)
     for column, title in zip(panels.T, TITLES, strict=True):
         column[0].set_title(title, fontsize=10)
-        ratio_axis(column)
+        plotting.ratio_axis(column)
     for axes in panels[:, :2].flat:
-        axes.axvspan(axes.get_xlim()[0], 1, **WORSE)
+        axes.axvspan(axes.get_xlim()[0], 1, **plotting.WORSE)
     for axes in panels[:, 2]:
         axes.axvspan(axes.get_xlim()[0], NEARLY_FREE, **NEARLY)
-    return legend(figure, _handles(batch_sizes), 4)
+    return plotting.legend(figure, _handles(batch_sizes), 4)
 
 
 def _cell(line: Sequence[Any], row: Row, y: float, style: dict[str, Any]) -> None:
@@ -58,21 +46,21 @@ def _cell(line: Sequence[Any], row: Row, y: float, style: dict[str, Any]) -> Non
     faster, memories, relative = line
     noisy = {} if control_of(row).passes_as_control else {"mfc": "white"}
     if found := speed(row):
-        ratio_dot(faster, found, y, style | noisy)
+        plotting.ratio_dot(faster, found, y, style | noisy)
     else:
         # at the right edge, whatever the scale
         faster.plot(0.985, y, transform=faster.get_yaxis_transform(), color=style["color"], marker="x", ms=5)
     if found := memory(row):
         memories.plot(found, y, **style)
-    ratio_dot(relative, cost(row), y, style | noisy)
+    plotting.ratio_dot(relative, cost(row), y, style | noisy)
 
 
 def _handles(batch_sizes: Sequence[int]) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [
-        *batch_legend(batch_sizes),
-        dot("autodiff not run", marker="x", **GREY),
-        Patch(label="autodiff is better", **WORSE),
+        *plotting.batch_legend(batch_sizes),
+        plotting.dot("autodiff not run", marker="x", **plotting.GREY),
+        Patch(label="autodiff is better", **plotting.WORSE),
         Patch(label=f"at most {NEARLY_FREE} times the gradient", **NEARLY),
     ]

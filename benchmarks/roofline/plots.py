@@ -5,14 +5,7 @@ from typing import Any
 
 from benchmarks.plotting import batch_legend, dot, errors, legend, new_figure, shade, size_axis, title_of, unit_axis
 from benchmarks.records import Row
-from benchmarks.roofline.limits import (
-    bytes_per_s,
-    fastest_products,
-    flops_per_s,
-    intensity,
-    largest_copy,
-    limit,
-)
+from benchmarks.roofline import limits
 from benchmarks.rows import control_of
 
 ROOF: dict[str, Any] = {"color": "black", "linewidth": 1.0}
@@ -48,16 +41,16 @@ def draw(rows: Sequence[Row]) -> Any:
 def _cell(column: Sequence[Any], row: Row, style: dict[str, Any]) -> None:
     """The speeds of the gradient and of its products, and below them the share of the limit."""
     roofline, share = column
-    roofline.plot(intensity(row), flops_per_s(row, fastest_products(row)), **LIMIT)
-    roofline.plot(intensity(row), flops_per_s(row, "manual"), **style)
-    found = limit(row).share
+    roofline.plot(limits.intensity(row), limits.flops_per_s(row, limits.fastest_products(row)), **LIMIT)
+    roofline.plot(limits.intensity(row), limits.flops_per_s(row, "manual"), **style)
+    found = limits.limit(row).share
     share.errorbar(row["batch_size"], found.median, yerr=errors([found]), elinewidth=1, **style)
 
 
 def _roofs(panels: Sequence[Any], rows: Sequence[Row]) -> None:
     """The fastest that the machine allows at each intensity, by the largest copy, from memory, and by the fastest."""
     top = max(row["matmul_flops_per_s"] for row in rows)
-    slopes = {max(map(bytes_per_s, rows)): FASTEST_COPY, bytes_per_s(largest_copy(rows)): ROOF}
+    slopes = {max(map(limits.bytes_per_s, rows)): FASTEST_COPY, limits.bytes_per_s(limits.largest_copy(rows)): ROOF}
     for axes in panels:
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.records import Row
-from benchmarks.roofline.limits import (
-    bytes_moved,
-    bytes_per_s,
-    fastest_products,
-    flops_per_s,
-    intensity,
-    largest_copy,
-    limit,
-)
+from benchmarks.roofline import limits
 from benchmarks.rows import median_of, timed
 from benchmarks.text import (
     CONTROL_NOTE,
@@ -34,9 +26,9 @@ TITLES = {"products": "products", "products_transposed": "products, transposed",
 
 
 def line(row: Row) -> str:
-    found = limit(row)
+    found = limits.limit(row)
     return (
-        f"manual {seconds(median_of(row, 'manual'))}, {giga(flops_per_s(row, 'manual'))} GFLOP/s; "
+        f"manual {seconds(median_of(row, 'manual'))}, {giga(limits.flops_per_s(row, 'manual'))} GFLOP/s; "
         f"{interval(found.share)} of the limit, {TITLES[found.program]}"
     )
 
@@ -50,13 +42,13 @@ def cells(rows: Sequence[Row]) -> str:
     """The main table."""
     columns = {
         "manual": lambda row: seconds(median_of(row, "manual")),
-        "GFLOP/s": lambda row: giga(flops_per_s(row, "manual")),
-        "block": lambda row: f"{row['programs'][fastest_products(row)]['block']:,}",
-        "products, GFLOP/s": lambda row: giga(flops_per_s(row, fastest_products(row))),
-        "FLOP/byte": lambda row: number(intensity(row)),
-        "copy, GB/s": lambda row: giga(bytes_per_s(row)),
-        "limit": lambda row: TITLES[limit(row).program],
-        "share of limit": lambda row: interval(limit(row).share),
+        "GFLOP/s": lambda row: giga(limits.flops_per_s(row, "manual")),
+        "block": lambda row: f"{row['programs'][limits.fastest_products(row)]['block']:,}",
+        "products, GFLOP/s": lambda row: giga(limits.flops_per_s(row, limits.fastest_products(row))),
+        "FLOP/byte": lambda row: number(limits.intensity(row)),
+        "copy, GB/s": lambda row: giga(limits.bytes_per_s(row)),
+        "limit": lambda row: TITLES[limits.limit(row).program],
+        "share of limit": lambda row: interval(limits.limit(row).share),
         "control": control,
     }
     return table(rows, NETWORK, columns)
@@ -68,7 +60,7 @@ def summary(rows: Sequence[Row]) -> str:
     text = [extent(rows)]
     if not measured:
         return text[0]
-    found = [(row, limit(row)) for row in measured]
+    found = [(row, limits.limit(row)) for row in measured]
     shares = [(row, of.share) for row, of in found]
 
     def mean(network: str | None = None) -> str:
@@ -88,8 +80,8 @@ def summary(rows: Sequence[Row]) -> str:
         f"manual is beyond it in {len(beyond)}{listed(beyond)}"
     )
     text.append(failing_controls(measured))
-    largest = largest_copy(measured)
-    text.append(f"The largest copy, of {size(bytes_moved(largest))}, ran at {giga(bytes_per_s(largest))} GB/s.")
+    copy = limits.largest_copy(measured)
+    text.append(f"The largest copy, of {size(limits.bytes_moved(copy))}, ran at {giga(limits.bytes_per_s(copy))} GB/s.")
     return " ".join(text)
 
 

@@ -18,13 +18,13 @@ class Reached(NamedTuple):
 def to_accuracy(trainer: Trainer, state: Any) -> Reached:
     """Train until the goal is reached, or for the most epochs allowed."""
     assert trainer.accuracy is not None
-    accuracy = 0.0
+    epoch, accuracy = 0, 0.0
     for epoch in range(MOST_EPOCHS):
         state, _ = trainer.epoch(state, epoch)
         accuracy = trainer.accuracy(state)
         if accuracy >= GOAL:
-            return Reached(state, epoch + 1, accuracy)
-    return Reached(state, MOST_EPOCHS, accuracy)
+            break
+    return Reached(state, epoch + 1, accuracy)
 
 
 def facts(reached: Reached) -> dict[str, Any]:

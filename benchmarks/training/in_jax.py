@@ -53,15 +53,25 @@ def optax_loop(task: Task) -> Trainer:
     return _loop(task, _autodiff_step(task))
 
 
-def batches(task: Task) -> Callable[[int], list[Array]]:
-    """A function from the number of an epoch to the rows of its batches, which it puts on the device before timing."""
+def stepwise(task: Task, step: Callable[..., tuple[Any, Array]]) -> Callable[[Any, int], tuple[Any, list[Array]]]:
+    """(state, number of the epoch) -> (state, costs): an epoch that calls step(state, data, rows) for each batch.
+
+    The rows of the first epoch are on the device before it is timed.
+    """
 
     @functools.cache
-    def of_epoch(epoch: int) -> list[Array]:
+    def batches(epoch: int) -> list[Array]:
         return [jnp.asarray(rows) for rows in task.rows(epoch)]
 
-    of_epoch(0)
-    return of_epoch
+    def epoch(state: Any, e: int) -> tuple[Any, list[Array]]:
+        costs = []
+        for rows in batches(e):
+            state, cost = step(state, task.data, rows)
+            costs.append(cost)
+        return state, costs
+
+    batches(0)
+    return epoch
 
 
 def _autodiff_step(task: Task) -> Callable[[bp.TrainState, TrainingData, Array], tuple[bp.TrainState, Array]]:
@@ -77,17 +87,7 @@ def _autodiff_step(task: Task) -> Callable[[bp.TrainState, TrainingData, Array],
 
 
 def _loop(task: Task, step: Callable[[bp.TrainState, TrainingData, Array], tuple[bp.TrainState, Array]]) -> Trainer:
-    compiled = jax.jit(step, donate_argnums=0)
-    batches_of = batches(task)
-
-    def epoch(state: bp.TrainState, e: int) -> tuple[bp.TrainState, list[Array]]:
-        costs = []
-        for rows in batches_of(e):
-            state, cost = compiled(state, task.data, rows)
-            costs.append(cost)
-        return state, costs
-
-    return _trainer(task, epoch)
+    return _trainer(task, stepwise(task, jax.jit(step, donate_argnums=0)))
 
 
 def _trainer(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.training.in_jax import batches
+from benchmarks.training.in_jax import stepwise
 from benchmarks.training.task import LEARNING_RATE, Task, TrainingData
 from benchmarks.training.trainer import Trainer, outcome
 
@@ -39,7 +39,6 @@ def functional(task: Task) -> Trainer:
         layer.kernel, layer.bias = nnx.Param(W.T), nnx.Param(b[:, 0])
     optimizer = nnx.Optimizer(model, optax.adam(LEARNING_RATE), wrt=nnx.Param)
     graph, first = nnx.split((model, optimizer))
-    batches_of = batches(task)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state: Any, data: TrainingData, rows: jax.Array) -> tuple[Any, jax.Array]:
@@ -56,16 +55,9 @@ def functional(task: Task) -> Trainer:
     def start() -> Any:
         return jax.tree.map(jnp.copy, first)
 
-    def epoch(state: Any, e: int) -> tuple[Any, list[jax.Array]]:
-        costs = []
-        for rows in batches_of(e):
-            state, c = train_step(state, task.data, rows)
-            costs.append(c)
-        return state, costs
-
     def read(state: Any, costs: Any) -> Any:
         model, _ = nnx.merge(graph, state)
         layers = [(layer.kernel[...].T, layer.bias[...]) for layer in model.layers]  # pyright: ignore
         return outcome(costs, layers, task.state.params)
 
-    return Trainer(start, epoch, read, library=f"flax {flax.__version__}")
+    return Trainer(start, stepwise(task, train_step), read, library=f"flax {flax.__version__}")

@@ -3,17 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.plotting import (
-    WORSE,
-    batch_legend,
-    height,
-    legend,
-    named_lines,
-    new_figure,
-    ratio_axis,
-    ratio_dot,
-    shade,
-)
+from benchmarks import plotting
 from benchmarks.records import Row
 from benchmarks.training.accuracy import GOAL
 from benchmarks.training.table import OTHERS, others, slower, too_noisy
@@ -28,7 +18,7 @@ def draw(rows: Sequence[Row]) -> Any:
     columns = min(3, len(panels))
     heights = [max(_inches(cells) for _, cells in panels[n : n + columns]) for n in range(0, len(panels), columns)]
     title = "Training by other programs, over manual_bp's time"
-    figure = new_figure(max(3.8 * columns, 7.5), sum(heights) + 1, title, rows)
+    figure = plotting.new_figure(max(3.8 * columns, 7.5), sum(heights) + 1, title, rows)
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     drawn: list[Any] = []
     for n, (title, cells) in enumerate(panels):
@@ -38,8 +28,8 @@ def draw(rows: Sequence[Row]) -> Any:
         _panel(drawn[-1], cells, batch_sizes)
     for group in (drawn[:networks], *([axes] for axes in drawn[networks:])):
         _scale(group)
-    handles = [*batch_legend(batch_sizes), Patch(label="manual is slower", **WORSE)]
-    return legend(figure, handles, 6)
+    handles = [*plotting.batch_legend(batch_sizes), Patch(label="manual is slower", **plotting.WORSE)]
+    return plotting.legend(figure, handles, 6)
 
 
 def _panels(rows: Sequence[Row]) -> tuple[list[tuple[str, list[Row]]], int]:
@@ -70,19 +60,19 @@ def _panel(axes: Any, cells: Sequence[Row], batch_sizes: Sequence[int]) -> None:
     names = _names(cells)
     sizes = sorted({row["batch_size"] for row in cells})
     for row in cells:
-        style = shade(batch_sizes.index(row["batch_size"]), len(batch_sizes))
+        style = plotting.shade(batch_sizes.index(row["batch_size"]), len(batch_sizes))
         noisy = {"mfc": "white"} if too_noisy(row) else {}
         for program in others(row):
             line = names.index(program if program in names else f"{row['members']} networks")
-            y = height(line, sizes.index(row["batch_size"]), len(sizes))
-            ratio_dot(axes, slower(row, program), y, style | noisy)
-    named_lines(axes, names)
+            y = plotting.height(line, sizes.index(row["batch_size"]), len(sizes))
+            plotting.ratio_dot(axes, slower(row, program), y, style | noisy)
+    plotting.named_lines(axes, names)
 
 
 def _scale(panels: Sequence[Any]) -> None:
     """Scale panels that share an axis, and shade the side on which manual is slower."""
     if panels:
-        ratio_axis(panels)
+        plotting.ratio_axis(panels)
     for axes in panels:
         axes.set_xlabel("time / manual's (above 1: manual is faster)")
-        axes.axvspan(axes.get_xlim()[0], 1, **WORSE)
+        axes.axvspan(axes.get_xlim()[0], 1, **plotting.WORSE)

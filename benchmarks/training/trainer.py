@@ -44,10 +44,6 @@ def one_epoch(trainer: Trainer, state: Any) -> Any:
     return trainer.epoch(state, 0)
 
 
-def nothing(result: Any) -> dict[str, Any]:
-    return {}
-
-
 @dataclasses.dataclass(eq=False)
 class Training:
     """The program that trains. Every call does the same work on the same numbers.
@@ -58,7 +54,7 @@ class Training:
 
     trainer: Trainer
     work: Callable[[Trainer, Any], Any] = one_epoch
-    facts: Callable[[Any], dict[str, Any]] = nothing  # further entries of a row, from the result of the first call
+    facts: Callable[[Any], dict[str, Any]] = lambda result: {}  # more of a row, from the result of the first call
     exact: Trainer | None = None  # the trainer of the same task in float64
     state: Any = None
 
