@@ -1,1 +1,1 @@
-"""What is written by hand timed against autodiff; `python -m benchmarks --help` says how."""
+"""Benchmarks of the hand-written programs against autodiff; see `python -m benchmarks --help`."""

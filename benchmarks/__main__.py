@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [COMMAND] [options]`, the command gradients unless named."""
+"""The command line: `python -m benchmarks [COMMAND] [options]`; without a command, gradients."""
 
 import argparse
 import sys
@@ -6,22 +6,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from benchmarks import compare, report
-from benchmarks.compile import command as compilation
 from benchmarks.environment import UsageError
 from benchmarks.gradients import command as gradients
-from benchmarks.memory import command as memory
 from benchmarks.quantities import command as quantities
 from benchmarks.roofline import command as roofline
-from benchmarks.scaling import command as scaling
 from benchmarks.training import command as training
 
 COMMANDS = {
     "gradients": gradients,
     "quantities": quantities,
     "training": training,
-    "compile": compilation,
-    "scaling": scaling,
-    "memory": memory,
     "roofline": roofline,
     "report": report,
     "compare": compare,
@@ -29,20 +23,21 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """A parser that reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 1 where a cell failed or is worse, 2 for what cannot be done."""
+    """Run a command and return its exit status: 0, 1 if a cell failed or got worse, 2 if the request cannot be met."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv.insert(0, "gradients")
     parser = Parser(
         prog="python -m benchmarks",
-        description="Manual programs against autodiff. Without a command: gradients. Each command has a --help.",
+        description='Times hand-written ("manual") programs against autodiff. Without a command, runs gradients. Each '
+        "command has its own --help.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, module in COMMANDS.items():
@@ -57,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the cells that were finished are kept", file=sys.stderr)
+        print(f"{parser.prog}: interrupted; the results of finished cells are kept", file=sys.stderr)
         return 130
 
 

@@ -1,4 +1,4 @@
-"""Autodiff's gradient from some examples at a time, and over several devices: the strongest form of it."""
+"""The gradient by autodiff, block by block and over several devices: the strongest form of the baseline."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from reference.autodiff import Model, Params
 
 
 def value_and_grad(model: Model, block: int) -> Callable[[Params, Array, Array], tuple[Array, Any]]:
-    """(params, X, Y) -> (cost, gradient), examples in columns, each block's share added up in a scan.
+    """(params, X, Y) -> (cost, gradient) for examples in columns, the sum over blocks in a scan.
 
-    What is left over from whole blocks comes first.
+    The examples that do not fill a block are taken first.
     """
 
     def value_and_grad(params: Params, X: Array, Y: Array) -> tuple[Array, Any]:
@@ -37,7 +37,7 @@ def value_and_grad(model: Model, block: int) -> Callable[[Params, Array, Array],
 
 
 def value_and_grad_over(mesh: Mesh, model: Model, block: int) -> Callable[[Params, Array, Array], tuple[Array, Any]]:
-    """The same of examples that lie on the devices of a mesh, equally many on each: the mean of their means."""
+    """The same function for examples spread evenly over a mesh: the mean of the devices' means."""
     axis, of_shard = mesh.axis_names[0], value_and_grad(model, block)
 
     def mean(params: Params, X: Array, Y: Array) -> tuple[Array, Any]:

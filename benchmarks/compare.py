@@ -5,37 +5,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import report
+from benchmarks import report, rows
 from benchmarks.environment import UsageError
 from benchmarks.records import Row
-from benchmarks.text import align, interval, ratio_of, size
+from benchmarks.text import align, interval, notes, size
 from benchmarks.timing import Ratio
 
-# By suite: what manual is timed against, and what the control is a copy of
-BASELINES = {
-    "gradients": ("autodiff", "autodiff"),
-    "quantities": ("autodiff", "gradient"),
-    "training": ("optax_scan", "optax_scan"),
-    "compile": ("autodiff", "autodiff"),
-    "scaling": ("autodiff", "autodiff"),
-}
-ENSEMBLE = ("one_by_one", "one_by_one")  # instead, in that part of "training"
-MEMORY_GROWTH = 1.05  # of manual's temporary memory, that is allowed
-WORDS = ("cell", "verdict")
+COMPARED = ("gradients", "quantities", "training")  # the suites in which manual is timed against something else
+MEMORY_GROWTH = 1.05  # the growth of manual's temporary memory that is allowed
 
 
 class Change(NamedTuple):
     """A cell that was timed in both files."""
 
     cell: str
-    old: Ratio | None  # None where the baseline was not run
+    old: Ratio | None  # manual over the baseline; None if that was not run
     new: Ratio | None
-    is_noisy: bool  # whether the control fails in either
-    needed: tuple[int, int] | None  # manual's bytes of temporary memory, old and new
+    is_noisy: bool  # whether the control fails in either file
+    memory: tuple[int, int] | None  # manual's temporary memory in bytes, old and new
 
     @property
     def time(self) -> str:
-        """In words, whether the ratio changed beyond both intervals."""
+        """Whether the ratio changed by more than both intervals allow."""
         if self.old is None or self.new is None:
             return "baseline not run"
         if self.is_noisy:
@@ -46,7 +37,7 @@ class Change(NamedTuple):
 
     @property
     def memory_is_worse(self) -> bool:
-        return self.needed is not None and self.needed[1] > MEMORY_GROWTH * self.needed[0]
+        return self.memory is not None and self.memory[1] > MEMORY_GROWTH * self.memory[0]
 
     @property
     def is_worse(self) -> bool:
@@ -55,8 +46,8 @@ class Change(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        f"Of the suites {', '.join(BASELINES)}. Exit status: 1 where a cell is worse, 0 where none is, 2 where the "
-        "files cannot be compared."
+        f"Compares files of the suites {', '.join(COMPARED)}. Exit status: 1 if a cell got worse, 0 if none did, 2 if "
+        "the files cannot be compared."
     )
     parser.add_argument("old", type=Path, metavar="OLD.jsonl", help="results file from before")
     parser.add_argument("new", type=Path, metavar="NEW.jsonl", help="results file of the same suite, from after")
@@ -69,27 +60,27 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{args.old} has suite {before['suite']}, {args.new} {after['suite']}; expected two files of one suite"
         )
-    if before["suite"] not in BASELINES:
-        raise UsageError(f"suite {before['suite']} cannot be compared; expected any of {', '.join(BASELINES)}")
+    if before["suite"] not in COMPARED:
+        raise UsageError(f"suite {before['suite']} cannot be compared; expected any of {', '.join(COMPARED)}")
     common = [cell for cell in old if cell in new and not (old[cell]["error"] or new[cell]["error"])]
     if not common:
         raise UsageError(f"no cell was timed in both {args.old} and {args.new}; expected two runs of the same cells")
-    of_memory = all(before["environment"][key] == after["environment"][key] for key in ("backend", "dtype"))
-    changes = [change(cell, old[cell], new[cell], of_memory) for cell in common]
-    said = [*differences(before, after, of_memory), *untimed(old, new), summary(changes, old, new)]
-    print(table(changes), "", NOTES, *said, sep="\n")
+    with_memory = all(before["environment"][key] == after["environment"][key] for key in ("backend", "dtype"))
+    changes = [change(cell, old[cell], new[cell], with_memory) for cell in common]
+    lines = [*differences(before, after, with_memory), *untimed(old, new), summary(changes, old, new)]
+    print(table(changes), "", NOTES, "", *lines, sep="\n")
     return 1 if any(found.is_worse for found in changes) else 0
 
 
-def change(cell: str, old: Row, new: Row, of_memory: bool) -> Change:
-    """What changed in a cell, with its memory or without."""
-    baseline, copied = ENSEMBLE if old.get("part") == "ensemble" else BASELINES[old["suite"]]
+def change(cell: str, old: Row, new: Row, with_memory: bool) -> Change:
+    """The change of a cell; its memory is None unless `with_memory`."""
+    baseline = rows.references(old).baseline
     before, after = (
-        ratio_of(row, "manual", baseline) if "times_s" in row["programs"][baseline] else None for row in (old, new)
+        rows.ratio_of(row, "manual", baseline) if rows.was_timed(row, baseline) else None for row in (old, new)
     )
-    noisy = not all(ratio_of(row, "control", copied).passes_as_control for row in (old, new))
-    needed = old["programs"]["manual"].get("temp_bytes"), new["programs"]["manual"].get("temp_bytes")
-    return Change(cell, before, after, noisy, needed if of_memory and None not in needed else None)
+    is_noisy = not all(rows.control_of(row).passes_as_control for row in (old, new))
+    memory = old["programs"]["manual"].get("temp_bytes"), new["programs"]["manual"].get("temp_bytes")
+    return Change(cell, before, after, is_noisy, memory if with_memory and None not in memory else None)
 
 
 def table(changes: list[Change]) -> str:
@@ -97,17 +88,17 @@ def table(changes: list[Change]) -> str:
     body = []
     for found in changes:
         ratios = [interval(r) if r else "not run" for r in (found.old, found.new)]
-        before, after = map(size, found.needed or (None, None))
+        before, after = map(size, found.memory or (None, None))
         body.append([found.cell, *ratios, found.time, before, after + (" *" if found.memory_is_worse else "  ")])
-    return align(header, body, WORDS)
+    return align(header, body)
 
 
-def differences(old: Row, new: Row, of_memory: bool) -> list[str]:
-    """What of the machines and versions differs."""
+def differences(old: Row, new: Row, with_memory: bool) -> list[str]:
+    """The differences between the machines and versions of the two runs."""
     before, after = old["environment"], new["environment"]
     found = [f"{key} {before[key]}, now {after.get(key)}" for key in before if after.get(key) != before[key]]
     text = [f"Different: {'; '.join(found)}."] if found else []
-    return text if of_memory else [*text, "Memory is not compared: it depends on backend and dtype."]
+    return text if with_memory else [*text, "Memory is not compared: it depends on backend and dtype."]
 
 
 def untimed(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[str]:
@@ -122,12 +113,10 @@ def untimed(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[str]:
 
 
 def summary(changes: list[Change], old: Mapping[str, Row], new: Mapping[str, Row]) -> str:
-    """One sentence."""
+    """The numbers of cells that got better and worse, in one sentence."""
     words = [found.time for found in changes]
-    worse, grown = (
-        [found.cell for found in changes if holds(found)]
-        for holds in (lambda f: f.time == "worse", lambda f: f.memory_is_worse)
-    )
+    worse = [found.cell for found in changes if found.time == "worse"]
+    grown = [found.cell for found in changes if found.memory_is_worse]
     missing = sum(cell not in new for cell in old)
     return (
         f"Of {len(changes)} cells timed in both files {words.count('better')} are better, "
@@ -140,10 +129,11 @@ def _named(cells: list[str]) -> str:
     return f" ({'; '.join(cells)})" if cells else ""
 
 
-NOTES = f"""\
-A ratio is manual's time over its baseline's, with its 95 % interval: worse where all of the new interval lies above the
-old one, better where it lies below. It is too noisy to tell where the control fails in either file. Memory is manual's
-temporary memory, which no noise changes; * marks growth by more than {MEMORY_GROWTH - 1:.0%}, which is worse as well.
-An interval holds what varies within a run. Between two runs of the same code ratios have moved by up to 0.08, where
-the control fails by 0.11: measure a cell that got worse again before you believe it.
-"""
+NOTES = notes(f"""
+A ratio is manual's time over its baseline's, with its 95 % interval. It is worse if the new interval lies entirely
+above the old one, better if it lies below, and too noisy to tell if the control fails in either file. Memory is
+manual's temporary memory, which does not vary from run to run; * marks growth by more than {MEMORY_GROWTH - 1:.0%},
+which also counts as worse. An interval covers the variation within a run. Between two runs of the same code ratios
+have changed by up to 0.08, or by 0.11 where the control fails: if a cell got worse, measure it again before you
+believe it.
+""")

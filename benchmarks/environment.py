@@ -1,4 +1,4 @@
-"""The machine a benchmark runs on: which device, which versions, and how fast it multiplies matrices."""
+"""The machine that a benchmark runs on: its device, versions, and speed of a matrix product."""
 
 import importlib
 import os
@@ -16,17 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-
-
 INSTALL_PEERS = "pip install 'manual_bp[peers]'"
 
 
 class UsageError(Exception):
-    """A request that cannot be met; the text is the one line to print, with exit status 2."""
+    """A request that cannot be met. The text is printed as one line, and the exit status is 2."""
 
 
 def require(module: str) -> ModuleType:
-    """The module, which comes with the extra `bench`."""
+    """Import a module that comes with the extra `bench`."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -35,7 +33,7 @@ def require(module: str) -> ModuleType:
 
 
 def select_device(kind: str | None) -> None:
-    """Makes JAX compute on "cpu" or "gpu"; None leaves the choice to JAX."""
+    """Make JAX compute on "cpu" or "gpu"; None leaves the choice to JAX."""
     # The platform and not `jax.default_device`: manual_bp chooses its form of a product by the platform
     if kind == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -48,7 +46,7 @@ def select_device(kind: str | None) -> None:
 
 
 def describe(dtype: str) -> dict[str, Any]:
-    """What a time depends on beside the program; equal for all rows of a results file."""
+    """The conditions that times depend on, equal for all rows of a results file."""
     return {
         "device": _device_name(),
         "backend": jax.default_backend(),
@@ -66,21 +64,21 @@ def describe(dtype: str) -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Those that the process may use."""
+    """The number of cores that the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_here(package: str) -> bool:
-    """Whether it can be imported."""
+    """Whether a package can be imported."""
     try:
         importlib.import_module(package)
-    except (ImportError, OSError):  # OSError: a library of torch that cannot be loaded
+    except (ImportError, OSError):  # OSError: a shared library of torch cannot be loaded
         return False
     return True
 
 
 def matmul_flops(dtype: str) -> float:
-    """FLOP/s of a square matrix product, the best of ten: what the device does when nothing else is asked of it."""
+    """FLOP/s of a square matrix product, the best of ten."""
     n = 2048 if jax.default_backend() == "cpu" else 8192
     a, b = jax.random.uniform(jax.random.key(0), (2, n, n), jnp.dtype(dtype))
     multiply = jax.jit(jnp.matmul)
@@ -94,7 +92,7 @@ def matmul_flops(dtype: str) -> float:
 
 
 class Clock(NamedTuple):
-    """Seconds: of the wall, of all cores at work since the machine started, and of this process on them."""
+    """Times in seconds: wall time, busy time of all cores, and CPU time of this process."""
 
     wall: float
     busy: float
@@ -102,7 +100,7 @@ class Clock(NamedTuple):
 
 
 def clock() -> Clock | None:
-    """The time now; None where the system does not count what its cores do."""
+    """The current times; None if the system does not report the busy time of its cores."""
     try:
         # user, nice, system, idle, iowait, irq, softirq, steal
         ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -113,7 +111,7 @@ def clock() -> Clock | None:
 
 
 def share_of_others(start: Clock | None, stop: Clock | None) -> float | None:
-    """The part of all cores' time that other processes took, from 0 to 1."""
+    """The share of all cores' time that other processes took, from 0 to 1."""
     if start is None or stop is None:
         return None
     wall, busy, own = (b - a for a, b in zip(start, stop, strict=True))
@@ -131,7 +129,7 @@ def _device_name() -> str:
 
 
 def _commit() -> str | None:
-    """The commit this copy stands at, "+dirty" with changes to tracked files; None outside git."""
+    """The current commit, with "+dirty" if tracked files have changes; None outside git."""
     try:
         commit = _git("rev-parse", "--short", "HEAD")
         return commit + ("+dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,69 +1,57 @@
-"""The options that suites have in common, and how much they make a run measure."""
+"""The command-line options that all suites share."""
 
 import argparse
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks.problem import NETWORKS
-
-Network = tuple[str, tuple[int, ...]]  # its name and sizes
+from benchmarks.plans import NETWORKS, Network, Plan
 
 
-class Plan(NamedTuple):
-    """What is measured: in each cell as many rounds as fit into `seconds`, from `least` to `most` of them."""
-
-    networks: tuple[Network, ...]
-    batch_sizes: tuple[int, ...]
-    seconds: float
-    least: int = 8
-    most: int = 500
-    widths: tuple[int, ...] = ()  # of `scaling` only, as depths
-    depths: tuple[int, ...] = ()
-
-
-def add_arguments(
-    parser: argparse.ArgumentParser,
-    quick: tuple[Plan, str],
-    full: tuple[Plan, str],
-    dtypes: list[str],
-    timed: bool = True,
-) -> None:
-    """The plans each with a word on it; --dtype offers `dtypes`, the first by default; --repeats if `timed`."""
+def add_arguments(parser: argparse.ArgumentParser, plans: Mapping[str, Plan], dtypes: Sequence[str]) -> None:
+    """Add the options; the first plan and the first dtype are the defaults."""
     extent = parser.add_mutually_exclusive_group()
-    extent.add_argument(
-        "--quick", dest="plan", action="store_const", const=quick[0], default=quick[0], help=f"{quick[1]} (default)"
-    )
-    extent.add_argument("--full", dest="plan", action="store_const", const=full[0], help=full[1])
+    extent.add_argument("--plan", choices=plans, default="quick", help="the cells to measure (default: quick)")
+    for name in ("quick", "full"):
+        extent.add_argument(f"--{name}", dest="plan", action="store_const", const=name, help=f"the plan {name}")
+    parser.epilog = "Plans: " + ". ".join(f"{name}: {plan.summary}" for name, plan in plans.items()) + "."
     parser.add_argument(
         "--networks",
         nargs="+",
         type=network,
         metavar="NAME",
-        help=f"instead of the usual ones, any of {', '.join(NETWORKS)}, or sizes such as 12-8-3",
+        help=f"replace the plan's networks by any of {', '.join(NETWORKS)}, or by sizes such as 12-8-3",
     )
-    parser.add_argument("--batch-sizes", nargs="+", type=positive, metavar="M", help="instead of the usual ones")
-    parser.add_argument("--dtype", choices=dtypes, default=dtypes[0], help=f"default: {dtypes[0]}")
-    if timed:
-        parser.add_argument("--repeats", type=rounds, metavar="N", help="rounds per cell (default: as time allows)")
-    parser.add_argument("--device", choices=("cpu", "gpu"), help="default: what JAX chooses")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="results file, appended to (default: a new one in benchmarks/results)"
+        "--batch-sizes", nargs="+", type=positive, metavar="M", help="replace the plan's batch sizes by these"
+    )
+    if len(dtypes) > 1:
+        parser.add_argument("--dtype", choices=dtypes, help=f"default: {dtypes[0]}")
+    parser.set_defaults(dtype=dtypes[0])
+    parser.add_argument("--repeats", type=rounds, metavar="N", help="rounds per cell (default: as many as time allows)")
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="default: the device that JAX chooses")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="append the results to this file (default: a new one in benchmarks/results)",
     )
 
 
-def plan(args: argparse.Namespace) -> Plan:
-    """The plan asked for, with what was given in its place."""
-    chosen: Plan = args.plan
-    if getattr(args, "repeats", None):
-        chosen = chosen._replace(least=args.repeats, most=args.repeats)
-    return chosen._replace(
-        networks=tuple(args.networks or chosen.networks), batch_sizes=tuple(args.batch_sizes or chosen.batch_sizes)
+def chosen_plan(args: argparse.Namespace, plans: Mapping[str, Plan]) -> Plan:
+    """The plan that was asked for, with its networks, batch sizes and rounds replaced by those given."""
+    plan = plans[args.plan]
+    if args.repeats:
+        plan = plan._replace(least=args.repeats, most=args.repeats)
+    if args.networks or args.batch_sizes:
+        plan = plan._replace(also=())
+    return plan._replace(
+        networks=tuple(args.networks or plan.networks), batch_sizes=tuple(args.batch_sizes or plan.batch_sizes)
     )
 
 
 def network(text: str) -> Network:
-    """A network given on the command line, by name or as sizes joined by dashes."""
+    """Parse a network: a name, or sizes joined by dashes."""
     if text in NETWORKS:
         return text, NETWORKS[text]
     if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", text):
@@ -74,16 +62,16 @@ def network(text: str) -> Network:
 
 
 def positive(text: str) -> int:
-    """A whole number above zero given on the command line."""
+    """Parse a whole number above zero."""
     if not re.fullmatch(r"[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
 
 def rounds(text: str) -> int:
-    """A number of rounds given on the command line, enough for a 95 % interval."""
+    """Parse a number of rounds that is large enough for a 95 % interval."""
     n = positive(text)
     if n < 6:
-        # the whole range of n ratios holds their median with probability 1 - 2^(1-n)
-        raise argparse.ArgumentTypeError(f"{n} rounds have no 95 % interval; expected 6 or more")
+        # the range of n ratios contains their median with probability 1 - 2^(1-n)
+        raise argparse.ArgumentTypeError(f"{n} rounds are too few for a 95 % interval; expected 6 or more")
     return n

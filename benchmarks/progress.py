@@ -1,11 +1,10 @@
-"""What is seen while a benchmark runs: a bar on a terminal, and a line for each finished cell."""
+"""The display while a benchmark runs: a bar on a terminal, and a line for each finished cell."""
 
 import time
-from types import TracebackType
 
 
-class Progress:
-    """A bar over cells, on standard error. It is drawn between rounds only, so that it takes no time from a call."""
+class CellProgress:
+    """A bar over cells, on standard error. It is drawn only between rounds, so that it never disturbs a timed call."""
 
     def __init__(self, cells: int) -> None:
         from rich import progress
@@ -25,20 +24,11 @@ class Progress:
         self.cells, self.done, self.drawn = cells, 0, 0.0
         self.task = self.bar.add_task("", total=cells)
 
-    def __enter__(self) -> "Progress":
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
-
     def start(self, label: str) -> None:
         self.bar.update(self.task, description=label, refresh=True)
 
     def tick(self, fraction: float) -> None:
-        """This much of the cell is done."""
+        """Show that this fraction of the current cell is done."""
         if time.perf_counter() - self.drawn > 0.2:
             self.bar.update(self.task, completed=self.done + fraction, refresh=True)
             self.drawn = time.perf_counter()

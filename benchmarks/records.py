@@ -1,32 +1,32 @@
-"""The results file: JSON Lines, a row for each cell, written as the cell is finished and only ever appended to.
+"""The results file: JSON Lines, one row per cell, written when the cell is finished and never changed afterwards.
 
-A row holds what was measured, raw; whatever can be computed from it is computed by its readers.
+A row holds raw measurements. Everything that can be computed from them is computed when the file is read.
 
     schema              1
-    suite               "gradients", "quantities", "training", "compile", "scaling", "memory" or
-                        "roofline"
+    suite               "gradients", "quantities", "training" or "roofline"; "compile", "memory" and "scaling" in files
+                        of earlier versions
     date                when the cell was finished, UTC
     environment         `environment.describe()`
-    matmul_flops_per_s  of a square matrix product, measured in the same run
-    quantity            of "quantities" only: its name
-    part                of "training": "step", "accuracy" or "ensemble"; of "compile": "compile" or "run"; of "scaling"
-                        what it varies: "batch_size", "width" or "depth"; of "memory": "gradient", "step" or
-                        "many_classes"
-    network, sizes      its name and [n_0, ..., n_L]
+    matmul_flops_per_s  speed of a square matrix product, measured in the same run
+    quantity            in "quantities": its name
+    part                in "training": "step", "accuracy" or "ensemble"
+    network, sizes      name and [n_0, ..., n_L]
     batch_size          m
-    steps               of "training" only: those of a call, in "accuracy" of an epoch
-    members             of "training" only: the networks that a call trains
-    errors              by program and leaf: relative difference from autodiff (in "training" from "optax_scan" or
-                        "one_by_one", in "roofline" from "manual"), null where it is not finite
+    steps               in "training": steps of a call, in the part "accuracy" of an epoch
+    members             in "training": the number of networks that a call trains
+    errors              by program and leaf: relative difference from the baseline (`rows.REFERENCES`), null if it is
+                        not finite
     error               why the cell was not timed, or null
-    others_cpu          of "training" only: the part of all cores' time that other processes took, or null
-    programs            by program: lower_s, compile_s, temp_bytes, and times_s, one time per round, or not_run, why
-                        there are none; of "training" instead of the first three first_s, the time of the first
-                        call, with library, its name and version, and in "accuracy" epochs and accuracy; of
-                        "compile" in its part "compile" instead of them lower_times_s, what of each time was lowering,
-                        the rest being compiling; of "memory" temp_bytes, argument_bytes and result_bytes only; of
-                        "roofline" with them, for products, block, how many examples they are of at a time, and
-                        examples, those of a call
+    others_cpu          in "training": the share of all cores' time that other processes took, or null
+    programs            by program: times_s, one time per round, or not_run, the reason why there are none; and
+                        - lower_s, compile_s and temp_bytes, or instead first_s, the time of the first call;
+                        - library, the name and version of the library it is written with, unless that is JAX;
+                        - in the part "accuracy": epochs and accuracy;
+                        - for the products in "roofline": block, the number of examples in one product, and examples,
+                          the number of examples in a call
+
+Rows of "scaling" are read as rows of "gradients", whose plan it is now. Rows of "compile" and "memory" are no longer
+read; the pages made from them are kept.
 """
 
 import json
@@ -38,6 +38,7 @@ from benchmarks.environment import UsageError
 
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
+RETIRED = ("compile", "memory")  # suites of earlier versions
 _BEFORE = ("schema", "suite", "date", "environment", "matmul_flops_per_s")
 _CELL = ("network", "sizes", "batch_size")
 _AFTER = ("errors", "error", "programs")
@@ -45,9 +46,6 @@ FIELDS = {
     "gradients": (*_BEFORE, *_CELL, *_AFTER),
     "quantities": (*_BEFORE, "quantity", *_CELL, *_AFTER),
     "training": (*_BEFORE, "part", *_CELL, "steps", "members", "errors", "error", "others_cpu", "programs"),
-    "compile": (*_BEFORE, "part", *_CELL, *_AFTER),
-    "scaling": (*_BEFORE, "part", *_CELL, *_AFTER),
-    "memory": (*_BEFORE, "part", *_CELL, "error", "programs"),
     "roofline": (*_BEFORE, *_CELL, *_AFTER),
 }
 
@@ -55,7 +53,7 @@ Row = dict[str, Any]
 
 
 def prepare(path: Path, suite: str, environment: dict[str, Any]) -> None:
-    """Makes sure, before anything is measured, that rows of this suite and environment can be appended to the file."""
+    """Check, before anything is measured, that rows of this suite and environment can be appended to the file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size:
@@ -70,19 +68,19 @@ def prepare(path: Path, suite: str, environment: dict[str, Any]) -> None:
 
 
 def append(path: Path, row: Row) -> None:
-    """Writes one row; it stays, whatever becomes of the process."""
+    """Write one row, so that it is kept even if the process ends."""
     line = json.dumps(row, allow_nan=False, separators=(",", ":"))
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
 def rounded(times: Sequence[float]) -> list[float]:
-    """Times to five digits: finer than the clock's own scatter."""
+    """Times rounded to five digits, which is finer than the scatter of the clock."""
     return [float(f"{t:.5g}") for t in times]
 
 
 def read(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of a file, and a note for each line that could not be read, as a killed run leaves one."""
+    """The rows of a file, and a note for each incomplete line, such as a killed run leaves."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -96,6 +94,8 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
         except json.JSONDecodeError:
             notes.append(f"{path}: line {number} is incomplete and was left out")
             continue
+        if isinstance(row, dict) and row.get("suite") == "scaling":
+            row = {key: value for key, value in row.items() if key != "part"} | {"suite": "gradients"}
         if not _is_row(row):
             raise UsageError(f"{path} is not a results file: line {number} is not a row of schema {SCHEMA}")
         rows.append(row)
@@ -106,17 +106,18 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
 
 
 def _is_row(row: Any) -> bool:
-    if not isinstance(row, dict) or row.get("schema") != SCHEMA or row.get("suite") not in tuple(FIELDS):
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA or row.get("suite") not in (*FIELDS, *RETIRED):
         return False
-    return row.keys() >= set(FIELDS[row["suite"]])
+    return row.keys() >= set(FIELDS.get(row["suite"], _BEFORE))
 
 
 def _comparable(path: Path, rows: Sequence[Row]) -> None:
-    """One file holds one suite, measured in one environment."""
+    """Refuse rows of different suites or environments in one file."""
     first, *others = ({"suite": row["suite"], **row["environment"]} for row in rows)
     for other in others:
         for key in first:
             if other.get(key) != first[key]:
                 raise UsageError(
-                    f"{path} has {key} {first[key]} and {other.get(key)}; one file holds runs that can be compared"
+                    f"{path} has {key} {first[key]} and {other.get(key)}; a results file holds one suite, measured in "
+                    "one environment: write to another file"
                 )

@@ -1,83 +1,74 @@
-"""What results look like in print, whatever the suite: figures with their intervals, and aligned Markdown tables."""
+"""Results in print, for every suite: figures with their intervals, aligned Markdown tables, and shared sentences."""
 
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.records import Row
-from benchmarks.timing import Ratio, ratio
+from benchmarks.rows import control_of, name, timed
+from benchmarks.timing import Ratio
+
+RATIO_NOTE = (
+    "A ratio is the median of the ratios within each round, with its 95 % bootstrap interval; "
+    '"no difference" means that the interval includes 1.'
+)
+CONTROL_NOTE = (
+    "The control is the ratio of two copies of `{}`. It passes if its interval lies in [0.95, 1.05]; otherwise the "
+    "cell is too noisy to tell, and is marked with *."
+)
+# Titles of columns that hold words, which are aligned to the left
+WORDS = {"cell", "verdict", "network", "quantity", "program", "limit", "grows with", "fixed"}
+Columns = Mapping[str, Callable[[Row], str]]  # by title: the text of a timed row
+NETWORK: Columns = {"network": lambda row: row["network"], "batch": lambda row: f"{row['batch_size']:,}"}
 
 
-def ratio_of(row: Row, numerator: str, denominator: str) -> Ratio:
-    """The ratio of two programs of a cell that were timed."""
-    return ratio(row["programs"][numerator]["times_s"], row["programs"][denominator]["times_s"])
-
-
-def median_of(row: Row, program: str) -> float:
-    """A program's median time in seconds."""
-    return statistics.median(row["programs"][program]["times_s"])
-
-
-def was_timed(row: Row, program: str) -> bool:
-    return "times_s" in row["programs"].get(program, {})
-
-
-def name(fields: Mapping[str, Any]) -> str:
-    """A cell in words, from what identifies it."""
-    of = fields.get("quantity") or fields.get("part")
-    if fields.get("members", 1) > 1:
-        of = f"{of} of {fields['members']}"
-    return f"{f'{of}, ' if of else ''}{fields['network']} at {fields['batch_size']:,}"
-
-
-def figure(x: float) -> str:
-    """Three digits, or all those before the point."""
+def number(x: float) -> str:
+    """Three digits, or all digits before the point if there are more."""
     return f"{x:,.{2 if x < 9.995 else 1 if x < 99.95 else 0}f}"
 
 
 def interval(r: Ratio) -> str:
-    return f"{figure(r.median)} [{figure(r.low)}, {figure(r.high)}]"
+    return f"{number(r.median)} [{number(r.low)}, {number(r.high)}]"
 
 
-def control(r: Ratio) -> str:
-    """The interval of a control, marked where the cell is too noisy to tell."""
+def control(row: Row) -> str:
+    """The interval of a row's control, marked with * if the cell is too noisy to tell."""
+    r = control_of(row)
     return interval(r) + ("  " if r.passes_as_control else " *")
 
 
 def seconds(t: float) -> str:
     unit, scale = next((u, s) for u, s in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)) if t >= s or u == "µs")
-    return f"{figure(t / scale)} {unit}"
+    return f"{number(t / scale)} {unit}"
 
 
 def size(n: int | None) -> str:
+    """A number of bytes; "?" if it is unknown."""
     if n is None:
         return "?"
     unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if n >= s or u == "kB")
-    return f"{figure(n / scale)} {unit}"
+    return f"{number(n / scale)} {unit}"
 
 
 def conditions(row: Row) -> str:
-    """Where and with what a run was made."""
+    """The machine, versions and date of a run."""
     e = row["environment"]
+    devices = f" as {e['devices']} devices" if e.get("devices", 1) > 1 else ""
     return (
-        f"{e['device']}, {e['threads']} threads{_devices(e)}, {e['platform']}; {e['dtype']}, matmul precision "
+        f"{e['device']}, {e['threads']} threads{devices}, {e['platform']}; {e['dtype']}, matmul precision "
         f"{e['matmul_precision']}; jax {e['jax']}, jaxlib {e['jaxlib']}, numpy {e['numpy']}, Python {e['python']}; "
         f"commit {e['commit'] or 'unknown'}; {row['date']}. "
         f"A square matrix product ran at {row['matmul_flops_per_s'] / 1e9:,.0f} GFLOP/s."
     )
 
 
-def _devices(environment: Mapping[str, Any]) -> str:
-    n = environment.get("devices", 1)
-    return f" as {n} devices" if n > 1 else ""
-
-
-def extent(rows: Sequence[Row]) -> list[str]:
+def extent(rows: Sequence[Row]) -> str:
     """How many cells were timed, and why others were not."""
-    e, timed = rows[0]["environment"], [row for row in rows if not row["error"]]
-    text = [f"{len(timed)} of {len(rows)} cells timed on {e['device']} ({e['backend']}, {e['dtype']}, jax {e['jax']})."]
-    return text + [f"Not timed: {name(row)}: {row['error']}." for row in rows if row["error"]]
+    e = rows[0]["environment"]
+    where = f"{e['device']} ({e['backend']}, {e['dtype']}, jax {e['jax']})"
+    text = f"{len(timed(rows))} of {len(rows)} cells timed on {where}."
+    return " ".join([text, *(f"Not timed: {name(row)}: {row['error']}." for row in rows if row["error"])])
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -85,31 +76,59 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def listed(cells: Sequence[tuple[Row, Ratio]]) -> str:
-    """The cells by name, to end a sentence."""
+    """The names and ratios of cells, to end a sentence."""
     names = ", ".join(f"{name(row)} ({interval(r)})" for row, r in cells)
     return f": {names}." if names else "."
 
 
-def tally(cells: Sequence[tuple[Row, Ratio]]) -> str:
-    """How often manual is faster, no different and slower, to end a sentence that begins with it."""
-    verdicts = [r.verdict for _, r in cells]
-    return (
-        f"faster in {verdicts.count('manual faster')}, no different in {verdicts.count('no difference')}, "
-        f"slower in {verdicts.count('manual slower')}"
-        + listed([(row, r) for row, r in cells if r.verdict == "manual slower"])
-    )
+def counts(ratios: Sequence[Ratio], manual_above: bool = True) -> str:
+    """In how many cells manual is faster, no different and slower.
+
+    `manual_above` is True if manual's time is the numerator of the ratios, False if it is the denominator.
+    """
+    verdicts = [r.verdict for r in ratios]
+    below, above = verdicts.count("manual faster"), verdicts.count("manual slower")
+    faster, slower = (below, above) if manual_above else (above, below)
+    return f"faster in {faster}, no different in {verdicts.count('no difference')}, slower in {slower}"
 
 
-def failing(controls: Sequence[tuple[Row, Ratio]]) -> str:
-    """The cells that are too noisy to tell."""
-    noisy = [(row, r) for row, r in controls if not r.passes_as_control]
-    return f"The control fails in {len(noisy)} of {len(controls)} cells{listed(noisy)}"
+def tally(cells: Sequence[tuple[Row, Ratio]], manual_above: bool = True) -> str:
+    """The counts of `counts`, followed by the cells in which manual is slower, to end a sentence."""
+    slower = [(row, r) for row, r in cells if (r.low > 1 if manual_above else r.high < 1)]
+    return counts([r for _, r in cells], manual_above) + listed(slower)
 
 
-def align(header: Sequence[str], body: Sequence[Sequence[str]], words: Collection[str]) -> str:
-    """A Markdown table that reads as well unrendered: columns of words to the left, figures to the right."""
+def failing_controls(rows: Sequence[Row]) -> str:
+    """The cells that are too noisy to tell, as a sentence."""
+    noisy = [(row, r) for row in rows if not (r := control_of(row)).passes_as_control]
+    return f"The control fails in {len(noisy)} of {len(rows)} cells{listed(noisy)}"
+
+
+def notes(text: str) -> str:
+    """Paragraphs in lines of at most 120 characters."""
+    paragraphs = (textwrap.fill(" ".join(p.split()), 120, break_on_hyphens=False) for p in text.split("\n\n"))
+    return "\n\n".join(paragraphs)
+
+
+def table(rows: Sequence[Row], names: Columns, columns: Columns) -> str:
+    """A Markdown table with a line for each row.
+
+    The columns `names` identify the row's cell. The others are empty for a cell that was not timed.
+    """
+    body = []
+    for row in rows:
+        cell = [text(row) for text in names.values()]
+        if row["error"]:
+            body.append([*cell, "not timed", *[""] * (len(columns) - 1)])
+        else:
+            body.append([*cell, *(text(row) for text in columns.values())])
+    return align([*names, *columns], body)
+
+
+def align(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that is readable as plain text: words are aligned to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    left = [title in words for title in header]
+    left = [title in WORDS for title in header]
     lines = [
         "| " + " | ".join(c.ljust(w) if l else c.rjust(w) for c, w, l in zip(cells, widths, left, strict=True)) + " |"
         for cells in (header, *body)

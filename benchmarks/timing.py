@@ -1,4 +1,4 @@
-"""Times of programs that take turns, and the ratio of two of them with its interval."""
+"""The times of programs that are called in turns, and the ratio of two programs' times with its interval."""
 
 import itertools
 import time
@@ -8,29 +8,27 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.program import Program
+
 
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]],
+    programs: Mapping[str, Program],
     seconds: float,
     least: int,
     most: int,
     tick: Callable[[float], None] = lambda fraction: None,
-    before: Mapping[str, Callable[[], None]] | None = None,
-    after: Mapping[str, Callable[[], None]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of every call, by program: round after round until `seconds` are spent, `least` to `most` rounds.
+    """Call the programs in rounds until `seconds` are spent, `least` to `most` rounds: times in seconds, by program.
 
-    A round calls each program once, so that whatever slows the machine for a while meets them all. `tick` is told
-    between rounds how much is done. `before` and `after` a program each call has its own, untimed.
+    A round calls each program once, so that a slow phase of the machine affects all of them. Between rounds, `tick` is
+    called with the fraction done.
     """
-    names, orders = list(calls), balanced_orders(len(calls))
+    names, orders = list(programs), balanced_orders(len(programs))
 
     def timed(name: str) -> float:
-        if before is not None:
-            before[name]()
-        seconds = _seconds(calls[name])
-        if after is not None:
-            after[name]()
+        programs[name].ready()
+        seconds = _seconds(programs[name])
+        programs[name].rest()
         return seconds
 
     start = time.perf_counter()
@@ -52,9 +50,9 @@ def take_turns(
 
 
 def balanced_orders(n: int) -> list[list[int]]:
-    """Orders of n programs in which each stands equally often in each place and after each other one (Williams 1949).
+    """Orders of n programs in which each is equally often in each place and after each other program (Williams 1949).
 
-    A program finds the caches as its predecessor left them; over n rounds (2n where n is odd) all are treated alike.
+    A program finds the caches as its predecessor left them. Over n rounds (2n if n is odd) this averages out.
     """
     first = [(i + 1) // 2 if i % 2 else (n - i // 2) % n for i in range(n)]
     orders = [[(i + shift) % n for i in first] for shift in range(n)]
@@ -65,7 +63,7 @@ def _seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     result = jax.block_until_ready(call())
     stop = time.perf_counter()
-    del result  # kept until here: freeing it is not part of the call
+    del result  # only now, because freeing it is not part of the call
     return stop - start
 
 
@@ -82,24 +80,24 @@ class Ratio(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """In words, of the program in the numerator, which is the manual one."""
+        """The verdict on the program in the numerator, which is the manual one."""
         return "no difference" if self.includes_one else "manual faster" if self.high < 1 else "manual slower"
 
     @property
     def passes_as_control(self) -> bool:
-        """Whether two copies of one program are told apart by less than 5 %: the interval lies in [0.95, 1.05].
+        """Whether the interval of two copies of one program lies in [0.95, 1.05].
 
-        5 % is what the manual program is held to. Where a program cannot keep it against itself, the cell is too noisy
-        to say anything. That the interval include 1 is not asked: over hundreds of rounds it is narrower than the
-        effect of where a copy's code and buffers happen to lie.
+        The manual program may be at most 5 % slower. If a program differs by more from a copy of itself, the cell is
+        too noisy to tell. The interval need not include 1: over hundreds of rounds it is narrower than the effect of
+        the addresses at which a copy's code and buffers happen to be.
         """
         return 0.95 <= self.low and self.high <= 1.05
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], resamples: int = 2000) -> Ratio:
-    """The ratio of two programs' times, formed within each round, with a percentile bootstrap interval of its median.
+    """The median of the ratios within each round, with a percentile bootstrap interval.
 
-    The interval is nominal: eight rounds cover about 93 %. The same times give the same interval.
+    The interval is nominal: with eight rounds it covers about 93 %. The same times give the same interval.
     """
     ratios = np.asarray(numerator) / np.asarray(denominator)
     resampled = np.random.default_rng(0).choice(ratios, (resamples, len(ratios)))

@@ -1,3 +1,4 @@
+import argparse
 import functools
 import itertools
 import json
@@ -8,30 +9,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmark_runs import made_row, refused, write
+from benchmark_runs import PREPARED, lines_of, made_row, refused, reported, timed, write
 from jax.sharding import AxisType
 
-from benchmarks import blocked, environment, measure, options, records, text, timing
+from benchmarks import blocked, environment, measure, options, plans, records, report, text, timing
 from benchmarks.__main__ import main
 from benchmarks.gradients import command, programs, table
-from benchmarks.problem import NETWORKS, Program, draw
+from benchmarks.plans import NETWORKS
+from benchmarks.program import Compiled, random_problem
 from reference.compare import largest_error
 
-CACHED = functools.cache(programs.programs)
+CACHED = functools.cache(programs.of_cell)
 ALWAYS = {"manual", "autodiff", "autodiff_rows", "control"}
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The file and exit status of a run on a tiny network."""
+    """The results file and exit status of a run on a tiny network."""
     path = tmp_path_factory.mktemp("real") / "results.jsonl"
     return path, main([*"--networks 7-5-3 --batch-sizes 1 2 --repeats 6 --out".split(), str(path)])
 
 
 @pytest.fixture
 def fast(monkeypatch):
-    """No matrix product is measured, and nothing compiled twice."""
-    monkeypatch.setattr(programs, "programs", CACHED)
+    """Measure no matrix product, and compile nothing twice."""
+    monkeypatch.setattr(programs, "of_cell", CACHED)
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
 
 
@@ -41,10 +43,9 @@ def run(path, *options):
 
 def cell(batch_size, ratio=1.0, error=None, **changes):
     """A row as a run writes it, manual taking `ratio` times as long as autodiff."""
-    seconds = 1e-5 * batch_size * np.random.default_rng(batch_size).lognormal(0, 0.002, 40)
-    scale = {"manual": ratio, "autodiff": 1.0, "autodiff_rows": 2.0, "control": 1.01}
-    measured = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512 * batch_size}
-    programs = {p: measured | {"times_s": list(s * seconds)} for p, s in scale.items()}
+    scales = {"manual": ratio, "autodiff": 1.0, "autodiff_rows": 2.0, "control": 1.01}
+    prepared = PREPARED | {"temp_bytes": 512 * batch_size}
+    programs = timed(scales, batch_size, 1e-5 * batch_size, prepared)
     return made_row("gradients", programs, error, batch_size=batch_size, **changes)
 
 
@@ -82,11 +83,11 @@ def test_run_in_another_dtype(tmp_path, fast, dtype):
 
 def test_programs_compute_in_the_dtype_asked_for():
     for dtype in command.BOUNDS:
-        for name, program in programs.always(draw((7, 5, 3), 2, dtype)).items():
+        for name, program in programs.basic(random_problem((7, 5, 3), 2, dtype)).items():
             assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(program.function, *program.args))} == {
                 jnp.dtype(dtype)
             }, name
-    four = programs.always(draw((7, 5, 3), 2, "float32"))
+    four = programs.basic(random_problem((7, 5, 3), 2, "float32"))
     assert four["autodiff_rows"].args[1].shape == (2, 7) and four["autodiff"].args[1].shape == (7, 2)
     assert len({id(program.function) for program in four.values()}) == 4
 
@@ -96,11 +97,10 @@ def test_output_of_a_run(tmp_path, fast, capsys):
     out, err = capsys.readouterr()
     rows, _ = records.read(tmp_path / "r.jsonl")
     lines = out.splitlines()
-    assert len({len(line) for line in lines if line.startswith("|")}) == 1
     assert lines[2].startswith("| 7-5-3   |     1 |") and str(tmp_path / "r.jsonl") == lines[-1]
-    assert table.summary(rows) in out
+    assert table.page(rows) in out and table.summary(rows) in out
     # not a terminal: a plain line for each cell
-    assert err.splitlines() == [f"{n}/2  {table.line(row)}" for n, row in enumerate(rows, 1)]
+    assert err.splitlines() == [f"{n}/2  7-5-3 at {n}: {table.line(row)}" for n, row in enumerate(rows, 1)]
 
 
 def test_default_file_is_a_local_one(tmp_path, fast, monkeypatch, capsys):
@@ -109,7 +109,7 @@ def test_default_file_is_a_local_one(tmp_path, fast, monkeypatch, capsys):
     (path,) = tmp_path.glob("*")
     assert path.name.startswith(f"local-gradients-{jax.default_backend()}-2") and path.suffix == ".jsonl"
     assert main(["report"]) == 0
-    assert path.with_suffix(".svg").exists()
+    assert path.with_suffix(".png").exists()
 
 
 def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypatch, capsys):
@@ -125,7 +125,7 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
         return slightly_wrong
 
     monkeypatch.setattr(programs.bp, "value_and_grad", value_and_grad)
-    monkeypatch.setattr(programs, "programs", CACHED.__wrapped__)
+    monkeypatch.setattr(programs, "of_cell", CACHED.__wrapped__)
     assert run(tmp_path / "r.jsonl") == 1
     (good, bad), _ = records.read(tmp_path / "r.jsonl")
     assert good["error"] is None and good["programs"].keys() == ALWAYS | {"autodiff_blocks"}
@@ -139,12 +139,12 @@ def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypat
 
 
 def test_other_ways_to_disagree():
-    four = programs.always(draw((7, 5, 3), 2, "float32"))
+    four = programs.basic(random_problem((7, 5, 3), 2, "float32"))
     right = four["manual"]
 
     def compare(change):
-        wrong = Program(lambda *args: change(right.function(*args)), right.args)
-        errors, error = measure.compare(command.SUITE, four | {"manual": wrong}, 1e-3)
+        wrong = Compiled(lambda *args: change(right.function(*args)), right.args)
+        errors, error = measure.compare(command.SUITE, four | {"manual": wrong}, 1e-3, "autodiff")
         assert all(e is None or math.isfinite(e) for e in errors.get("manual", {}).values())
         return error or ""
 
@@ -154,13 +154,12 @@ def test_other_ways_to_disagree():
     assert "dtypes" in compare(lambda result: jax.tree.map(lambda leaf: leaf.astype("float16"), result))
     # the truth of a dead network is zero: what is added to it is measured by the whole gradient, here also zero
     suite = command.SUITE._replace(compared=("manual",))
-    dead = {name: Program(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
-    assert measure.compare(suite, dead, 1e-3) == ({"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}, None)
-    dead["manual"] = Program(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
-    assert (
-        measure.compare(suite, dead, 1e-3)[1]
-        == "manual differs from autodiff: dW[1] by 1.4e+00 in norm, 1.0e-03 allowed"
-    )
+    dead = {name: Compiled(lambda: (jnp.ones(()), ((jnp.zeros(2),) * 2,)), ()) for name in ("autodiff", "manual")}
+    errors = {"manual": dict.fromkeys(("cost", "dW[1]", "db[1]"), 0.0)}
+    assert measure.compare(suite, dead, 1e-3, "autodiff") == (errors, None)
+    dead["manual"] = Compiled(lambda: (jnp.ones(()), ((jnp.ones(2),) * 2,)), ())
+    error = "manual differs from autodiff: dW[1] by 1.4e+00 in norm, 1.0e-03 allowed"
+    assert measure.compare(suite, dead, 1e-3, "autodiff")[1] == error
 
 
 def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, capsys):
@@ -169,7 +168,7 @@ def test_a_cell_that_cannot_run_leaves_the_others(tmp_path, fast, monkeypatch, c
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long story")
         return CACHED(sizes, batch_size, *more)
 
-    monkeypatch.setattr(programs, "programs", too_large)
+    monkeypatch.setattr(programs, "of_cell", too_large)
     assert run(tmp_path / "r.jsonl") == 1
     (bad, good), _ = records.read(tmp_path / "r.jsonl")
     assert bad["error"] == "RESOURCE_EXHAUSTED: out of memory" and good["error"] is None
@@ -244,36 +243,62 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, module, argv):
 
 def test_report_draws_from_the_file_alone(tmp_path, capsys):
     rows = [cell(1, ratio=9.0), cell(4, ratio=0.9), cell(16), cell(64, ratio=1.1), cell(256, error="was wrong")]
-    path = write(tmp_path / "r.jsonl", *rows, cell(1, ratio=0.5))
-    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
-    out = capsys.readouterr().out
-    page = (tmp_path / "out" / "r.md").read_text(encoding="utf-8")
-    assert out.split("\n\n")[1] in page and "a device" in page and "(r.svg)" in page
-    lines = (line.split("|") for line in page.splitlines() if line.startswith("| 7-5-3"))
-    body = {int(cells[2]): cells for cells in lines if len(cells) == 11}
-    assert {m: cells[6].strip() for m, cells in body.items()} == {
+    rows[1]["programs"]["manual"] |= {"temp_bytes": 1024, "compile_s": 0.42}
+    rows[3]["programs"]["manual"]["temp_bytes"] = 65536
+    page = reported(capsys, write(tmp_path / "r.jsonl", *rows, cell(1, ratio=0.5)))
+    body = {int(line[1]): line[2:] for line in lines_of(page, 9)[1:]}
+    assert {m: line[3] for m, line in body.items()} == {
         1: "manual faster",  # measured twice: the later counts
         4: "manual faster",
         16: "no difference",
         64: "manual slower",
-        256: "not timed",
+        256: "",
     }
-    assert body[64][5].strip().startswith("1.10 [1.10, 1.10]") and body[4][3].strip() == "36.0 µs"
+    assert body[64][2] == "1.10 [1.10, 1.10]" and body[4][0] == "36.0 µs" and body[256][0] == "not timed"
+    memory = {line[1]: line[2:] for line in lines_of(page, 8)[1:]}
+    assert memory["4"] == ["1.02 kB", "2.05 kB", "2.05 kB", "0.50", "20 / 20 / 20", "420 / 200 / 200"]
+    assert "256" not in memory
     for sentence in (
         "Manual takes 0.84 of the time of autodiff in the geometric mean: it is faster in 2, no different in 1, "
         "slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]). Where the control passes, its interval reaches above 1.05 in 1: "
         "7-5-3 at 64 (1.10 [1.10, 1.10]).",
         "Manual takes 0.42 of the time of autodiff over rows in the geometric mean: it is faster in 4, ",
-        "The control passes in 4 of 4 cells, its interval in [0.95, 1.05].",
+        "Manual needs 1.00 of the memory of autodiff in the geometric mean, from 0.50 to 2.00; more in 1 of 4 cells: "
+        "7-5-3 at 64 (2.00).",
+        "Lowering and compiling manual takes 1.00 of the time of autodiff in the median over cells.",
+        "The control passes in 4 of 4 cells.",
         "Not timed: 7-5-3 at 256: was wrong.",
     ):
         assert sentence in page
-    png, svg = (tmp_path / "out" / f"r.{kind}" for kind in ("png", "svg"))
-    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
-    assert svg.read_text().count('<g id="axes_') == 3
-    first = svg.read_bytes()
-    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
-    assert svg.read_bytes() == first
+    assert len(command.SUITE.draw([cell(m) for m in (1, 4, 16)]).axes) == 3
+
+
+def test_memory_and_compile_time_that_are_not_known():
+    row = cell(4)
+    row["programs"]["manual"] = {"first_s": 1.0, "times_s": row["programs"]["manual"]["times_s"]}
+    row["programs"]["autodiff"] |= {"lower_s": 1e-4, "compile_s": 1e-5}  # JAX had it already
+    (line,) = lines_of(table.memory_and_compiling([row]), 8)[1:]
+    assert line[2:] == ["?", "2.05 kB", "2.05 kB", "", "? / ? / 20", "? / ? / 200"]
+    assert "memory" not in table.summary([row]) and "Lowering" not in table.summary([row])
+
+
+@pytest.mark.parametrize("suite", report.SUITES)
+def test_nothing_timed_is_said(suite, tmp_path, capsys):
+    path = write(tmp_path / "r.jsonl", made_row(suite, {}, "was wrong"))
+    assert main(["report", str(path)]) == 0
+    assert "0 of 1 cells timed" in capsys.readouterr().out
+    assert [file.suffix for file in sorted(tmp_path.iterdir())] == [".jsonl", ".md"]
+
+
+@pytest.mark.parametrize("suite", records.RETIRED)
+def test_files_of_suites_that_are_gone_are_left_as_they_are(suite, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    old = write(tmp_path / "a.jsonl", cell(4) | {"suite": suite, "part": "run"})
+    path = write(tmp_path / "b.jsonl", cell(4))
+    assert main(["report"]) == 0
+    assert capsys.readouterr().err == f"{old}: left as it is, because the suite {suite} no longer exists\n"
+    assert path.with_suffix(".md").exists() and not old.with_suffix(".md").exists()
+    assert f"suite {suite} cannot be compared" in refused(capsys, "compare", str(old), str(old))
 
 
 def synthetic(ratio, rounds, seed, noise=0.03):
@@ -311,7 +336,7 @@ def test_rounds_keep_to_the_plan(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
     called, fractions = [], []
-    calls = {name: lambda name=name: called.append(name) for name in "abcd"}
+    calls = {name: Compiled(called.append, (name,)) for name in "abcd"}
     times = timing.take_turns(calls, 50.0, 3, 100, fractions.append)
     rounds = len(times["a"])
     assert 3 < rounds < 10 and {len(t) for t in times.values()} == {rounds} and times["a"] == [1.0] * rounds
@@ -328,16 +353,16 @@ def test_flops():
 
 def test_autodiff_in_the_blocks_of_manual(monkeypatch):
     """Every block size gives the gradient; there is a program where manual takes blocks, and else a word."""
-    problem = draw((7, 5, 3), 11, "float64")
-    right = programs.always(problem)["autodiff"].result()
+    problem = random_problem((7, 5, 3), 11, "float64")
+    right = programs.basic(problem)["autodiff"].result()
     args = problem.params, problem.X, problem.Y
     for block in (1, 3, 11):
         assert largest_error(jax.jit(blocked.value_and_grad(problem.model, block))(*args), right) <= 1e-14
     absent = "manual takes all examples at once, as autodiff does"
-    assert programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"] == absent
+    assert programs.of_cell((7, 5, 3), 11, "float64")["autodiff_blocks"] == absent
     monkeypatch.setattr(programs.blocks, "auto", lambda *args: 4)
-    made = programs.programs((7, 5, 3), 11, "float64")["autodiff_blocks"]
-    assert isinstance(made, Program) and largest_error(made.result(), right) <= 1e-14
+    made = programs.of_cell((7, 5, 3), 11, "float64")["autodiff_blocks"]
+    assert isinstance(made, Compiled) and largest_error(made.result(), right) <= 1e-14
     assert str(jax.make_jaxpr(made.function)(*made.args)).count("scan[") == 1
 
 
@@ -345,9 +370,9 @@ def test_autodiff_in_the_blocks_of_manual(monkeypatch):
 def test_torch_computes_the_same_gradient(name):
     pytest.importorskip("torch")
     with jax.enable_x64(False):
-        problem = draw((12, 8, 6, 3), 5, "float32")
-        right = programs.always(problem)["autodiff"].result()
-        made = programs.programs((12, 8, 6, 3), 5, "float32", peers=True)[name]
+        problem = random_problem((12, 8, 6, 3), 5, "float32")
+        right = programs.basic(problem)["autodiff"].result()
+        made = programs.of_cell((12, 8, 6, 3), 5, "float32", peers=True)[name]
         assert not isinstance(made, str)
         if "not_run" in made.preparation:
             assert name == "torch_compile"  # no compiler of C++
@@ -360,12 +385,12 @@ def test_torch_computes_the_same_gradient(name):
 
 def test_torch_is_asked_for(tmp_path, fast, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(programs, "programs", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))
+    monkeypatch.setattr(programs, "of_cell", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))
     assert run(tmp_path / "r.jsonl", "--batch-sizes", "2") == 0
     monkeypatch.setattr(command, "is_here", lambda package: False)
     assert run(tmp_path / "s.jsonl", "--batch-sizes", "2", "--peers") == 0
     assert asked == [False, True]
-    assert "without torch, which is not run: pip install 'manual_bp[peers]'" in capsys.readouterr().err
+    assert "torch is not installed and will not be timed: pip install 'manual_bp[peers]'" in capsys.readouterr().err
     assert "--peers compares in float32" in refused(capsys, "--peers", "--dtype", "float64")
     with monkeypatch.context() as patch:
         patch.setattr(programs, "is_here", lambda package: False)
@@ -385,8 +410,8 @@ def test_over_the_cores(tmp_path, monkeypatch, capsys):
     assert even["errors"].keys() == {"manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control"}
     assert all(e < 1e-5 for errors in even["errors"].values() for e in errors.values())
     for name in ("manual", "autodiff_blocks", "manual_one_device"):
-        made = programs.programs((7, 5, 3), 8, "float32", mesh=mesh)[name]
-        assert isinstance(made, Program)
+        made = programs.of_cell((7, 5, 3), 8, "float32", mesh=mesh)[name]
+        assert isinstance(made, Compiled)
         traced = str(jax.make_jaxpr(made.function)(*made.args))
         assert "scan" in traced and ("psum" in traced) == (name != "manual_one_device")
     assert f"threads as {jax.device_count()} devices" in text.conditions(even)
@@ -410,11 +435,32 @@ def test_a_table_of_the_others(tmp_path, capsys):
     )
 
 
-def test_named_networks():
+def test_plans():
     assert options.network("5x64") == ("5x64", (64, 64, 64, 64, 64, 10))
     assert all(name == "-".join(map(str, sizes)) for name, sizes in NETWORKS.items() if name != "5x64")
-    assert command.FULL.batch_sizes == (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
-    assert set(command.QUICK.batch_sizes) < set(command.FULL.batch_sizes)
+    quick, full, scaling, depth = plans.GRADIENTS.values()
+    assert full.batch_sizes == (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+    assert set(quick.points) < set(full.points) and len(full.points) == len(set(full.points)) == 36
+    assert [len(sizes) - 1 for (_, sizes), m in depth.points] == [5, 15, 30, 60]
+    sizes = [(len(sizes) - 1, sizes[0], m) for (_, sizes), m in scaling.points]
+    assert [m for layers, _, m in sizes[:9] if layers == 5] == list(full.batch_sizes)
+    assert {width for layers, width, m in sizes if (layers, m) == (4, 256)} == {2**k for k in range(4, 12)}
+    assert {layers for layers, width, m in sizes if (width, m) == (64, 256)} == {2, 4, 5, 8, 16, 32, 64}
+    assert len(sizes) == len(set(sizes)) == 22  # 4x64 once, though it is wider and deeper
+
+
+def test_what_is_given_replaces_the_plan():
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+
+    def chosen(*argv):
+        return options.chosen_plan(parser.parse_args(argv), plans.GRADIENTS)
+
+    assert chosen() == chosen("--quick") == plans.GRADIENTS["quick"] and chosen("--full") == plans.GRADIENTS["full"]
+    assert chosen("--plan", "scaling") == plans.GRADIENTS["scaling"]
+    given = chosen("--plan", "scaling", "--batch-sizes", "3", "--repeats", "7")
+    assert given.points == [(("5x64", NETWORKS["5x64"]), 3)] and (given.least, given.most) == (7, 7)
+    assert chosen("--full", "--networks", "7-5").points[0] == (("7-5", (7, 5)), 1)
 
 
 def test_results_are_strictly_json(tmp_path):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from benchmark_runs import refused, write
+from benchmark_runs import made_row, refused, write
 
-from benchmarks import compare, environment, records
+from benchmarks import compare, environment, rows
 from benchmarks.__main__ import main
 
 
@@ -18,28 +18,15 @@ def cell(
     **here,
 ):
     """A row as a run of a suite writes it, manual taking `ratio` times as long as its baseline."""
-    baseline, copied = compare.ENSEMBLE if part == "ensemble" else compare.BASELINES[suite]
+    baseline, copied = rows.references({"suite": suite, "part": part})
     rng = np.random.default_rng(batch_size)
     times = {"manual": ratio, baseline: 1.0}
     times |= {copied: times.get(copied, 0.5)}
     times |= {"control": control * times[copied]}
     drawn = {name: list(1e-3 * scale * rng.lognormal(0, noise, 40)) for name, scale in times.items()}
     programs = {name: {"times_s": found, "temp_bytes": memory} for name, found in drawn.items()}
-    at_all = {"quantity": "variance", "part": part or "step", "steps": 1, "members": 1, "others_cpu": 0.0}
-    row = at_all | {
-        "schema": records.SCHEMA,
-        "suite": suite,
-        "date": "2026-01-02T03:04:05+00:00",
-        "environment": environment.describe("float32") | {"device": "a device", **here},
-        "matmul_flops_per_s": 1e11,
-        "network": "7-5-3",
-        "sizes": [7, 5, 3],
-        "batch_size": batch_size,
-        "errors": {},
-        "error": error,
-        "programs": {} if error else programs,
-    }
-    return {key: row[key] for key in records.FIELDS[suite]}
+    fields = {"batch_size": batch_size, "environment": environment.describe("float32") | {"device": "a device", **here}}
+    return made_row(suite, programs, error, **fields | ({"part": part} if part else {}))
 
 
 @pytest.fixture
@@ -48,9 +35,9 @@ def compared(tmp_path, capsys):
 
     def run(old, new):
         paths = [tmp_path / "old.jsonl", tmp_path / "new.jsonl"]
-        for path, rows in zip(paths, (old, new), strict=True):
+        for path, cells in zip(paths, (old, new), strict=True):
             path.unlink(missing_ok=True)
-            write(path, *rows)
+            write(path, *cells)
         status = main(["compare", *map(str, paths)])
         out, err = capsys.readouterr()
         return status, out, err
@@ -64,7 +51,7 @@ def verdicts(out):
     return {line[0]: (line[3], line[5]) for line in lines[1:]}
 
 
-@pytest.mark.parametrize("suite", list(compare.BASELINES))
+@pytest.mark.parametrize("suite", compare.COMPARED)
 def test_what_got_worse_fails_in_every_suite(compared, suite):
     old = [cell(m, suite=suite) for m in (1, 4, 16)]
     new = [cell(1, 1.1, suite=suite), cell(4, 0.9, suite=suite), cell(16, suite=suite)]
@@ -154,8 +141,8 @@ def test_a_baseline_that_was_not_run(compared):
 
 
 def test_requests_that_cannot_be_met(tmp_path, capsys):
-    old, other = write(tmp_path / "old.jsonl", cell()), write(tmp_path / "other.jsonl", cell(suite="scaling"))
-    assert f"{old} has suite gradients, {other} scaling" in refused(capsys, "compare", str(old), str(other))
+    old, other = write(tmp_path / "old.jsonl", cell()), write(tmp_path / "other.jsonl", cell(suite="training"))
+    assert f"{old} has suite gradients, {other} training" in refused(capsys, "compare", str(old), str(other))
     nothing = write(tmp_path / "nothing.jsonl", cell(error="was wrong"), cell(9))
     assert f"no cell was timed in both {old} and {nothing}" in refused(capsys, "compare", str(old), str(nothing))
     assert "No such file" in refused(capsys, "compare", str(old), str(tmp_path / "none.jsonl"))
@@ -163,13 +150,6 @@ def test_requests_that_cannot_be_met(tmp_path, capsys):
     foreign.write_text("x, y\n")
     assert "is not a results file" in refused(capsys, "compare", str(foreign), str(old))
     assert "required: NEW.jsonl" in refused(capsys, "compare", str(old))
-
-
-def test_a_suite_without_a_baseline_is_refused(tmp_path, capsys, monkeypatch):
-    path = write(tmp_path / "r.jsonl", cell())
-    monkeypatch.delitem(compare.BASELINES, "gradients")
-    message = refused(capsys, "compare", str(path), str(path))
-    assert "suite gradients cannot be compared; expected any of quantities, training, compile, scaling" in message
 
 
 def test_a_truncated_line_is_said(tmp_path, capsys):

@@ -8,53 +8,59 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from benchmark_runs import made_row, refused, write
+from benchmark_runs import lines_of, made_row, refused, reported, timed, write
 
 import manual_bp as bp
-from benchmarks import environment, measure, options, records, timing
+from benchmarks import environment, measure, options, plans, records, rows, timing
 from benchmarks.__main__ import main
+from benchmarks.program import Compiled
 from benchmarks.training import accuracy, command, ensemble, in_jax, programs, table, task, trainer
 
-ALWAYS = set(programs.ALWAYS)
+ALWAYS = {"manual", "optax_scan", "control"}
 LOOPS = {"manual_loop", "optax_loop"}
 PEERS = {"nnx": "flax", "torch_eager": "torch", "torch_compile": "torch", "sklearn": "sklearn"}
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    """No matrix product is measured."""
+    """Measure no matrix product."""
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
 
 
 @pytest.fixture
 def x32():
-    """As a run has it."""
+    """Turn 64-bit types off, as a run does."""
     with jax.enable_x64(False):
         yield
 
 
-def run(path, *options):
-    tiny = "training --networks 12-8-3 --batch-sizes 5 --repeats 6 --out".split()
-    return main([*tiny, str(path), *options])
+@pytest.fixture
+def run(monkeypatch):
+    """A function that runs a part of the suite with few programs on a tiny network."""
+
+    def run(path, part, *names):
+        monkeypatch.setattr(command, "program_names", lambda args: [*ALWAYS, *names])
+        tiny = "training --networks 12-8-3 --batch-sizes 5 --repeats 6".split()
+        return main([*tiny, "--only", part, "--out", str(path)])
+
+    return run
 
 
 def cell(part="step", network="784-128-10", batch_size=32, others=None, members=1, error=None, **changes):
     """A row as a run writes it, the other programs taking so many times as long as manual."""
-    seconds = 1e-3 * batch_size * np.random.default_rng(batch_size).lognormal(0, 0.002, 40)
-    reference = table.REFERENCES[part]
+    reference = rows.references({"suite": "training", "part": part}).baseline
     scale = {"manual": 1.0, reference: 1.0, "control": 1.01} | (others or {})
     scale["control"] *= scale[reference]
     measured = {"first_s": 0.5} | ({"epochs": 13, "accuracy": 0.972} if part == "accuracy" else {})
-    timed = {name: measured | {"times_s": list(s * seconds)} for name, s in scale.items()}
-    timed |= {"nnx": {"not_run": "flax cannot be imported"}}
+    made = timed(scale, batch_size, 1e-3 * batch_size, measured) | {"nnx": {"not_run": "flax cannot be imported"}}
     fields = {"part": part, "network": network, "sizes": [784, 128, 10], "batch_size": batch_size, "members": members}
     fields |= {"steps": 64, "errors": {"manual": {"cost": 1e-7}}, "others_cpu": 0.01}
-    return made_row("training", timed, error, **fields | changes)
+    return made_row("training", made, error, **fields | changes)
 
 
-def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):
+def test_a_run_agrees_and_its_rows_are_whole(tmp_path, run, capsys):
     path = tmp_path / "r.jsonl"
-    assert run(path, "--only", "step", "--programs", *LOOPS) == 0
+    assert run(path, "step", *LOOPS) == 0
     (row,), notes = records.read(path)
     assert notes == [] and tuple(row) == records.FIELDS["training"]
     told = [row[key] for key in ("part", "network", "sizes", "batch_size", "steps", "members", "error")]
@@ -72,20 +78,20 @@ def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):
         assert errors.keys() == {"cost", "W[1]", "b[1]", "W[2]", "b[2]"}
         assert errors.pop("cost") < 1e-6 and max(errors.values()) < 1e-5
     out, err = capsys.readouterr()
-    assert out == f"{table.page([row])}\n{path}\n"
-    assert err.splitlines() == [f"1/1  {table.line(row)}"]
+    assert out == f"{table.page([row])}\n\n{path}\n"
+    assert err.splitlines() == [f"1/1  step, 12-8-3 at 5: {table.line(row)}"]
 
 
 @pytest.mark.parametrize(
     "mistake, label", [("rate", "cost"), ("order", "cost"), ("late", "W[1]")], ids=["rate", "order", "late"]
 )
-def test_a_wrong_program_is_found_and_not_timed(tmp_path, monkeypatch, capsys, mistake, label):
+def test_a_wrong_program_is_found_and_not_timed(tmp_path, run, monkeypatch, capsys, mistake, label):
     """A learning rate 1 % too large, examples in another order, and steps that stop after the costs compared."""
     right = in_jax.manual
 
     def wrong(given):
         if mistake == "order":
-            given = given._replace(data=task.Examples(given.data.X[::-1], given.data.Y[::-1]))
+            given = given._replace(data=task.TrainingData(given.data.X[::-1], given.data.Y[::-1]))
         with monkeypatch.context() as patch:
             if mistake == "rate":
                 patch.setattr(in_jax, "ADAM", optax.adam(1.01 * task.LEARNING_RATE))
@@ -96,7 +102,7 @@ def test_a_wrong_program_is_found_and_not_timed(tmp_path, monkeypatch, capsys, m
 
     monkeypatch.setattr(in_jax, "manual", wrong)
     path = tmp_path / "r.jsonl"
-    assert run(path, "--only", "step", "--programs", "optax_loop") == 1
+    assert run(path, "step", "optax_loop") == 1
     (row,), _ = records.read(path)
     assert row["programs"] == {} and row["error"].startswith(f"manual differs from optax_scan: {label} by ")
     assert row["errors"]["control"] == dict.fromkeys(row["errors"]["control"], 0.0)
@@ -108,7 +114,8 @@ def test_what_cannot_be_imported_is_left_out_with_a_line(tmp_path, monkeypatch, 
     for package in ("flax", "torch", "sklearn"):
         monkeypatch.setitem(sys.modules, package, None)
     path = tmp_path / "r.jsonl"
-    assert run(path) == 0
+    tiny = ["training", *"--networks 12-8-3 --batch-sizes 5 --repeats 6 --out".split(), str(path)]
+    assert main(tiny) == 0
     (row,), _ = records.read(path)
     for name in ("nnx", "torch_eager", "sklearn"):
         reason = f"{PEERS[name]} cannot be imported: pip install 'manual_bp[peers]'"
@@ -116,11 +123,11 @@ def test_what_cannot_be_imported_is_left_out_with_a_line(tmp_path, monkeypatch, 
     assert row["programs"]["torch_compile"] == {"not_run": "left out"}  # --quick
     out, err = capsys.readouterr()
     assert err.splitlines()[:2] == [
-        "without flax, torch, sklearn, whose programs are not run: pip install 'manual_bp[peers]'",
-        "without the digits of sklearn only the part step is measured: pip install 'manual_bp[peers]'",
+        "not installed, and not timed: flax, torch, sklearn; pip install 'manual_bp[peers]'",
+        "only the part step is measured, for lack of scikit-learn's digits: pip install 'manual_bp[peers]'",
     ]
     assert "- Not run: nnx: flax cannot be imported: pip install 'manual_bp[peers]'." in out
-    assert run(path, "--only", "ensemble") == 0
+    assert main([*tiny, "--only", "ensemble"]) == 0
     assert capsys.readouterr().out == "" and len(records.read(path)[0]) == 1
 
 
@@ -130,8 +137,8 @@ def test_what_is_measured(monkeypatch):
         given = []
         assert main(["training", *argv]) == 0
         (args,) = given
-        names = command.chosen(args)
-        parts = [cell for part in args.only for cell in command.cells_of(part, args, options.plan(args), names)]
+        names, plan = command.program_names(args), options.chosen_plan(args, plans.TRAINING)
+        parts = [cell for part in args.only for cell in command.cells_of(part, args, plan, names)]
         return names, [
             tuple(cell.fields[key] for key in ("part", "network", "batch_size", "members")) for cell in parts
         ]
@@ -146,15 +153,13 @@ def test_what_is_measured(monkeypatch):
     ]
     names, cells = made("--full", "--repeats", "6")
     assert names == list(programs.TRAINERS) and len(cells) == 12 + 1 + 3
-    names, cells = made("--full", "--programs", "nnx", "--only", "ensemble")
-    assert names == [*programs.ALWAYS, "nnx"] and [members for *_, members in cells] == [8, 32, 128]
+    _, cells = made("--full", "--only", "ensemble")
+    assert [members for *_, members in cells] == [8, 32, 128]
 
 
 def test_requests_that_cannot_be_met(capsys):
-    assert "invalid choice: 'jax'" in refused(capsys, "training", "--programs", "jax")
-    assert "invalid choice: 'manual'" in refused(capsys, "training", "--programs", "manual")
     assert "invalid choice: 'steps'" in refused(capsys, "training", "--only", "steps")
-    assert "invalid choice: 'float64'" in refused(capsys, "training", "--dtype", "float64")
+    assert "unrecognized arguments: --dtype" in refused(capsys, "training", "--dtype", "float64")
 
 
 def test_a_call_starts_from_the_same_state_and_ends_with_an_epoch(x32):
@@ -169,7 +174,7 @@ def test_a_call_starts_from_the_same_state_and_ends_with_an_epoch(x32):
     a, b = ends
     assert int(a.step) == 64 and all(map(np.array_equal, jax.tree.leaves(a.params), jax.tree.leaves(b.params)))
     # the second epoch is in the order that the state after the first gives
-    rows, _ = jax.jit(in_jax.order, static_argnums=(1, 2, 3))(a, 320, 5, True)
+    rows = jax.jit(given.drawn_rows)(a)
     assert np.array_equal(rows, given.rows(1)) and not np.array_equal(given.rows(0), given.rows(1))
 
 
@@ -184,8 +189,8 @@ def test_a_program_that_cannot_run_here():
     with pytest.raises(RuntimeError, match="no compiler"):
         _ = trainer.Training(trains._replace(may_fail=())).preparation
     made = {"manual": trainer.Training(trains), "optax_scan": "left out", "control": "left out"}
-    found = measure.measure(
-        command.SUITE, measure.Cell({}, lambda: made, "optax_scan"), "float32", command.QUICK, lambda fraction: None
+    found = measure.measure_cell(
+        command.SUITE, measure.Cell({}, lambda: made), "float32", plans.TRAINING["quick"], lambda fraction: None
     )
     assert found["error"] == "control not run: left out" and found["programs"] == {} and found["others_cpu"] is None
 
@@ -213,7 +218,7 @@ def test_peers_do_what_optax_does(name, x32):
 
 
 def agree(found, right):
-    """Of so few small numbers rounding is all there is between two programs."""
+    """Compare costs and changes; rounding of so few small numbers is all that differs."""
     assert jax.tree.structure(found) == jax.tree.structure(right)
     bounds = [2e-6] + [5e-5] * (len(jax.tree.leaves(right)) - 1)
     for a, b, bound in zip(jax.tree.leaves(found), jax.tree.leaves(right), bounds, strict=True):
@@ -257,11 +262,11 @@ def test_where_eps_stands_is_all_that_sets_scikit_learn_apart(x32, monkeypatch):
     assert apart["optax"] > 3e-3 and apart["scikit-learn"] < 2e-5
 
 
-def test_training_to_an_accuracy(tmp_path, monkeypatch, capsys):
+def test_training_to_an_accuracy(tmp_path, run, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     monkeypatch.setattr(accuracy, "GOAL", 0.8)
     path = tmp_path / "r.jsonl"
-    assert run(path, "--only", "accuracy", "--programs", "sklearn") == 0
+    assert run(path, "accuracy", "sklearn") == 0
     (row,), _ = records.read(path)
     assert [row[key] for key in ("network", "batch_size", "steps")] == ["64-128-10", 32, 45]
     timed = {name: found for name, found in row["programs"].items() if "times_s" in found}
@@ -270,16 +275,16 @@ def test_training_to_an_accuracy(tmp_path, monkeypatch, capsys):
         assert found["epochs"] == timed["manual"]["epochs"] > 1 and found["accuracy"] >= 0.8
     assert table.accuracies([row]) in capsys.readouterr().out
     monkeypatch.setattr(accuracy, "MOST_EPOCHS", 1)
-    assert run(path, "--only", "accuracy", "--programs", "nnx") == 1
-    assert records.read(path)[0][-1]["error"] == "control not run: 80% of the digits held out not reached in 1 epochs"
+    assert run(path, "accuracy", "nnx") == 1
+    assert records.read(path)[0][-1]["error"] == "control not run: 80% of the held-out digits not reached in 1 epochs"
     assert "not timed" not in capsys.readouterr().out
 
 
-def test_an_ensemble_is_its_networks_one_by_one(tmp_path, monkeypatch, capsys):
+def test_an_ensemble_is_its_networks_one_by_one(tmp_path, run, monkeypatch, capsys):
     pytest.importorskip("sklearn")
-    monkeypatch.setattr(command, "QUICK_MEMBERS", (3,))
+    monkeypatch.setitem(command.MEMBERS, "quick", (3,))
     path = tmp_path / "r.jsonl"
-    assert run(path, "--only", "ensemble") == 0
+    assert run(path, "ensemble") == 0
     (row,), _ = records.read(path)
     assert [row[key] for key in ("network", "batch_size", "steps", "members")] == ["64-32-10", 32, 45, 3]
     assert row["programs"].keys() == {"manual", "one_by_one", "control"}
@@ -306,21 +311,17 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
         cell("ensemble", "64-32-10", others={"one_by_one": 1.7}, members=8),
     ]
     path = write(tmp_path / "r.jsonl", *rows)
-    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
-    out = capsys.readouterr().out
-    page = (tmp_path / "out" / "r.md").read_text(encoding="utf-8")
-    assert out.split("\n\n")[1] in page and "a device" in page and "(r.svg)" in page
-    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
-    steps = {tuple(line[:2]): line[2:] for line in lines if len(line) == 12}
+    page = reported(capsys, path)
+    steps = {tuple(line[:2]): line[2:] for line in lines_of(page, 12)}
     first = steps["784-128-10", "32"]  # measured twice: the later counts
     assert first[:2] == ["500 µs", "0.90 [0.90, 0.90]"] and first[5] == "4.00 [4.00, 4.00]"
     assert first[2] == first[4] == first[6] == "not run" and first[8:] == ["1.01 [1.01, 1.01]", "1%"]
     assert steps["784-128-10", "128"][1] == "no difference [1.00, 1.00]"
     assert steps["5x64", "32"][-1] == "40% *" and steps["5x64", "128"] == ["not timed", *[""] * 9]
-    trainings = {line[2]: line[3:] for line in lines if len(line) == 10}
+    trainings = {line[2]: line[3:] for line in lines_of(page, 10)}
     assert trainings["manual"][:5] == ["32.0 ms", "", "13", "97.20%", "500 ms"]
     assert trainings["sklearn"][1] == "12.0 [12.0, 12.0]" and trainings["sklearn"][-1] == "?"
-    ensembles = {line[2]: line[3:] for line in lines if len(line) == 8}
+    ensembles = {line[2]: line[3:] for line in lines_of(page, 8)}
     assert ensembles["8"][2] == "1.70 [1.70, 1.70]" and ensembles["32"][2] == "1.50 [1.50, 1.50]"
     for words in (
         "6 of 7 cells timed on a device",
@@ -332,15 +333,10 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
         "no different in 1, slower in 0.",
         "- A step of sklearn takes 4.00 times",
         "- The control fails in 0 of 6 cells.",
-        "took more than 5% of the cores' time in 1 cells; the means and counts above are without those.",
+        "took more than 5% of the cores' time in 1 cells; these are left out of the means and counts above.",
     ):
         assert words in page, words
-    png, svg = (tmp_path / "out" / f"r.{kind}" for kind in ("png", "svg"))
-    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
-    assert svg.read_text().count('<g id="axes_') == 4
-    drawn = svg.read_bytes()
-    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
-    assert svg.read_bytes() == drawn
+    assert len(command.SUITE.draw([row for row in rows if not row["error"]]).axes) == 4
 
 
 @pytest.mark.parametrize(
@@ -352,13 +348,7 @@ def test_a_part_alone_is_drawn(rows, tmp_path, capsys):
     path = write(tmp_path / "r.jsonl", *rows)
     assert main(["report", str(path)]) == 0
     assert "times as long as manual's" not in capsys.readouterr().out
-    assert path.with_suffix(".svg").read_text().count('<g id="axes_') == 1
-
-
-def test_nothing_timed_is_said(tmp_path, capsys):
-    path = write(tmp_path / "r.jsonl", cell(error="was wrong"))
-    assert main(["report", str(path)]) == 0
-    assert "0 of 1 cells timed" in capsys.readouterr().out and not path.with_suffix(".svg").exists()
+    assert len(command.SUITE.draw(rows).axes) == 1
 
 
 def test_a_cell_is_noisy_by_its_control_or_by_other_processes():
@@ -374,19 +364,18 @@ def test_what_comes_before_and_after_a_call_is_not_timed(monkeypatch):
     monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: float(next(clock))))
     seen = []
 
-    def note(word):
-        def noted():
-            seen.append(word)
+    class Noted(Compiled):
+        def ready(self):
+            seen.append("ready")
             next(clock)
 
-        return noted
+        def rest(self):
+            seen.append("rest")
+            next(clock)
 
-    both = {"a": note("before"), "b": note("before")}
-    times = timing.take_turns(
-        {"a": note("a"), "b": note("b")}, 1.0, 3, 3, before=both, after={"a": note("after"), "b": note("after")}
-    )
-    assert times == {"a": [2.0] * 3, "b": [2.0] * 3}
-    assert all(seen[i] == "before" and seen[i + 2] == "after" for i in range(0, len(seen), 3))
+    programs = {name: Noted(lambda name: (seen.append(name), next(clock)), (name,)) for name in "ab"}
+    assert timing.take_turns(programs, 1.0, 3, 3) == {"a": [2.0] * 3, "b": [2.0] * 3}
+    assert all(seen[i] == "ready" and seen[i + 2] == "rest" for i in range(0, len(seen), 3))
 
 
 def test_the_share_of_other_processes():
@@ -399,8 +388,8 @@ def test_the_share_of_other_processes():
 
 def test_members_and_parts_are_in_the_name():
     named = {"network": "5x64", "batch_size": 2048}
-    assert measure.text.name(named | {"part": "step", "members": 1}) == "step, 5x64 at 2,048"
-    assert measure.text.name(named | {"part": "ensemble", "members": 8}) == "ensemble of 8, 5x64 at 2,048"
+    assert rows.name(named | {"part": "step", "members": 1}) == "step, 5x64 at 2,048"
+    assert rows.name(named | {"part": "ensemble", "members": 8}) == "ensemble of 8, 5x64 at 2,048"
 
 
 def test_a_state_of_the_library_is_not_used_up(x32):

@@ -1,1 +1,1 @@
-"""Manual against autodiff gradients across batch sizes."""
+"""Manual against autodiff gradients."""

@@ -1,4 +1,4 @@
-"""Times manual against autodiff gradients across batch sizes."""
+"""Times manual against autodiff gradients across batch sizes, with memory and compile time."""
 
 import argparse
 import sys
@@ -6,20 +6,15 @@ from functools import partial
 from typing import Any
 
 import manual_bp as bp
-from benchmarks import measure, options
+from benchmarks import measure, options, plans
 from benchmarks.environment import INSTALL_PEERS, UsageError, is_here
-from benchmarks.gradients import programs, table
-from benchmarks.problem import NETWORKS
+from benchmarks.gradients import plots, programs, table
 
-# At its largest cell (1024-1024-1024-1024, 65,536 examples) a round takes 20 s on two cores: eight rounds then, and an
-# interval as wide as eight rounds make it
-FULL = options.Plan(tuple(NETWORKS.items()), tuple(4**k for k in range(9)), seconds=6.0)
-QUICK = options.Plan(tuple(NETWORKS.items()), (1, 16, 1024), seconds=1.0)
-
-# Rounding alone stays below 1e-5 in float32, but a ReLU unit within rounding of its kink is on in one program and off
-# in the other: with f of the units there, some 1e-6 in float32, a gradient that averages m examples which mostly agree,
-# as these with inputs in [0, 1) do, moves by sqrt(f / m), and one of random directions by sqrt(f). float64 meets no
-# kink (f < 1e-15). bfloat16 has 8 bits, and autodiff adds up in it: 8 units in the last place, against 2 seen.
+# Rounding alone stays below 1e-5 in float32. But a ReLU unit whose input is within rounding of 0 may be active in one
+# program and not in the other. If a fraction f of the units is so close, some 1e-6 in float32, the gradient of m
+# examples moves by sqrt(f / m) if the examples mostly agree, as those with inputs in [0, 1) do, and by sqrt(f) if their
+# gradients point in random directions. In float64, f < 1e-15. bfloat16 has 8 bits, and autodiff adds up in it: 8 units
+# in the last place are allowed, 2 were seen.
 BOUNDS = {"float32": 1e-3, "float64": 1e-12, "bfloat16": 8 * 2**-8}
 
 
@@ -33,42 +28,40 @@ SUITE = measure.Suite(
     labels,
     BOUNDS,
     table.line,
+    table.page,
+    plots.draw,
+    "time, ratio and memory by size",
     ("manual", "autodiff_rows", "control"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    quick = QUICK, "batch sizes 1, 16 and 1,024, under a minute on two cores"
-    full = FULL, "batch sizes 1 to 65,536, about ten minutes on two cores"
-    options.add_arguments(parser, quick, full, list(BOUNDS))
+    options.add_arguments(parser, plans.GRADIENTS, list(BOUNDS))
     parser.add_argument(
         "--cores",
         action="store_true",
-        help="make the CPU's cores devices, over which manual shares out what it takes in blocks (from about 30,000 "
-        "examples on)",
+        help="use the CPU's cores as devices, over which manual distributes the blocks of large batches (from about "
+        "30,000 examples)",
     )
     parser.add_argument(
         "--peers",
         action="store_true",
-        help="also time PyTorch, eager and compiled, in float32; its threads disturb the times of the others",
+        help="also time PyTorch, eager and compiled, in float32; its threads disturb the other times",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    plan = options.plan(args)
+    plan = options.chosen_plan(args, plans.GRADIENTS)
     if args.peers and args.dtype != "float32":
-        raise UsageError(f"--peers compares in float32; it was asked for with --dtype {args.dtype}")
+        raise UsageError(f"--peers compares in float32; it was given with --dtype {args.dtype}")
     if args.peers and not is_here("torch"):
-        print(f"without torch, which is not run: {INSTALL_PEERS}", file=sys.stderr)
+        print(f"torch is not installed and will not be timed: {INSTALL_PEERS}", file=sys.stderr)
     mesh = bp.use_cpu_devices() if args.cores else None
     cells = [
         measure.Cell(
             {"network": name, "sizes": list(sizes), "batch_size": m},
-            partial(programs.programs, sizes, m, args.dtype, args.peers, mesh),
+            partial(programs.of_cell, sizes, m, args.dtype, args.peers, mesh),
         )
-        for name, sizes in plan.networks
-        for m in plan.batch_sizes
+        for (name, sizes), m in plan.points
     ]
-    rows, path = measure.run(SUITE, args, plan, cells)
-    print(f"{table.times(rows)}\n\n{table.others(rows)}{table.NOTES}\n{table.summary(rows)}\n\n{path}")
-    return 1 if any(row["error"] for row in rows) else 0
+    return measure.run_suite(SUITE, args, plan, cells)

@@ -1,14 +1,15 @@
-"""Figures of a results file: time, ratio and memory against the batch size, a column of panels for each network."""
+"""The figure of gradients: time, ratio, memory and compile time by batch size, width or depth."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.figure import machine, save, styled
+from benchmarks.gradients.growth import Series, all_series
+from benchmarks.gradients.table import preparation, temporary
+from benchmarks.plotting import errors, legend, new_figure, size_axis, title_of, unit_axis
 from benchmarks.records import Row
-from benchmarks.text import median_of, ratio_of
+from benchmarks.rows import control_of, median_of, ratio_of, was_timed
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, and open markers that show what lies beneath them
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and open markers that show what lies below them
 STYLE: dict[str, dict[str, Any]] = {
     "autodiff_rows": {"color": "#009E73", "marker": "^", "ms": 7, "mfc": "none", "label": "autodiff, examples in rows"},
     "autodiff": {"color": "#D55E00", "marker": "s", "ms": 7, "mfc": "none", "label": "autodiff, examples in columns"},
@@ -16,71 +17,80 @@ STYLE: dict[str, dict[str, Any]] = {
 }
 CONTROL = {"color": "#cccccc", "linewidth": 0, "label": "control: autodiff / autodiff"}
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
+LABELS = (
+    "time per call",
+    "manual / autodiff\n(below 1: manual is faster)",
+    "temporary memory",
+    "lowering and compiling",
+)
 
 
-def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """Writes stem.png and stem.svg from rows that were timed; the same rows give the same SVG."""
-    from matplotlib.figure import Figure
+def draw(rows: Sequence[Row]) -> Any:
+    """A figure of rows that were timed, with a column of panels for each series of cells.
 
-    networks = list(dict.fromkeys(row["network"] for row in rows))
-    with styled():
-        figure = Figure(figsize=(max(2.7 * len(networks), 6.4) + 0.6, 7.8), layout="constrained")
-        panels = figure.subplots(3, len(networks), sharex=True, sharey="row", squeeze=False)
-        for column, network in zip(panels.T, networks, strict=True):
-            _column(column, sorted((r for r in rows if r["network"] == network), key=lambda row: row["batch_size"]))
-        _scales(panels, sorted({row["batch_size"] for row in rows}))
-        figure.suptitle(f"Manual against autodiff gradients: {machine(rows[0])}", fontsize=11)
-        handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0]]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(networks) < 4 else 4, frameon=False)
-        return save(figure, stem)
+    Compile time is drawn only if depth varies. It hardly depends on the other sizes, and is timed only once.
+    """
+    columns = columns_of(rows)
+    lines = 4 if any(series.varied == "depth" for series in columns) else 3
+    size = max(2.7 * len(columns), 6.4) + 0.6, 2.2 * lines + 1.2
+    figure = new_figure(*size, "Manual against autodiff gradients", rows)
+    panels = figure.subplots(lines, len(columns), sharex="col", sharey="row", squeeze=False)
+    for axes, series in zip(panels.T, columns, strict=True):
+        _column(axes, series)
+    _vertical_axes(panels[:, 0])
+    handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0]]
+    return legend(figure, handles, 2 if len(columns) < 4 else 4)
 
 
-def _column(axes: Sequence[Any], cells: Sequence[Row]) -> None:
-    """One network: its three panels, from top to bottom."""
-    time, relative, memory = axes
-    m = [row["batch_size"] for row in cells]
-    for name, style in STYLE.items():
-        time.plot(m, [median_of(row, name) for row in cells], **style)
-        # a logarithmic axis has no place for nothing
-        memory.plot(m, [row["programs"][name].get("temp_bytes") or float("nan") for row in cells], **style)
-    control = [ratio_of(row, "control", "autodiff") for row in cells]
-    relative.fill_between(m, [r.low for r in control], [r.high for r in control], **CONTROL)
+def columns_of(rows: Sequence[Row]) -> list[Series]:
+    """The series to draw: those by width and by depth, and those by batch size of all other networks.
+
+    A network that is part of a series by width or depth gets a column of its own only if its batch size varies.
+    """
+    found = all_series(rows)
+    grown = {row["network"] for series in found if series.varied != "batch size" for row in series.rows}
+    return [s for s in found if s.varied != "batch size" or len(s.sizes) > 1 or s.fixed not in grown]
+
+
+def _column(axes: Sequence[Any], series: Series) -> None:
+    time, relative, memory, *compiling = axes
+    sizes, rows = series.sizes, series.rows
+    for program, style in STYLE.items():
+        if all(was_timed(row, program) for row in rows):
+            time.plot(sizes, [median_of(row, program) for row in rows], **style)
+            # no memory has no place on a logarithmic axis
+            memory.plot(sizes, [temporary(row, program) or float("nan") for row in rows], **style)
+            for panel in compiling:
+                panel.plot(sizes, [sum(preparation(row, program) or [float("nan")]) for row in rows], **style)
+    control = [control_of(row) for row in rows]
+    relative.fill_between(sizes, [r.low for r in control], [r.high for r in control], **CONTROL)
     relative.axhline(1, color="black", linewidth=0.8)
-    for name in ("autodiff_rows", "autodiff"):
-        found = [ratio_of(row, "manual", name) for row in cells]
-        ends = [[r.median - r.low for r in found], [r.high - r.median for r in found]]
-        relative.errorbar(m, [r.median for r in found], yerr=ends, capsize=2, **STYLE[name] | {"ms": 4.5})
-    name, sizes = cells[0]["network"], "-".join(map(str, cells[0]["sizes"]))
-    time.set_title(name if name == sizes else f"{name}: {sizes}", fontsize=9)
-    memory.set_xlabel("batch size")
+    for program in ("autodiff_rows", "autodiff"):
+        if all(was_timed(row, program) for row in rows):
+            ratios = [ratio_of(row, "manual", program) for row in rows]
+            style = STYLE[program] | {"ms": 4.5}
+            relative.errorbar(sizes, [r.median for r in ratios], yerr=errors(ratios), capsize=2, **style)
+    time.set_title(title_of(rows[0]) if series.varied == "batch size" else series.fixed, fontsize=9)
+    size_axis(axes[-1], sizes)
+    axes[-1].set_xlabel(series.varied)
 
 
-def _scales(panels: Any, batch_sizes: Sequence[int]) -> None:
-    """Logarithmic axes, shared along rows and columns, with ticks one reads without arithmetic."""
-    from matplotlib.ticker import EngFormatter, NullFormatter
-
-    time, relative, memory = panels[:, 0]
-    for axes in panels.flat:
-        axes.set_xscale("log", base=4)
+def _vertical_axes(panels: Sequence[Any]) -> None:
+    """Logarithmic axes with ticks that are easy to read; that of compile time is linear."""
+    time, relative, memory, *compiling = panels
+    for axes in (time, relative, memory):
         axes.set_yscale("log")
     low, high = relative.get_ylim()
     low, high = min(low, 0.75), max(high, 1.33)
     ticks = [tick for tick in RATIOS if low <= tick <= high]
-    # where a panel spans much, the ticks closest to 1 would overlap
+    # in a panel that spans much, the ticks closest to 1 would overlap
     ticks = [tick for tick in ticks if high / low < 5 or not 0.7 < tick < 1.5 or tick == 1]
     relative.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     relative.set_yticks([], minor=True)
     relative.set_ylim(low, high)
-    time.yaxis.set_major_formatter(EngFormatter("s"))
-    memory.yaxis.set_major_formatter(EngFormatter("B"))
-    for axes in (time, memory):
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    labelled = batch_sizes[:: 1 + len(batch_sizes) // 6]
-    panels[2, 0].set_xticks(labelled, [f"{m:,}" for m in labelled])
-    panels[2, 0].set_xticks(batch_sizes, minor=True, labels=[])
-    for axes, label in zip(
-        panels[:, 0],
-        ("time per call", "manual / autodiff\n(below 1: manual is faster)", "temporary memory"),
-        strict=True,
-    ):
+    for axes in compiling:
+        axes.set_ylim(bottom=0)
+    for axes, unit in zip((time, memory, *compiling), "sBs", strict=False):
+        unit_axis(axes.yaxis, unit)
+    for axes, label in zip(panels, LABELS, strict=False):
         axes.set_ylabel(label)

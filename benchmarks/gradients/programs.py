@@ -1,9 +1,7 @@
 """The programs that compute one and the same gradient."""
 
-import dataclasses
 import functools
 import importlib
-import time
 from typing import Any
 
 import jax
@@ -13,85 +11,51 @@ from jax.sharding import PartitionSpec as P
 import manual_bp as bp
 from benchmarks import blocked
 from benchmarks.environment import INSTALL_PEERS, is_here
-from benchmarks.problem import Measured, Problem, Program, draw, gradient_by_autodiff
+from benchmarks.program import Compiled, Problem, Program, autodiff_gradient, first_call, random_problem
 from manual_bp._machine import blocks
 from reference import autodiff
 
-PEERS = {"torch_eager": "eager", "torch_compile": "compiled"}
+PEERS = {"torch_eager": "eager", "torch_compile": "compiled"}  # functions of in_torch
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SharedOut(Program):
-    """A function that places its arguments before it calls what is compiled."""
+class Placing(Compiled):
+    """A program that places its arguments on devices before it calls a compiled function."""
 
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:
-        """The first call, which compiles what there is to compile."""
-        start = time.perf_counter()
-        jax.block_until_ready(self())
-        return {"first_s": round(time.perf_counter() - start, 6)}
+        """The time of the first call, which compiles."""
+        return first_call(self)[0]
 
 
-def programs(
+def of_cell(
     sizes: tuple[int, ...], batch_size: int, dtype: str, peers: bool = False, mesh: Mesh | None = None
-) -> dict[str, Measured | str]:
-    """Each over the same numbers, and returning (cost, gradient), or why there is none.
+) -> dict[str, Program | str]:
+    """All programs of a cell, or the reasons why there are none. They take the same numbers and give (cost, gradient).
 
-    To those that are always there come "autodiff_blocks", autodiff from the same blocks as "manual", where that takes
-    any, and with `peers` "torch_eager" and "torch_compile". Given a mesh, both "manual" and "autodiff_blocks" use it,
+    In addition to the programs of `basic` there are "autodiff_blocks", autodiff in the same blocks as "manual" if that
+    takes any, and with `peers` "torch_eager" and "torch_compile". With a mesh, "manual" and "autodiff_blocks" use it,
     and "manual_one_device" takes the same blocks without it.
     """
-    problem = draw(sizes, batch_size, dtype)
+    problem = random_problem(sizes, batch_size, dtype)
     of_torch = {name: _of_torch(build, problem) for name, build in PEERS.items()} if peers else {}
     on_one = {"manual_one_device": _on_one_device(problem)} if mesh else {}
-    return {**always(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **on_one, **of_torch}
+    return {**basic(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **on_one, **of_torch}
 
 
-def always(problem: Problem, mesh: Mesh | None = None) -> dict[str, Program]:
-    """The four that every cell has.
+def basic(problem: Problem, mesh: Mesh | None = None) -> dict[str, Compiled]:
+    """The four programs that every cell has.
 
     "manual" is `bp.value_and_grad`. "autodiff" is what a good user writes, examples in columns as the equations have
-    them; "autodiff_rows" the same with examples in rows, as most JAX code has them. "control" is a second copy of
-    "autodiff", compiled apart: a measurement that tells the two from each other is not to be believed.
+    them, and "autodiff_rows" the same with examples in rows, as most JAX code has them. "control" is a second copy of
+    "autodiff", compiled separately: if a measurement tells the two apart, it cannot be trusted.
     """
     network, model, params, X, Y = problem
     return {
-        "manual": (SharedOut if mesh else Program)(bp.value_and_grad(network, mesh=mesh), (params, X, Y)),
-        "autodiff": Program(gradient_by_autodiff(autodiff.cost, model), (params, X, Y)),
-        "autodiff_rows": Program(gradient_by_autodiff(autodiff.cost_of_rows, model), (params, X.T, Y)),
-        "control": Program(gradient_by_autodiff(autodiff.cost, model), (params, X, Y)),
+        "manual": (Placing if mesh else Compiled)(bp.value_and_grad(network, mesh=mesh), problem.args),
+        "autodiff": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
+        "autodiff_rows": Compiled(autodiff_gradient(autodiff.cost_of_rows, model), (params, X.T, Y)),
+        "control": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
     }
-
-
-def _block(problem: Problem) -> int:
-    return blocks.auto(problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize)
-
-
-def _on_one_device(problem: Problem) -> Program:
-    network, _, params, X, Y = problem
-    return Program(bp.value_and_grad(network, block_size=_block(problem)), (params, X, Y))
-
-
-def _in_blocks(problem: Problem, mesh: Mesh | None) -> Program | str:
-    _, model, params, X, Y = problem
-    m, block = X.shape[1], _block(problem)
-    if block == m:
-        return "manual takes all examples at once, as autodiff does"
-    if mesh is None:
-        return Program(jax.jit(blocked.value_and_grad(model, block)), (params, X, Y))
-    if m % mesh.size:
-        return f"{m:,} examples do not divide by {mesh.size} devices"
-    # each array where it is used, before the call
-    of_shard = jax.jit(blocked.value_and_grad_over(mesh, model, block))
-    specs = P(), P(None, *mesh.axis_names), P(*mesh.axis_names)
-    placed = (jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip((params, X, Y), specs, strict=True))
-    return Program(of_shard, tuple(placed))
-
-
-def _of_torch(build: str, problem: Problem) -> Measured | str:
-    if not is_here("torch"):
-        return f"torch cannot be imported: {INSTALL_PEERS}"
-    return getattr(importlib.import_module("benchmarks.gradients.in_torch"), build)(problem)
 
 
 def flops(sizes: tuple[int, ...], batch_size: int) -> int:
@@ -101,3 +65,32 @@ def flops(sizes: tuple[int, ...], batch_size: int) -> int:
     """
     per_layer = [k * n for k, n in zip(sizes[:-1], sizes[1:], strict=True)]
     return batch_size * (6 * sum(per_layer) - 2 * per_layer[0])
+
+
+def _block(problem: Problem) -> int:
+    return blocks.auto(problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize)
+
+
+def _on_one_device(problem: Problem) -> Compiled:
+    return Compiled(bp.value_and_grad(problem.network, block_size=_block(problem)), problem.args)
+
+
+def _in_blocks(problem: Problem, mesh: Mesh | None) -> Compiled | str:
+    m, block = problem.X.shape[1], _block(problem)
+    if block == m:
+        return "manual takes all examples at once, as autodiff does"
+    if mesh is None:
+        return Compiled(jax.jit(blocked.value_and_grad(problem.model, block)), problem.args)
+    if m % mesh.size:
+        return f"{m:,} examples do not divide by {mesh.size} devices"
+    of_shard = jax.jit(blocked.value_and_grad_over(mesh, problem.model, block))
+    # the arrays are placed where they are used, before the timed call
+    specs = P(), P(None, *mesh.axis_names), P(*mesh.axis_names)
+    placed = (jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip(problem.args, specs, strict=True))
+    return Compiled(of_shard, tuple(placed))
+
+
+def _of_torch(build: str, problem: Problem) -> Program | str:
+    if not is_here("torch"):
+        return f"torch cannot be imported: {INSTALL_PEERS}"
+    return getattr(importlib.import_module("benchmarks.gradients.in_torch"), build)(problem)

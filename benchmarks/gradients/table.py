@@ -1,28 +1,32 @@
-"""Rows of results as text: a line for each cell, tables, and what they show in words."""
+"""The report of gradients: tables of times, of memory and compile time, and of growth, and a summary in words."""
 
+import statistics
 from collections.abc import Sequence
-from typing import Any
 
+from benchmarks.gradients import growth
 from benchmarks.gradients.programs import flops
 from benchmarks.records import Row
+from benchmarks.rows import control_of, median_of, name, ratio_of, timed, was_timed
 from benchmarks.text import (
+    CONTROL_NOTE,
+    NETWORK,
+    RATIO_NOTE,
     align,
     control,
     extent,
-    figure,
     geometric_mean,
     interval,
     listed,
-    median_of,
-    name,
-    ratio_of,
+    notes,
+    number,
     seconds,
+    size,
+    table,
     tally,
-    was_timed,
 )
 from benchmarks.timing import Ratio
 
-WORDS = ("network", "verdict")
+PROGRAMS = ("manual", "autodiff", "autodiff_rows")
 OTHERS = {
     "autodiff_blocks": "autodiff in blocks",
     "manual_one_device": "manual on one device",
@@ -33,128 +37,156 @@ BASELINES = {"autodiff": "autodiff", "autodiff_rows": "autodiff over rows", **OT
 
 
 def line(row: Row) -> str:
-    """A finished cell in one line."""
-    if row["error"]:
-        return f"{name(row)}: {row['error']}"
     found = ratio_of(row, "manual", "autodiff")
-    return f"{name(row)}: manual / autodiff {interval(found)}, {found.verdict}"
+    return f"manual / autodiff {interval(found)}, {found.verdict}"
 
 
 def page(rows: Sequence[Row]) -> str:
-    """All there is to read."""
-    text = f"{times(rows)}\n\n{others(rows)}{summary(rows)}\n\n{NOTES}"
-    timed = [row for row in rows if not row["error"]]
-    return f"{text}\n{preparation(timed)}\n" if timed else text
+    """The whole report."""
+    measured = timed(rows)
+    tables = [times(rows), others(measured), memory_and_compiling(measured), exponents(measured)]
+    return "\n\n".join([*(text for text in tables if text), summary(rows), NOTES])
 
 
 def times(rows: Sequence[Row]) -> str:
     """The main table."""
-    header = (
-        "network",
-        "batch",
-        "manual",
-        "autodiff",
-        "manual / autodiff",
-        "verdict",
-        "manual / autodiff, rows",
-        "control",
-        "matmul",
-    )
-    body = []
-    for row in rows:
-        cell = [row["network"], f"{row['batch_size']:,}"]
-        if row["error"]:
-            body.append([*cell, "", "", "", "not timed", "", "", ""])
-            continue
-        found = ratio_of(row, "manual", "autodiff")
-        share = flops(row["sizes"], row["batch_size"]) / median_of(row, "manual") / row["matmul_flops_per_s"]
-        cell += [seconds(median_of(row, "manual")), seconds(median_of(row, "autodiff"))]
-        cell += [interval(found), found.verdict, _over(row, "autodiff_rows")]
-        body.append([*cell, _control(row), f"{share:.0%}"])
-    return align(header, body, WORDS)
+    columns = {
+        "manual": lambda row: seconds(median_of(row, "manual")),
+        "autodiff": lambda row: seconds(median_of(row, "autodiff")),
+        "manual / autodiff": lambda row: _over(row, "autodiff"),
+        "verdict": lambda row: ratio_of(row, "manual", "autodiff").verdict,
+        "manual / autodiff, rows": lambda row: _over(row, "autodiff_rows"),
+        "control": control,
+        "matmul": lambda row: f"{_share_of_matmul(row):.0%}",
+    }
+    return table(rows, NETWORK, columns)
 
 
 def others(rows: Sequence[Row]) -> str:
-    """The table of manual over what is not timed everywhere; empty where none of it was."""
+    """The ratios of manual to programs that were not timed in every cell; empty if none was timed."""
     cells = [row for row in rows if any(was_timed(row, program) for program in OTHERS)]
-    if not cells:
-        return ""
     titles = {program: title for program, title in OTHERS.items() if any(was_timed(row, program) for row in cells)}
-    body = [
-        [row["network"], f"{row['batch_size']:,}", *(_over(row, program) for program in titles), _control(row)]
-        for row in cells
-    ]
-    header = ("network", "batch", *(f"manual / {title}" for title in titles.values()), "control")
-    return f"{align(header, body, WORDS)}\n\n"
+    columns = {f"manual / {title}": lambda row, p=program: _over(row, p) for program, title in titles.items()}
+    return f"{table(cells, NETWORK, {**columns, 'control': control})}\n\n{OTHERS_NOTES}" if cells else ""
 
 
-def _over(row: Row, program: str) -> str:
-    return interval(ratio_of(row, "manual", program)) if was_timed(row, program) else ""
+def memory_and_compiling(rows: Sequence[Row]) -> str:
+    """Temporary memory, and the times of lowering and compiling; empty if no row was timed."""
+    columns = {
+        "memory, manual": lambda row: size(temporary(row, "manual")),
+        "memory, autodiff": lambda row: size(temporary(row, "autodiff")),
+        "memory, rows": lambda row: size(temporary(row, "autodiff_rows")),
+        "manual / autodiff": lambda row: "" if (ratio := memory_ratio(row)) is None else number(ratio),
+        "lowering (ms)": lambda row: _milliseconds(row, 0),
+        "compiling (ms)": lambda row: _milliseconds(row, 1),
+    }
+    return table(rows, NETWORK, columns) if rows else ""
 
 
-def _control(row: Row) -> str:
-    return control(ratio_of(row, "control", "autodiff"))
+def temporary(row: Row, program: str) -> int | None:
+    """The temporary memory of a program in bytes, if it is known."""
+    return row["programs"].get(program, {}).get("temp_bytes")
 
 
-def preparation(rows: Sequence[Row]) -> str:
-    """What comes before the first call, and the memory it takes: manual, autodiff, autodiff over rows."""
-    names = ("manual", "autodiff", "autodiff_rows")
-    header = ("network", "batch", "lower (ms)", "compile (ms)", "temporary memory (MB)")
+def memory_ratio(row: Row) -> float | None:
+    """The temporary memory of manual over autodiff's, if both need some and it is known."""
+    manual, autodiff = temporary(row, "manual"), temporary(row, "autodiff")
+    return manual / autodiff if manual and autodiff else None
+
+
+def preparation(row: Row, program: str) -> tuple[float, float] | None:
+    """The seconds of lowering and of compiling; None if unknown, or if JAX had compiled the program before."""
+    found = row["programs"].get(program, {})
+    lower, compile = found.get("lower_s"), found.get("compile_s")
+    return (lower, compile) if compile and compile > 1e-3 else None
+
+
+def exponents(rows: Sequence[Row]) -> str:
+    """The powers with which time grows with each size; empty if no size was varied enough."""
     body = []
-    for row in rows:
-        programs = [row["programs"][name] for name in names]
-        lower, compile = (
-            " / ".join(_scaled(p, key, 1e-3, ".0f") for p in programs) for key in ("lower_s", "compile_s")
-        )
-        memory = " / ".join(_scaled(p, "temp_bytes", 1e6, ".3g") for p in programs)
-        body.append([row["network"], f"{row['batch_size']:,}", lower, compile, memory])
-    return align(header, body, WORDS)
-
-
-def _scaled(program: dict[str, Any], key: str, unit: float, form: str) -> str:
-    """A figure of a program, where it is known."""
-    return "?" if program.get(key) is None else f"{program[key] / unit:{form}}"
+    for series in growth.all_series(rows):
+        if len(series.sizes) >= growth.LEAST:
+            fitted = growth.fitted(series)
+            slopes = [str(growth.exponent(fitted, program)) for program in ("manual", "autodiff")]
+            body.append([series.varied, series.fixed, ", ".join(f"{n:,}" for n in fitted.sizes), *slopes])
+    header = ("grows with", "fixed", "fitted at", "power, manual", "power, autodiff")
+    return f"{align(header, body)}\n\n{GROWTH_NOTES}" if body else ""
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """What the rows show: a sentence on the extent, and a line for each baseline."""
-    timed = [row for row in rows if not row["error"]]
-    text = [" ".join(extent(rows))]
+    """The results in words: a sentence on the extent, and a line for each baseline, memory and compile time."""
+    measured = timed(rows)
+    text = [extent(rows)]
     for program, title in BASELINES.items():
-        found = [(row, ratio_of(row, "manual", program)) for row in timed if was_timed(row, program)]
+        found = [(row, ratio_of(row, "manual", program)) for row in measured if was_timed(row, program)]
         if found:
             text.append(f"- {_against(title, found)}")
-    if timed:
-        passing = sum(ratio_of(row, "control", "autodiff").passes_as_control for row in timed)
-        text.append(f"- The control passes in {passing} of {len(timed)} cells, its interval in [0.95, 1.05].")
+    memory = [(row, ratio) for row in measured if (ratio := memory_ratio(row))]
+    if memory:
+        ratios = [ratio for _, ratio in memory]
+        more = [f"{name(row)} ({number(ratio)})" for row, ratio in memory if ratio > 1]
+        text.append(
+            f"- Manual needs {number(geometric_mean(ratios))} of the memory of autodiff in the geometric mean, from "
+            f"{number(min(ratios))} to {number(max(ratios))}; more in {len(more)} of {len(memory)} cells"
+            f"{': ' + ', '.join(more) if more else ''}."
+        )
+    pairs = [(preparation(row, "manual"), preparation(row, "autodiff")) for row in measured]
+    if compiled := [sum(manual) / sum(autodiff) for manual, autodiff in pairs if manual and autodiff]:
+        median = number(statistics.median(compiled))
+        text.append(f"- Lowering and compiling manual takes {median} of the time of autodiff in the median over cells.")
+    if measured:
+        passing = sum(control_of(row).passes_as_control for row in measured)
+        text.append(f"- The control passes in {passing} of {len(measured)} cells.")
     return "\n".join(text)
 
 
 def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
-    over = [(row, r) for row, r in found if r.high > 1.05 and ratio_of(row, "control", "autodiff").passes_as_control]
+    over = [(row, r) for row, r in found if r.high > 1.05 and control_of(row).passes_as_control]
     means = {
         network: geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row, _ in found)
     }
-    each = f" ({', '.join(f'{network} {figure(mean)}' for network, mean in means.items())})" if len(means) > 1 else ""
-    mean = figure(geometric_mean([r.median for _, r in found]))
+    each = ", ".join(f"{network} {number(mean)}" for network, mean in means.items())
+    each = f" ({each})" if 1 < len(means) < 8 else ""
+    mean = number(geometric_mean([r.median for _, r in found]))
     return (
         f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is {tally(found)} "
         f"Where the control passes, its interval reaches above 1.05 in {len(over)}{listed(over)}"
     )
 
 
-NOTES = """\
-Times are medians per call. A ratio is the median of the ratios within each round, with its 95 % bootstrap interval; "no
-difference" where that includes 1. `autodiff` keeps examples in columns, as `manual` does, and `autodiff, rows` in rows;
-`autodiff in blocks` takes the same examples at a time as `manual` where that takes blocks, and adds up in a scan;
-`manual on one device` takes them without the mesh. The control is a second copy of `autodiff` over the first: it passes
-where its interval lies in [0.95, 1.05], and * marks where it does not, a cell too noisy to tell. `matmul` is the FLOP/s
-of `manual` as a share of those of a square matrix product in the same run. A cell whose programs differ is not timed:
-one ReLU unit within rounding of its kink, on in one program and off in another, is enough for that. What is lowered,
-compiled and needed of memory is told of manual, autodiff and autodiff over rows, in that order, ? where it is not
-known.
+def _over(row: Row, program: str) -> str:
+    return interval(ratio_of(row, "manual", program)) if was_timed(row, program) else ""
 
-An interval holds what varies within a run, not what varies between runs, such as where arrays lie in memory: ratios of
-two runs of the same code mostly lie within 0.1 of each other.
-"""
+
+def _share_of_matmul(row: Row) -> float:
+    return flops(row["sizes"], row["batch_size"]) / median_of(row, "manual") / row["matmul_flops_per_s"]
+
+
+def _milliseconds(row: Row, step: int) -> str:
+    """The times of lowering (step 0) or compiling (step 1) manual, autodiff and autodiff over rows."""
+    found = [preparation(row, program) for program in PROGRAMS]
+    return " / ".join(f"{times[step] / 1e-3:.0f}" if times else "?" for times in found)
+
+
+NOTES = notes(f"""
+Times are medians per call. {RATIO_NOTE} `manual` and `autodiff` keep examples in columns, `autodiff, rows` in rows.
+{CONTROL_NOTE.format("autodiff")} `matmul` is the FLOP/s of `manual` as a share of those of a square matrix product in
+the same run. Memory is temporary memory: the most that a compiled call holds at one time in addition to its arguments
+and results, as the compiler reports it. Lowering and compiling are each timed once, in the order `manual`, `autodiff`,
+`autodiff, rows`; ? means unknown. A cell whose programs disagree is not timed: one ReLU unit whose input is within
+rounding of 0, active in one program and not in another, is enough.
+
+An interval covers the variation within a run, not that between runs, such as the addresses of arrays: ratios of two
+runs of the same code mostly lie within 0.1 of each other.
+""")
+OTHERS_NOTES = notes("""
+`autodiff in blocks` takes the same number of examples at a time as `manual`, and adds up in a scan. `manual on one
+device` takes these blocks without the mesh.
+""")
+GROWTH_NOTES = notes(f"""
+A power p means that time grows as the size to the p. It is the slope of log time against log size, fitted from the
+first size at which `autodiff` takes {growth.OVERHEAD} times as long as at the smallest, so that overhead is at most a
+tenth, or at the {growth.FITTED} largest sizes. Its 95 % interval, by bootstrap, covers the noise of the rounds, not the
+distance of the points from a line.
+""")

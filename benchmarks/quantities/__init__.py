@@ -1,1 +1,1 @@
-"""What a backward pass gives beside the gradient, by hand and by autodiff."""
+"""Manual quantities against autodiff: what a backward pass gives in addition to the gradient."""

@@ -1,8 +1,8 @@
-"""Every quantity by autodiff, in the fastest form that needs nothing of the backward pass.
+"""Every quantity by autodiff, in the fastest form that does not use the backward pass.
 
-A mean over axis 0, squares and norms are taken where XLA can fuse them with what makes the examples' gradients, which
-are then never written out: as `tensordot` with weights, the second moment takes 25 times as long. What needs two
-passes, such as clipping, gets two.
+Means over axis 0, squares and norms stand where XLA can fuse them with the computation of the examples' gradients, so
+that these are never written out. As a `tensordot` with weights, the second moment takes 25 times as long. A quantity
+that needs two passes, such as clipping, has two.
 """
 
 import functools
@@ -18,8 +18,8 @@ from benchmarks import blocked
 from reference import autodiff, curvature, per_example
 from reference.autodiff import Model, Params
 
-BLOCK = 256  # examples at a time, where gradients are accumulated
-MAX_NORM = 1.0  # to which gradients are clipped
+BLOCK = 256  # examples in a block of accumulated gradients
+MAX_NORM = 1.0  # of clipped gradients
 
 
 def per_example_norms(model: Model, params: Params, X: Array, Y: Array) -> Array:
@@ -27,14 +27,14 @@ def per_example_norms(model: Model, params: Params, X: Array, Y: Array) -> Array
 
 
 def clipped_gradients_written_out(model: Model, params: Params, X: Array, Y: Array) -> Any:
-    """As libraries of private optimizers do it: all gradients, scaled one by one, then their mean."""
+    """The form of libraries for private training: scale every example's gradient, then take the mean."""
     m = X.shape[1]
     grads, w = per_example.gradients(model, params, X, Y), jnp.full(m, 1 / m, X.dtype)
     return per_example.clipped(grads, w, MAX_NORM)
 
 
 def clipped_gradients(model: Model, params: Params, X: Array, Y: Array) -> Any:
-    """The gradient of the losses, each times its own clipping factor."""
+    """The gradient of the mean of the losses, each multiplied by its clipping factor."""
     factors = jnp.minimum(1, MAX_NORM / per_example_norms(model, params, X, Y))
     return jax.grad(lambda p: jnp.mean(factors * autodiff.losses(model, _logits(model, p, X), Y)))(params)
 
@@ -56,7 +56,7 @@ def noise_scale(model: Model, params: Params, X: Array, Y: Array) -> Array:
 
 
 def gram_matrix(model: Model, params: Params, X: Array, Y: Array) -> Array:
-    """Leaf by leaf: joined, the gradients are written out a second time."""
+    """The sum over leaves; joining the leaves would write the gradients out a second time."""
     leaves = jax.tree.leaves(per_example.gradients(model, params, X, Y))
     return sum((per_example.gram_matrix(leaf) for leaf in leaves), start=jnp.zeros((), X.dtype))
 
@@ -71,7 +71,7 @@ def gauss_newton_product(model: Model, params: Params, X: Array, Y: Array, V: Pa
 
 
 def gauss_newton_diagonal(model: Model, params: Params, X: Array, Y: Array) -> Any:
-    """The mean squares of the examples' gradients of s_k . z, one k after another."""
+    """The sum over k of the mean squares of the examples' gradients of s_k . z."""
 
     def gradient(x: Array, s: Array) -> Any:
         return jax.grad(lambda p: s @ _logits(model, p, x[:, None])[:, 0])(params)
@@ -122,9 +122,9 @@ def _hessian_roots(Z_L: Array) -> Array:
 
 
 def _kfac(model: Model, params: Params, X: Array, starts: Callable[[Array], Array]) -> tuple[bp.KroneckerFactors, ...]:
-    """G[l] is the mean of dz dz^T over examples and the sum over what a backward pass starts from.
+    """G[l]: the mean of dz dz^T over examples, summed over the matrices dZ[L] in `starts`.
 
-    dZ[l] is the derivative by a zero that is added to Z[l].
+    dZ[l] is the derivative with respect to a zero that is added to Z[l].
     """
     m = X.shape[1]
     zeros = [jnp.zeros((n, m), X.dtype) for n in model.sizes[1:]]

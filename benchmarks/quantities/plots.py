@@ -1,83 +1,66 @@
-"""The figure of a results file: a row of panels for each network, a line for each quantity, a dot for each cell."""
+"""The figure of quantities: a row of panels for each network, a line for each quantity, a dot for each cell."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks.figure import GREY, WORSE, batch_legend, dot, machine, ratio_axis, save, shade, styled, with_interval
+from benchmarks import plotting
 from benchmarks.quantities.table import COST, MEMORY, NEARLY_FREE, SPEED, cost, memory, speed
 from benchmarks.records import Row
-from benchmarks.text import ratio_of
+from benchmarks.rows import control_of
 
 TITLES = (
     f"{SPEED}\n(above 1: manual is faster)",
     f"{MEMORY}\n(above 1: manual needs less)",
-    f"{COST}\n(at 1: beside the gradient it is free)",
+    f"{COST}\n(at 1: free in addition to the gradient)",
 )
 NEARLY = {"color": "#009E73", "alpha": 0.15, "linewidth": 0}
 
 
-def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """Writes stem.png and stem.svg from rows that were timed."""
-    from matplotlib.figure import Figure
-
+def draw(rows: Sequence[Row]) -> Any:
+    """A figure of rows that were timed."""
     networks, quantities = (list(dict.fromkeys(row[key] for row in rows)) for key in ("network", "quantity"))
     batch_sizes = sorted({row["batch_size"] for row in rows})
-    height = (0.12 + 0.06 * len(batch_sizes)) * len(quantities)
-    with styled():
-        figure = Figure(figsize=(10.5, (height + 0.3) * len(networks) + 1.8), layout="constrained")
-        panels = figure.subplots(len(networks), 3, sharex="col", sharey=True, squeeze=False)
-        for line, network in zip(panels, networks, strict=True):
-            for row in (row for row in rows if row["network"] == network):
-                # the cells of a quantity one below the other, the smallest batch at the top
-                n = batch_sizes.index(row["batch_size"])
-                y = quantities.index(row["quantity"]) + 0.8 * ((n + 0.5) / len(batch_sizes) - 0.5)
-                _cell(line, row, y, shade(n, len(batch_sizes)))
-            line[0].set_ylabel(network, fontsize=11, fontweight="bold")
-        for column, title in zip(panels.T, TITLES, strict=True):
-            column[0].set_title(title, fontsize=10)
-            ratio_axis(column)
-        _lines(panels, quantities)
-        figure.suptitle(f"Manual quantities against autodiff: {machine(rows[0])}", fontsize=12)
-        figure.legend(handles=_legend(batch_sizes), loc="outside lower center", ncols=4, frameon=False)
-        return save(figure, stem)
+    inches = (0.12 + 0.06 * len(batch_sizes)) * len(quantities) + 0.3
+    figure = plotting.new_figure(10.5, inches * len(networks) + 1.8, "Manual quantities against autodiff", rows)
+    panels = figure.subplots(len(networks), 3, sharex="col", sharey=True, squeeze=False)
+    for line, network in zip(panels, networks, strict=True):
+        for row in (row for row in rows if row["network"] == network):
+            n = batch_sizes.index(row["batch_size"])
+            y = plotting.height(quantities.index(row["quantity"]), n, len(batch_sizes))
+            _cell(line, row, y, plotting.shade(n, len(batch_sizes)))
+        line[0].set_ylabel(network, fontsize=11, fontweight="bold")
+    for axes in panels.flat:
+        plotting.named_lines(axes, quantities)
+    for column, title in zip(panels.T, TITLES, strict=True):
+        column[0].set_title(title, fontsize=10)
+        plotting.ratio_axis(column)
+    for axes in panels[:, :2].flat:
+        axes.axvspan(axes.get_xlim()[0], 1, **plotting.WORSE)
+    for axes in panels[:, 2]:
+        axes.axvspan(axes.get_xlim()[0], NEARLY_FREE, **NEARLY)
+    return plotting.legend(figure, _handles(batch_sizes), 4)
 
 
 def _cell(line: Sequence[Any], row: Row, y: float, style: dict[str, Any]) -> None:
-    """A dot in each of the three panels, hollow where the control says that times cannot be told apart."""
+    """A dot in each of the three panels, hollow if the control says that times cannot be told apart."""
     faster, memories, relative = line
-    noisy = {} if ratio_of(row, "control", "gradient").passes_as_control else {"mfc": "white"}
+    noisy = {} if control_of(row).passes_as_control else {"mfc": "white"}
     if found := speed(row):
-        with_interval(faster, found, y, style | noisy)
+        plotting.ratio_dot(faster, found, y, style | noisy)
     else:
         # at the right edge, whatever the scale
         faster.plot(0.985, y, transform=faster.get_yaxis_transform(), color=style["color"], marker="x", ms=5)
     if found := memory(row):
         memories.plot(found, y, **style)
-    with_interval(relative, cost(row), y, style | noisy)
+    plotting.ratio_dot(relative, cost(row), y, style | noisy)
 
 
-def _lines(panels: Any, quantities: Sequence[str]) -> None:
-    """A line for each quantity, from the top; what is better or worse is shaded."""
-    panels[0, 0].set_yticks(range(len(quantities)), quantities)
-    panels[0, 0].set_ylim(len(quantities) - 0.5, -0.5)
-    for axes in panels.flat:
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
-        for n in range(1, len(quantities)):
-            axes.axhline(n - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
-    for axes in panels[:, :2].flat:
-        axes.axvspan(axes.get_xlim()[0], 1, **WORSE)
-    for axes in panels[:, 2]:
-        axes.axvspan(axes.get_xlim()[0], NEARLY_FREE, **NEARLY)
-
-
-def _legend(batch_sizes: Sequence[int]) -> list[Any]:
+def _handles(batch_sizes: Sequence[int]) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [
-        *batch_legend(batch_sizes),
-        dot("autodiff not run", marker="x", **GREY),
-        Patch(label="autodiff is better", **WORSE),
+        *plotting.batch_legend(batch_sizes),
+        plotting.dot("autodiff not run", marker="x", **plotting.GREY),
+        Patch(label="autodiff is better", **plotting.WORSE),
         Patch(label=f"at most {NEARLY_FREE} times the gradient", **NEARLY),
     ]

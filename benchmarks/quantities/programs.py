@@ -1,6 +1,6 @@
-"""The quantities, by the names of their functions in manual_bp, and the programs that compute each.
+"""The quantities, by the names of their functions in manual_bp, and the programs that compute them.
 
-"clipped_gradients_written_out" is the same by hand, against autodiff that writes the examples' gradients out.
+"clipped_gradients_written_out" is "clipped_gradients" against a baseline that writes the examples' gradients out.
 """
 
 import functools
@@ -12,22 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 
 import manual_bp as bp
-from benchmarks.problem import Problem, Program, draw, gradient_by_autodiff
+from benchmarks.program import Compiled, Problem, autodiff_gradient, random_problem
 from benchmarks.quantities import baselines
 from reference import autodiff
 
 
 class Quantity(NamedTuple):
-    """One quantity in its two forms."""
+    """One quantity, by hand and by autodiff."""
 
     manual: Callable[[bp.Network], Callable[..., Any]]  # network -> (params, X, Y, *V) -> quantity
     autodiff: Callable[..., Any]  # (model, params, X, Y, *V) -> quantity
-    least: int = 1  # examples
-    of_vector: bool = False  # a product with V
+    least: int = 1  # the fewest examples
+    of_vector: bool = False  # whether it takes a vector V
 
 
 def _of_record(quantity: Callable[..., Any]) -> Callable[[bp.Network], Callable[..., Any]]:
-    """Pass and quantity in one program, so that only what is needed of the record is kept."""
+    """The backward pass and the quantity in one program, so that unused parts of the record are not kept."""
     return lambda network: lambda params, X, Y, *V: quantity(bp.backpropagate(network, params, X, Y), *V)
 
 
@@ -59,29 +59,28 @@ QUANTITIES = {
 }
 
 
-def programs(name: str, sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, Program]:
-    """The quantity by hand and by autodiff, and of the same numbers the plain gradient.
+def of_cell(name: str, sizes: tuple[int, ...], batch_size: int, dtype: str) -> dict[str, Compiled]:
+    """The programs of a cell, which all take the same numbers.
 
-    "manual" is the backward pass and the quantity in one jit, "autodiff" its baseline. "gradient" is the plain gradient
-    by autodiff, the yardstick; "control" a second copy of it, compiled apart.
+    "manual" is the backward pass and the quantity in one jit, "autodiff" the same quantity by autodiff. "gradient" is
+    the plain gradient by autodiff, and "control" a second copy of it, compiled separately.
     """
     quantity = QUANTITIES[name]
     problem, plain = _plain(sizes, batch_size, dtype)
-    args = (problem.params, problem.X, problem.Y)
+    args = problem.args
     if quantity.of_vector:
         rng = np.random.default_rng(1)
         args += (jax.tree.map(lambda p: jnp.asarray(rng.standard_normal(p.shape), p.dtype), problem.params),)
     return {
-        "manual": Program(jax.jit(quantity.manual(problem.network)), args),
-        "autodiff": Program(jax.jit(functools.partial(quantity.autodiff, problem.model)), args),
+        "manual": Compiled(jax.jit(quantity.manual(problem.network)), args),
+        "autodiff": Compiled(jax.jit(functools.partial(quantity.autodiff, problem.model)), args),
         **plain,
     }
 
 
 @functools.lru_cache(maxsize=1)
-def _plain(sizes: tuple[int, ...], batch_size: int, dtype: str) -> tuple[Problem, dict[str, Program]]:
-    """What the quantities of one network and batch size share."""
-    problem = draw(sizes, batch_size, dtype)
-    args = (problem.params, problem.X, problem.Y)
-    names = ("gradient", "control")
-    return problem, {name: Program(gradient_by_autodiff(autodiff.cost, problem.model), args) for name in names}
+def _plain(sizes: tuple[int, ...], batch_size: int, dtype: str) -> tuple[Problem, dict[str, Compiled]]:
+    """The problem and the plain gradients, shared by the quantities of one network and batch size."""
+    problem = random_problem(sizes, batch_size, dtype)
+    gradients = (Compiled(autodiff_gradient(autodiff.cost, problem.model), problem.args) for _ in range(2))
+    return problem, dict(zip(("gradient", "control"), gradients, strict=True))

@@ -1,1 +1,1 @@
-"""How close the gradient comes to what its matrix products and its memory traffic allow."""
+"""Manual gradients against their limits: their matrix products alone, and their memory traffic."""

@@ -1,4 +1,4 @@
-"""What follows from a row: how fast the gradient was, how fast its limits are, and its share of them."""
+"""The speed of a gradient, the speed of its limits, and its share of them, from a row."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,21 +6,21 @@ from typing import NamedTuple
 from benchmarks.gradients.programs import flops
 from benchmarks.records import Row
 from benchmarks.roofline.programs import traffic
-from benchmarks.text import median_of, ratio_of
+from benchmarks.rows import median_of, ratio_of
 from benchmarks.timing import Ratio
 
 PRODUCTS = ("products", "products_transposed")
 
 
 class Limit(NamedTuple):
-    """What bounds the gradient of a cell, and the part of its time that this alone would take."""
+    """The program that bounds the gradient of a cell, and its time as a share of the gradient's."""
 
     program: str
     share: Ratio
 
 
 def work(row: Row, program: str) -> int:
-    """Floating-point operations in the products of a call; timed alone they are of whole blocks of examples."""
+    """The floating-point operations in the products of a call; the products alone take whole blocks of examples."""
     return flops(row["sizes"], row["programs"][program].get("examples", row["batch_size"]))
 
 
@@ -33,12 +33,12 @@ def bytes_moved(row: Row) -> int:
 
 
 def bytes_per_s(row: Row) -> float:
-    """Of the copy."""
+    """The speed of the copy."""
     return bytes_moved(row) / median_of(row, "copy")
 
 
 def intensity(row: Row) -> float:
-    """Floating-point operations for each byte that has to be moved."""
+    """The floating-point operations for each byte that has to be moved."""
     return work(row, "manual") / bytes_moved(row)
 
 
@@ -53,11 +53,11 @@ def limit(row: Row) -> Limit:
 
 
 def largest_copy(rows: Sequence[Row]) -> Row:
-    """The cell with the most bytes to move, which no cache holds if any cell's do not fit."""
+    """The cell with the most bytes to move, which are the least likely to fit into a cache."""
     return max(rows, key=bytes_moved)
 
 
 def _share(row: Row, program: str) -> Ratio:
-    """The program's time over manual's, for as many examples."""
+    """The program's time over manual's, for the same number of examples."""
     done = work(row, program) / work(row, "manual")
     return Ratio(*(end / done for end in ratio_of(row, program, "manual")))

@@ -1,4 +1,4 @@
-"""Training until a share of the digits held out is classified rightly: epochs, each with its look at those."""
+"""Training until a given share of the held-out digits is classified correctly, checked after each epoch."""
 
 from typing import Any, NamedTuple
 
@@ -16,20 +16,20 @@ class Reached(NamedTuple):
 
 
 def to_accuracy(trainer: Trainer, state: Any) -> Reached:
-    """The first epoch after which the goal is reached, or the last that is allowed."""
+    """Train until the goal is reached, or for the most epochs allowed."""
     assert trainer.accuracy is not None
-    accuracy = 0.0
+    epoch, accuracy = 0, 0.0
     for epoch in range(MOST_EPOCHS):
         state, _ = trainer.epoch(state, epoch)
         accuracy = trainer.accuracy(state)
         if accuracy >= GOAL:
-            return Reached(state, epoch + 1, accuracy)
-    return Reached(state, MOST_EPOCHS, accuracy)
+            break
+    return Reached(state, epoch + 1, accuracy)
 
 
 def facts(reached: Reached) -> dict[str, Any]:
-    """What a row tells of it, beside the time."""
+    """The entries of a row in addition to the times."""
     found = {"epochs": reached.epochs, "accuracy": round(reached.accuracy, 5)}
     if reached.accuracy < GOAL:
-        found["not_run"] = f"{GOAL:.0%} of the digits held out not reached in {MOST_EPOCHS} epochs"
+        found["not_run"] = f"{GOAL:.0%} of the held-out digits not reached in {MOST_EPOCHS} epochs"
     return found

@@ -2,21 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import measure, options
+from benchmarks import measure, options, plans
 from benchmarks.environment import INSTALL_PEERS
-from benchmarks.problem import NETWORKS, Measured
-from benchmarks.training import accuracy, ensemble, programs, table, task
+from benchmarks.training import accuracy, ensemble, plots, programs, table, task
 
 PARTS = ("step", "accuracy", "ensemble")
-MEMBERS, QUICK_MEMBERS = (8, 32, 128), (32,)
-QUICK = options.Plan((("784-128-10", NETWORKS["784-128-10"]),), (32, 128), seconds=2.0)
-FULL = options.Plan(
-    tuple((name, NETWORKS[name]) for name in ("784-128-10", "784-512-512-10", "5x64")), (32, 128, 512, 2048), 12.0
-)
+MEMBERS = {"quick": (32,), "full": (8, 32, 128)}  # by plan: the numbers of networks in an ensemble
 
 
 def labels(result: tuple[Any, Any]) -> list[str]:
@@ -24,14 +18,14 @@ def labels(result: tuple[Any, Any]) -> list[str]:
 
 
 def bound(program: str, label: str) -> float:
-    """How far a program may be from the reference: in the costs of its first steps, and in its change of a parameter.
+    """The difference from the baseline that is allowed, in the costs of the first steps and in the parameters' changes.
 
-    In the first four costs rounding stays below 1e-6; PyTorch's fused Adam, which rounds its constants to float32, is
-    off by 5e-6, and scikit-learn's, with its eps in another place (`in_sklearn`), by 3e-4. A learning rate that is off
-    by a percent moves them by 8e-5 or more, the same examples in another order by 3e-3.
+    In the first four costs rounding stays below 1e-6. PyTorch's fused Adam, which rounds its constants to float32,
+    differs by 5e-6, and scikit-learn's, which adds eps in another place (`in_sklearn`), by 3e-4. A learning rate that
+    is wrong by a percent moves them by 8e-5 or more, the same examples in another order by 3e-3.
 
-    After all steps the changes of a parameter, in float64 for the reason that `Training.result` gives, agree to 1e-13;
-    in another order or without a step they are apart by 1. Scikit-learn's are apart by up to 0.77, all of it eps: with
+    After all steps the changes of a parameter, in float64 for the reason in `Training.result`, agree to 1e-13. In
+    another order or without a step they differ by 1. Scikit-learn's differ by up to 0.77, only because of eps: with
     that in the same place they agree as the others do.
     """
     if label == "cost":
@@ -40,74 +34,56 @@ def bound(program: str, label: str) -> float:
 
 
 SUITE = measure.Suite(
-    "training", tuple(programs.TRAINERS), labels, {"float32": bound}, table.line, ("manual", "control")
+    "training",
+    tuple(programs.TRAINERS),
+    labels,
+    {"float32": bound},
+    table.line,
+    table.page,
+    plots.draw,
+    "time of each program relative to manual",
+    ("manual", "control"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    quick = QUICK, "784-128-10 at 32 and 128, without torch_compile, under a minute on two cores"
-    full = FULL, "three networks at 32, 128, 512 and 2,048, about ten minutes on two cores"
-    options.add_arguments(parser, quick, full, list(SUITE.bounds))
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
-    parser.add_argument(
-        "--programs",
-        nargs="+",
-        choices=[name for name in programs.TRAINERS if name not in programs.ALWAYS],
-        metavar="NAME",
-        help=f"which of the others to time, any of %(choices)s; {', '.join(programs.ALWAYS)} always are",
-    )
+    options.add_arguments(parser, plans.TRAINING, list(SUITE.bounds))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
-    plan, names = options.plan(args), chosen(args)
+    plan, names = options.chosen_plan(args, plans.TRAINING), program_names(args)
     if missing := programs.absent(names):
-        print(f"without {', '.join(missing)}, whose programs are not run: {INSTALL_PEERS}", file=sys.stderr)
-    parts = args.only
-    if programs.absent(["sklearn"]) and set(parts) - {"step"}:
-        print(f"without the digits of sklearn only the part step is measured: {INSTALL_PEERS}", file=sys.stderr)
+        print(f"not installed, and not timed: {', '.join(missing)}; {INSTALL_PEERS}", file=sys.stderr)
+    parts = [part for part in PARTS if part in args.only]
+    if programs.absent(["sklearn"]) and parts != ["step"]:
+        print(f"only the part step is measured, for lack of scikit-learn's digits: {INSTALL_PEERS}", file=sys.stderr)
         parts = [part for part in parts if part == "step"]
-    cells = [cell for part in PARTS if part in parts for cell in cells_of(part, args, plan, names)]
-    if not cells:
-        return 0
-    rows, path = measure.run(SUITE, args, plan, cells)
-    print(f"{table.page(rows)}\n{path}")
-    return 1 if any(row["error"] for row in rows) else 0
+    cells = [cell for part in parts for cell in cells_of(part, args, plan, names)]
+    return measure.run_suite(SUITE, args, plan, cells) if cells else 0
 
 
-def chosen(args: argparse.Namespace) -> list[str]:
+def program_names(args: argparse.Namespace) -> list[str]:
     """The names of the programs to run."""
-    if args.programs:
-        return [*programs.ALWAYS, *args.programs]
-    return [name for name in programs.TRAINERS if args.plan is FULL or name != "torch_compile"]
+    return [name for name in programs.TRAINERS if args.plan == "full" or name != "torch_compile"]
 
 
-def cells_of(part: str, args: argparse.Namespace, plan: options.Plan, names: list[str]) -> list[measure.Cell]:
+def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[str]) -> list[measure.Cell]:
     if part == "step":
         return [
-            _cell(part, sizes, m, task.steps_of_a_call(m), partial(programs.steps, sizes, m, names), network=name)
-            for name, sizes in plan.networks
-            for m in plan.batch_sizes
+            _cell(part, network, m, task.steps_of_a_call(m), partial(programs.steps, network[1], m, names))
+            for network, m in plan.points
         ]
+    of = accuracy if part == "accuracy" else ensemble
+    network, m = ("-".join(map(str, of.SIZES)), of.SIZES), of.BATCH_SIZE
     if part == "accuracy":
-        sizes, m = accuracy.SIZES, accuracy.BATCH_SIZE
-        return [_cell(part, sizes, m, task.TRAINED_ON // m, partial(programs.to_accuracy, names))]
-    sizes, m = ensemble.SIZES, ensemble.BATCH_SIZE
+        return [_cell(part, network, m, task.TRAINED_ON // m, partial(programs.to_accuracy, names))]
     return [
-        _cell(part, sizes, m, task.TRAINED_ON // m, partial(ensemble.programs, n), members=n, reference="one_by_one")
-        for n in (MEMBERS if args.plan is FULL else QUICK_MEMBERS)
+        _cell(part, network, m, task.TRAINED_ON // m, partial(ensemble.of_cell, n), members=n)
+        for n in MEMBERS[args.plan]
     ]
 
 
-def _cell(
-    part: str,
-    sizes: tuple[int, ...],
-    batch_size: int,
-    steps: int,
-    made: Callable[[], Mapping[str, Measured | str]],
-    network: str | None = None,
-    members: int = 1,
-    reference: str = "optax_scan",
-) -> measure.Cell:
-    # in the order of records.FIELDS
-    fields = {"part": part, "network": network or "-".join(map(str, sizes)), "sizes": list(sizes)}
-    return measure.Cell(fields | {"batch_size": batch_size, "steps": steps, "members": members}, made, reference)
+def _cell(part: str, network: plans.Network, batch_size: int, steps: int, made: Any, members: int = 1) -> measure.Cell:
+    fields = {"part": part, "network": network[0], "sizes": list(network[1]), "batch_size": batch_size}
+    return measure.Cell(fields | {"steps": steps, "members": members}, made)

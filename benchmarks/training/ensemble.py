@@ -1,4 +1,4 @@
-"""Many small networks, each for one epoch of the digits: all at once, or one after the other."""
+"""Many small networks, each trained for one epoch of the digits: all at once, or one after the other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from benchmarks.training.trainer import Outcome, Trainer, Training, outcome
 SIZES, BATCH_SIZE = (64, 32, 10), 32
 
 
-def programs(members: int) -> dict[str, Training]:
-    """ "manual" is one program for all of them; "one_by_one" calls that of one network as often as there are networks.
+def of_cell(members: int) -> dict[str, Training]:
+    """The programs of a cell: "manual" trains all networks in one call, "one_by_one" in a call for each.
 
     "control" is a second copy of "one_by_one". The networks differ in their weights and the order of their examples.
     """

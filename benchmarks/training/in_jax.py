@@ -1,8 +1,8 @@
 """Training in JAX: by hand, and by autodiff with optax.
 
-"optax_scan" is the strongest form that was found of all that leave the backward pass to autodiff: examples in rows,
-read by their index in the same program, weights as they are in the equations (transposed, or all examples put in order
-before the scan, it is no faster on two cores, and up to 1.6 times as slow at 784-128-10 and 2,048).
+"optax_scan" is the fastest form with autodiff that was found: examples in rows, read by their index in the same
+program, and weights as in the equations. With transposed weights, or with all examples put in order before the scan, it
+is no faster on two cores, and up to 1.6 times as slow at 784-128-10 and 2,048.
 """
 
 import functools
@@ -15,62 +15,69 @@ import optax
 from jax import Array
 
 import manual_bp as bp
-from benchmarks.training.task import ADAM, Examples, Task
+from benchmarks.training.task import ADAM, Task, TrainingData
 from benchmarks.training.trainer import Trainer, outcome
-from manual_bp._training.epoch import order
 from reference import autodiff
 
 
 def manual(task: Task) -> Trainer:
-    """One call of `bp.train_epoch`."""
+    """Train with one call of `bp.train_epoch`."""
     epoch = bp.train_epoch(task.network, ADAM, task.batch_size)
     data = bp.Dataset(*task.data)
     return _trainer(task, lambda state, e: epoch(state, data), _outputs_by_hand)
 
 
 def optax_scan(task: Task) -> Trainer:
-    """All steps in one program, the order of the examples among them."""
+    """Train with all steps in one program, which also draws the order of the examples."""
     step = _autodiff_step(task)
-    m, size = len(task.data.X), task.batch_size
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def epoch(state: bp.TrainState, data: Examples) -> tuple[bp.TrainState, Array]:
-        rows, _ = order(state, m, size, True)
-        return jax.lax.scan(lambda state, rows: step(state, data, rows), state, rows)
+    def epoch(state: bp.TrainState, data: TrainingData) -> tuple[bp.TrainState, Array]:
+        return jax.lax.scan(lambda state, rows: step(state, data, rows), state, task.drawn_rows(state))
 
     return _trainer(task, lambda state, e: epoch(state, task.data), _outputs_by_autodiff)
 
 
 def manual_loop(task: Task) -> Trainer:
-    """`bp.train_step` called step by step, in a jit that reads the examples and turns them into columns."""
+    """Call `bp.train_step` step by step, in a jit that reads the examples and turns them into columns."""
     step = bp.train_step(task.network, ADAM)
 
-    def of_rows(state: bp.TrainState, data: Examples, rows: Array) -> tuple[bp.TrainState, Array]:
+    def of_rows(state: bp.TrainState, data: TrainingData, rows: Array) -> tuple[bp.TrainState, Array]:
         return step(state, data.X[rows].T, data.Y[rows])
 
     return _loop(task, of_rows)
 
 
 def optax_loop(task: Task) -> Trainer:
-    """The step of "optax_scan" called step by step."""
+    """Call the step of "optax_scan" step by step."""
     return _loop(task, _autodiff_step(task))
 
 
-def batches(task: Task) -> Callable[[int], list[Array]]:
-    """The rows of each batch of an epoch, on the device before the epoch is timed."""
+def stepwise(task: Task, step: Callable[..., tuple[Any, Array]]) -> Callable[[Any, int], tuple[Any, list[Array]]]:
+    """(state, number of the epoch) -> (state, costs): an epoch that calls step(state, data, rows) for each batch.
+
+    The rows of the first epoch are on the device before it is timed.
+    """
 
     @functools.cache
-    def of_epoch(epoch: int) -> list[Array]:
+    def batches(epoch: int) -> list[Array]:
         return [jnp.asarray(rows) for rows in task.rows(epoch)]
 
-    of_epoch(0)
-    return of_epoch
+    def epoch(state: Any, e: int) -> tuple[Any, list[Array]]:
+        costs = []
+        for rows in batches(e):
+            state, cost = step(state, task.data, rows)
+            costs.append(cost)
+        return state, costs
+
+    batches(0)
+    return epoch
 
 
-def _autodiff_step(task: Task) -> Callable[[bp.TrainState, Examples, Array], tuple[bp.TrainState, Array]]:
+def _autodiff_step(task: Task) -> Callable[[bp.TrainState, TrainingData, Array], tuple[bp.TrainState, Array]]:
     value_and_grad = jax.value_and_grad(functools.partial(autodiff.cost_of_rows, task.model))
 
-    def step(state: bp.TrainState, data: Examples, rows: Array) -> tuple[bp.TrainState, Array]:
+    def step(state: bp.TrainState, data: TrainingData, rows: Array) -> tuple[bp.TrainState, Array]:
         params, optimizer_state, n, key = state
         cost, grads = value_and_grad(params, data.X[rows], data.Y[rows])
         updates, optimizer_state = ADAM.update(grads, optimizer_state, params)
@@ -79,18 +86,8 @@ def _autodiff_step(task: Task) -> Callable[[bp.TrainState, Examples, Array], tup
     return step
 
 
-def _loop(task: Task, step: Callable[[bp.TrainState, Examples, Array], tuple[bp.TrainState, Array]]) -> Trainer:
-    compiled = jax.jit(step, donate_argnums=0)
-    batches_of = batches(task)
-
-    def epoch(state: bp.TrainState, e: int) -> tuple[bp.TrainState, list[Array]]:
-        costs = []
-        for rows in batches_of(e):
-            state, cost = compiled(state, task.data, rows)
-            costs.append(cost)
-        return state, costs
-
-    return _trainer(task, epoch)
+def _loop(task: Task, step: Callable[[bp.TrainState, TrainingData, Array], tuple[bp.TrainState, Array]]) -> Trainer:
+    return _trainer(task, stepwise(task, jax.jit(step, donate_argnums=0)))
 
 
 def _trainer(

@@ -1,8 +1,9 @@
 """Training with scikit-learn's MLPClassifier: a `partial_fit` of all examples, which is one epoch of batches.
 
-It draws the order itself. What it is given are the examples so arranged that its order puts them into the task's.
-Its Adam has eps beside sqrt(v), not sqrt(v / (1 - beta_2^t)): up to 30 times as large an eps in the first steps, where
-gradients are far from either. Its learning rate is a float64, in which steps are then taken; parameters are float32.
+It draws the order itself, so it is given the examples in an arrangement that its order turns into the task's. Its Adam
+adds eps to sqrt(v) instead of sqrt(v / (1 - beta_2^t)). In the first steps that is as if eps were up to 30 times as
+large; gradients are much larger than either. Its learning rate is a float64, which makes its steps float64 as well; the
+parameters are float32.
 """
 
 # pyright: reportMissingImports=false
@@ -21,7 +22,7 @@ from benchmarks.training.task import LEARNING_RATE, Task
 from benchmarks.training.trainer import FIRST, Outcome, Trainer, outcome
 
 SEED = 0
-# The threads of OpenBLAS look for work for some 0.1 s: a step of PyTorch within that takes twice as long
+# The threads of OpenBLAS wait for work for some 0.1 s, in which a step of PyTorch takes twice as long
 REST = 0.15
 
 
@@ -35,11 +36,11 @@ def partial_fit(task: Task) -> Trainer:
         learning_rate_init=LEARNING_RATE,
         random_state=SEED,
     )
-    # allocates what the task's parameters are then written into
+    # allocates the arrays that the task's parameters are then written into
     template.partial_fit(X, Y, classes=np.arange(task.network.sizes[-1]))
     for W, b, layer in zip(template.coefs_, template.intercepts_, task.state.params, strict=True):
         W[...], b[...] = np.asarray(layer.W).T, np.asarray(layer.b)[:, 0]
-    del template._optimizer  # it begins anew
+    del template._optimizer  # so that its moments start at zero
     drawn: Any = shuffle(np.arange(len(X)), random_state=SEED)
 
     @functools.cache
@@ -60,7 +61,7 @@ def partial_fit(task: Task) -> Trainer:
         return outcome(first_costs(), layers, task.state.params)
 
     def first_costs() -> list[float]:
-        """An epoch tells the mean of its costs alone: its first batches, each an epoch of its own."""
+        """The costs of the first batches, each trained on as an epoch, because an epoch gives only its mean cost."""
         again = start()
         return [again.partial_fit(X[rows], Y[rows]).loss_ for rows in task.rows(0)[:FIRST]]
 

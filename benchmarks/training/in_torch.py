@@ -1,13 +1,12 @@
-"""Training with PyTorch, a step at a time, on all cores.
+"""Training with PyTorch, a step at a time.
 
-Both read a batch by `index_select` and leave the mean to `nn.CrossEntropyLoss`. Adam as a fused kernel is the fastest
-of the three that PyTorch has on a CPU. Its eps stands beside sqrt(v / (1 - beta_2^t)), as in optax.
+Both forms read a batch by `index_select` and take the mean in `nn.CrossEntropyLoss`. The fused kernel of Adam is the
+fastest of the three that PyTorch has on a CPU. It adds eps to sqrt(v / (1 - beta_2^t)), as optax does.
 """
 
 # pyright: reportMissingImports=false
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,21 +14,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.environment import cores
+from benchmarks.torch_network import LIBRARY, REST, functional_cost, prepare, set_parameters
 from benchmarks.training.task import LEARNING_RATE, Task
 from benchmarks.training.trainer import Outcome, Trainer, outcome
 
 BETA_1, BETA_2, EPS = 0.9, 0.999, 1e-8
-REST = 0.02
 
 
 def eager(task: Task) -> Trainer:
-    """As PyTorch's tutorials have it."""
-    model, X, Y, batches_of = _prepared(task)
-    loss = nn.CrossEntropyLoss()
+    """Train as PyTorch's tutorials do."""
+    model, X, Y = prepare(task.network.sizes, *task.data)
+    batches_of, loss = _batches(task), nn.CrossEntropyLoss()
 
     def start() -> torch.optim.Adam:
-        _restart(model, task)
+        set_parameters(model, task.state.params)
         return torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def epoch(optimizer: torch.optim.Adam, e: int) -> tuple[torch.optim.Adam, list[torch.Tensor]]:
@@ -45,27 +43,21 @@ def eager(task: Task) -> Trainer:
     def read(optimizer: torch.optim.Adam, costs: Any) -> Outcome:
         return _read(list(model.parameters()), costs, task)
 
-    return Trainer(start, epoch, read, _accuracy(model, task), library=_library(), rest=REST)
+    return Trainer(start, epoch, read, _accuracy(model, task), library=LIBRARY, rest=REST)
 
 
 def compiled(task: Task) -> Trainer:
-    """The whole step as one graph of `torch.compile`.
+    """Train with the whole step as one graph of `torch.compile`.
 
-    `Tensor.backward` and the optimizer's `step` break the graph, so that gradients are those of `torch.func` and Adam
-    is written out, which makes a step at 5x64 and 32 twice as fast as eager, and a compiled model with a fused Adam is
-    not faster than eager.
+    `Tensor.backward` and the optimizer's `step` would break the graph. So gradients are those of `torch.func`, and Adam
+    is written out: at 5x64 and 32 a step is twice as fast as eager. A compiled model with a fused Adam is no faster
+    than eager.
     """
-    # what is compiled here has few guards
-    warnings.filterwarnings("ignore", "Guards may run slower on Python", RuntimeWarning)
-    model, X, Y, batches_of = _prepared(task)
-    loss = nn.CrossEntropyLoss()
-    names = [name for name, _ in model.named_parameters()]
+    model, X, Y = prepare(task.network.sizes, *task.data)
+    batches_of, cost = _batches(task), functional_cost(model)
     params = [p.detach() for p in model.parameters()]
     first, second = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params]
     t = torch.zeros((), dtype=X.dtype)
-
-    def cost(params: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return loss(torch.func.functional_call(model, dict(zip(names, params, strict=True)), (x,)), y)
 
     @torch.compile(fullgraph=True, dynamic=False)
     def step(X: torch.Tensor, Y: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -79,7 +71,7 @@ def compiled(task: Task) -> Trainer:
         return c
 
     def start() -> None:
-        _restart(model, task)  # whose parameters are those of the step
+        set_parameters(model, task.state.params)  # which the step uses as `params`
         for x in (*first, *second, t):
             x.zero_()
 
@@ -89,30 +81,17 @@ def compiled(task: Task) -> Trainer:
     def read(state: None, costs: Any) -> Outcome:
         return _read(params, costs, task)
 
-    # such as no C++ compiler
-    return Trainer(start, epoch, read, library=_library(), rest=REST, may_fail=(RuntimeError,))
+    # a RuntimeError, for example, if there is no C++ compiler
+    return Trainer(start, epoch, read, library=LIBRARY, rest=REST, may_fail=(RuntimeError,))
 
 
-def _prepared(task: Task) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor, Callable[[int], list[torch.Tensor]]]:
-    torch.set_num_threads(cores())
-    # else a step of one cell would be compiled for any batch size in the next
-    torch.compiler.reset()
-    sizes = task.network.sizes
-    layers = [layer for n, k in zip(sizes[:-1], sizes[1:], strict=True) for layer in (nn.Linear(n, k), nn.ReLU())]
-    X, Y = torch.tensor(np.asarray(task.data.X)), torch.tensor(np.asarray(task.data.Y), dtype=torch.int64)
-
+def _batches(task: Task) -> Callable[[int], list[torch.Tensor]]:
     @functools.cache
-    def batches_of(epoch: int) -> list[torch.Tensor]:
+    def of_epoch(epoch: int) -> list[torch.Tensor]:
         return list(torch.tensor(task.rows(epoch), dtype=torch.int64))
 
-    batches_of(0)
-    return nn.Sequential(*layers[:-1]).to(X.dtype), X, Y, batches_of
-
-
-def _restart(model: nn.Sequential, task: Task) -> None:
-    with torch.no_grad():
-        for p, x in zip(model.parameters(), [x for layer in task.state.params for x in layer], strict=True):
-            p.copy_(torch.tensor(np.asarray(x).reshape(p.shape)))
+    of_epoch(0)
+    return of_epoch
 
 
 def _read(params: list[Any], costs: list[torch.Tensor], task: Task) -> Outcome:
@@ -130,7 +109,3 @@ def _accuracy(model: nn.Sequential, task: Task) -> Callable[[Any], float] | None
             return (model(X).argmax(1) == Y).float().mean().item()
 
     return accuracy
-
-
-def _library() -> str:
-    return f"torch {torch.__version__}"

@@ -1,4 +1,4 @@
-"""The programs of a cell by name, and what of them is not there."""
+"""The programs of a cell by name, or the reasons why there are none."""
 
 import importlib
 from collections.abc import Callable, Collection
@@ -9,7 +9,7 @@ from benchmarks.environment import INSTALL_PEERS, is_here
 from benchmarks.training import accuracy, task
 from benchmarks.training.trainer import Trainer, Training
 
-# By program: the module with its trainer, the trainer, and the package that it needs
+# By program: the module of its trainer, the function that makes it, and the package it needs
 TRAINERS = {
     "manual": ("in_jax", "manual", None),
     "optax_scan": ("in_jax", "optax_scan", None),
@@ -21,24 +21,22 @@ TRAINERS = {
     "torch_compile": ("in_torch", "compiled", "torch"),
     "sklearn": ("in_sklearn", "partial_fit", "sklearn"),
 }
-# Without these there is nothing to compare
-ALWAYS = ("manual", "optax_scan", "control")
 TO_ACCURACY = ("manual", "optax_scan", "control", "torch_eager", "sklearn")
 
-Programs = dict[str, Training | str]  # each, or why there is none
+Programs = dict[str, Training | str]  # by name: a program, or the reason why there is none
 
 
 def absent(names: Collection[str]) -> list[str]:
-    """The packages that programs of these names need and that cannot be imported."""
+    """The packages that the named programs need and that cannot be imported."""
     return [package for package in dict.fromkeys(_package(name) for name in names) if package and not is_here(package)]
 
 
 def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Programs:
-    """One call is as many steps as `task.steps_of_a_call` says."""
+    """The programs of the part "step": a call takes `task.steps_of_a_call` steps."""
     given = task.synthetic(sizes, batch_size)
 
     def program(build: Callable[[task.Task], Trainer]) -> Training:
-        # this one first: where a trainer of torch is built, what torch has compiled is dropped
+        # first, because building a trainer of torch drops what torch has compiled
         with jax.enable_x64(True):
             exact = build(task.in_float64(given))
         return Training(build(given), exact=exact)
@@ -47,7 +45,7 @@ def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Pr
 
 
 def to_accuracy(names: Collection[str]) -> Programs:
-    """One call is all the epochs it takes."""
+    """The programs of the part "accuracy": a call takes as many epochs as needed."""
     given = task.digits(accuracy.SIZES, accuracy.BATCH_SIZE)
 
     def program(build: Callable[[task.Task], Trainer]) -> Training:

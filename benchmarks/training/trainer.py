@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import manual_bp as bp
+from benchmarks.program import first_call
 
-FIRST = 4  # steps whose costs are compared
-# Their costs, and by how much each parameter changed over all steps
+FIRST = 4  # the number of steps whose costs are compared
+# The costs of the first steps, and the change of each parameter over all steps
 Outcome = tuple[Any, tuple[bp.Layer, ...]]
 
 
@@ -21,13 +22,13 @@ class Trainer(NamedTuple):
     """One way to train on a task.
 
     Attributes:
-        start: what an epoch starts from, the same each time; untimed. An epoch may use it up.
+        start: makes the state before an epoch, the same each time; untimed. An epoch may use it up.
         epoch: (state, number of the epoch) -> (state, costs of its steps).
-        read: what an epoch gave, the same of all trainers.
-        accuracy: of a state, on the examples held out.
-        library: the name and version of the library it is written with, if not of this one or optax.
-        rest: seconds after a call in which its threads still keep a core busy, waiting for more to do.
-        may_fail: what it raises on the first call where it cannot run here.
+        read: (state, costs) -> the outcome of an epoch, in the same form for all trainers.
+        accuracy: the share of held-out examples that a state classifies correctly.
+        library: the name and version of the library it is written with, unless that is this one or optax.
+        rest: seconds for which its threads keep a core busy after a call, waiting for more work.
+        may_fail: the errors by which the first call shows that it cannot run here.
     """
 
     start: Callable[[], Any]
@@ -43,52 +44,43 @@ def one_epoch(trainer: Trainer, state: Any) -> Any:
     return trainer.epoch(state, 0)
 
 
-def no_facts(found: Any) -> dict[str, Any]:
-    return {}
-
-
 @dataclasses.dataclass(eq=False)
 class Training:
-    """A trainer as a program of a cell. Every call does the same work, on the same numbers.
+    """The program that trains. Every call does the same work on the same numbers.
 
-    Steps donate their state or change it in place, so that it has to be made anew before each call. Went it on from
-    where the call before ended, the examples would soon be learnt, and what was timed were numbers near zero.
+    A step donates its state or changes it in place, so the state is made anew before each call. If calls continued
+    where the previous one ended, the examples would soon be learnt, and numbers close to zero would be timed.
     """
 
     trainer: Trainer
-    run: Callable[[Trainer, Any], Any] = one_epoch
-    facts: Callable[[Any], dict[str, Any]] = no_facts  # what a row tells of the first call
-    exact: Trainer | None = None  # of the same task in float64
+    work: Callable[[Trainer, Any], Any] = one_epoch
+    facts: Callable[[Any], dict[str, Any]] = lambda result: {}  # more of a row, from the result of the first call
+    exact: Trainer | None = None  # the trainer of the same task in float64
     state: Any = None
 
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:
-        """The first call, which compiles what there is to compile."""
+        """The time of the first call, which compiles."""
         self.ready()
-        library = {} if self.trainer.library is None else {"library": self.trainer.library}
-        start = time.perf_counter()
-        try:
-            found = jax.block_until_ready(self())
-        except self.trainer.may_fail as error:
-            return library | {"not_run": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
-        return library | {"first_s": round(time.perf_counter() - start, 6)} | self.facts(found)
+        record, result = first_call(self, self.trainer.library, self.trainer.may_fail)
+        return record if "not_run" in record else record | self.facts(result)
 
     def ready(self) -> None:
         self.state = jax.block_until_ready(self.trainer.start())
 
     def __call__(self) -> Any:
         state, self.state = self.state, None
-        return self.run(self.trainer, state)
+        return self.work(self.trainer, state)
 
     def rest(self) -> None:
         time.sleep(self.trainer.rest)
 
     def result(self) -> Outcome:
-        """Of one epoch, whatever is timed: the costs of its first steps, and the changes, `exact`'s if there is one.
+        """The outcome of one epoch, its changes computed by `exact` if there is one.
 
-        In float32 a unit within rounding of its kink is on in one program and off in another, and Adam makes as large a
-        step of a small gradient as of a large one: the changes of two programs that are both right were seen 0.6 apart
-        after 64 steps, and 2e-15 in float64.
+        In float32 a unit whose input is within rounding of 0 is active in one program and not in another, and Adam's
+        steps are as large for a small gradient as for a large one. After 64 steps the changes of two correct programs
+        were seen to differ by 0.6, in float64 by 2e-15.
         """
         costs, change = self.trainer.read(*one_epoch(self.trainer, self.trainer.start()))
         if self.exact is not None:
@@ -98,9 +90,9 @@ class Training:
 
 
 def outcome(costs: Any, layers: Iterable[tuple[Any, Any]], start: Sequence[bp.Layer]) -> Outcome:
-    """Of W and b in any array type, b of any shape.
+    """The outcome of an epoch that ends with W and b in any type of array, b of any shape.
 
-    What is compared is the change: of parameters that move by a thousandth a step, most is where they started.
+    The changes are compared, not the parameters, which move by only a thousandth in a step.
     """
     pairs = zip(layers, start, strict=True)
     change = tuple(bp.Layer(_minus(W, W_0), _minus(b, b_0)) for (W, b), (W_0, b_0) in pairs)

@@ -1,1 +1,0 @@
-"""Lowering and compiling the gradient, by hand and by autodiff, against depth."""

@@ -1,1 +1,0 @@
-"""The memory that manual and autodiff gradients need."""

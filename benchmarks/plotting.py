@@ -1,0 +1,130 @@
+"""The pieces that the figures of all suites share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import Row
+from benchmarks.timing import Ratio
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ececec",
+    "lines.linewidth": 1.2,
+}
+MARKERS = "osD^vPX"
+TICKS = [digit * 10**power for power in range(-3, 7) for digit in (1, 2, 5)]
+WORSE = {"color": "#D55E00", "alpha": 0.1, "linewidth": 0}
+GREY = {"color": "#555555", "ms": 5}
+
+
+def save(draw: Callable[[Sequence[Row]], Any], rows: Sequence[Row], path: Path) -> None:
+    """Draw a figure in the common style and write it as a PNG file."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        draw(rows).savefig(path, dpi=160)
+
+
+def new_figure(width: float, height: float, title: str, rows: Sequence[Row]) -> Any:
+    """An empty figure, the machine in its title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    e = rows[0]["environment"]
+    figure.suptitle(f"{title}: {e['device']} ({e['backend']}), {e['dtype']}, jax {e['jax']}", fontsize=11)
+    return figure
+
+
+def legend(figure: Any, handles: Sequence[Any], columns: int) -> Any:
+    """The figure, with a legend below its panels."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def title_of(row: Row) -> str:
+    """The name and sizes of a row's network."""
+    name, sizes = row["network"], "-".join(map(str, row["sizes"]))
+    return name if name == sizes else f"{name}: {sizes}"
+
+
+def shade(n: int, of: int) -> dict[str, Any]:
+    """The marker of the n-th of several batch sizes, darker for larger ones."""
+    from matplotlib import colormaps
+
+    return {"color": colormaps["viridis_r"](0.25 + 0.75 * (n + 1) / of), "marker": MARKERS[n % len(MARKERS)], "ms": 4.5}
+
+
+def errors(ratios: Sequence[Ratio]) -> list[list[float]]:
+    """The lengths of the error bars of ratios, as matplotlib takes them."""
+    return [[r.median - r.low for r in ratios], [r.high - r.median for r in ratios]]
+
+
+def size_axis(axes: Any, sizes: Sequence[int]) -> None:
+    """A logarithmic axis of sizes, each with a tick, at most six of them labelled."""
+    axes.set_xscale("log", base=2)
+    labelled = sizes[:: 1 + len(sizes) // 6]
+    axes.set_xticks(labelled, [f"{m:,}" for m in labelled])
+    axes.set_xticks(sizes, minor=True, labels=[])
+
+
+def unit_axis(axis: Any, unit: str) -> None:
+    """An axis labelled with SI prefixes."""
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
+    axis.set_major_formatter(EngFormatter(unit))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def ratio_dot(axes: Any, r: Ratio, y: float, style: dict[str, Any]) -> None:
+    """A ratio with its interval as a dot at height y."""
+    axes.errorbar(r.median, y, xerr=errors([r]), elinewidth=1, **style)
+
+
+def ratio_axis(column: Sequence[Any]) -> None:
+    """A logarithmic axis of ratios, shared by the panels of a column, that includes 1."""
+    for axes in column:
+        axes.set_xscale("log")
+    low, high = column[0].get_xlim()
+    low, high = min(low, 0.8), max(high, 2.2)
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    if len(ticks) > 7:
+        ticks = [tick for tick in ticks if f"{tick:e}".startswith("1.0")]
+    column[0].set_xlim(low, high)
+    column[0].set_xticks(ticks, [f"{tick:g}" if tick < 1000 else f"{tick / 1000:g}k" for tick in ticks])
+    column[0].set_xticks([], minor=True)
+    for axes in column:
+        axes.tick_params(labelbottom=True)
+        axes.axvline(1, color="black", linewidth=0.8)
+
+
+def named_lines(axes: Any, names: Sequence[str]) -> None:
+    """A vertical axis with a line for each name, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    for n in range(1, len(names)):
+        axes.axhline(n - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
+
+
+def height(line: int, n: int, of: int) -> float:
+    """The height of the n-th of several dots on a line."""
+    return line + 0.8 * ((n + 0.5) / of - 0.5)
+
+
+def dot(label: str, **style: Any) -> Any:
+    """A marker for the legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", label=label, **style)
+
+
+def batch_legend(batch_sizes: Sequence[int]) -> list[Any]:
+    """The markers of the batch sizes, and the hollow marker of a noisy cell."""
+    shades = [dot(f"batch {m:,}", **shade(n, len(batch_sizes))) for n, m in enumerate(batch_sizes)]
+    return [*shades, dot("too noisy to tell", marker="o", mfc="white", **GREY)]

@@ -1,0 +1,43 @@
+"""The network in PyTorch, for the suites that time it: examples in rows, on all cores."""
+
+# pyright: reportMissingImports=false
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.environment import cores
+
+REST = 0.02  # seconds for which its threads keep a core busy after a call, waiting for more work
+LIBRARY = f"torch {torch.__version__}"
+
+
+def prepare(sizes: Sequence[int], X: Any, Y: Any) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
+    """A network, whose parameters are still to be set, and the examples as tensors."""
+    torch.set_num_threads(cores())
+    torch.compiler.reset()  # otherwise the next cell would be compiled for any batch size
+    layers = [layer for n, k in zip(sizes[:-1], sizes[1:], strict=True) for layer in (nn.Linear(n, k), nn.ReLU())]
+    rows = torch.tensor(np.ascontiguousarray(np.asarray(X)))
+    return nn.Sequential(*layers[:-1]).to(rows.dtype), rows, torch.tensor(np.asarray(Y), dtype=torch.int64)
+
+
+def set_parameters(model: nn.Sequential, params: Iterable[Any]) -> None:
+    with torch.no_grad():
+        for p, x in zip(model.parameters(), [x for layer in params for x in layer], strict=True):
+            p.copy_(torch.tensor(np.asarray(x).reshape(p.shape)))
+
+
+def functional_cost(model: nn.Sequential) -> Callable[[Sequence[torch.Tensor], torch.Tensor, torch.Tensor], Any]:
+    """(params, X, Y) -> cost, for the gradients of `torch.func`: `Tensor.backward` would break a compiled graph."""
+    # a warning about how a compiled function checks its arguments; here that takes no time
+    warnings.filterwarnings("ignore", "Guards may run slower on Python", RuntimeWarning)
+    names, loss = [name for name, _ in model.named_parameters()], nn.CrossEntropyLoss()
+
+    def cost(params: Sequence[torch.Tensor], X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
+        return loss(torch.func.functional_call(model, dict(zip(names, params, strict=True)), (X,)), Y)
+
+    return cost
