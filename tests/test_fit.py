@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import manual_bp as bp
-from manual_bp._training import source, stream
+from manual_bp._training import epoch_runner, streamed_batches
 from manual_bp._training.class_weight import with_class_weight
 
 NETWORK = bp.Network((4, 6, 3), "tanh")
@@ -242,7 +242,7 @@ class TestStream:
 
     @pytest.fixture(autouse=True)
     def small_chunks(self, monkeypatch):
-        monkeypatch.setattr(stream, "CHUNK_BYTES", 8 * 4 * 8 * 2)  # two batches of 8 examples
+        monkeypatch.setattr(streamed_batches, "CHUNK_BYTES", 8 * 4 * 8 * 2)  # two batches of 8 examples
 
     @pytest.mark.parametrize("weighted", [True, False])
     def test_memory_mapped(self, data, tmp_path, weighted, monkeypatch):
@@ -251,7 +251,8 @@ class TestStream:
         mapped = np.load(tmp_path / "X.npy", mmap_mode="r").T
         weights = np.arange(M) % 4 * 1.0 if weighted else None
         calls = []
-        monkeypatch.setattr(source, "chunks_of_rows", lambda *a: calls.append(0) or stream.chunks_of_rows(*a))
+        chunks_of_rows = streamed_batches.chunks_of_rows
+        monkeypatch.setattr(epoch_runner, "chunks_of_rows", lambda *a: calls.append(0) or chunks_of_rows(*a))
         streamed, direct = (fit(NETWORK, x, y, weights, **OPTIONS) for x in (mapped, X))
         assert len(calls) == OPTIONS["epochs"]
         for a, b in zip(jax.tree.leaves(streamed.params), jax.tree.leaves(direct.params), strict=True):
@@ -260,7 +261,7 @@ class TestStream:
 
     def test_more_than_the_device_holds(self, data, monkeypatch):
         calls = []
-        monkeypatch.setattr(source, "fits_on_device", lambda nbytes: calls.append(nbytes))
+        monkeypatch.setattr(epoch_runner, "fits_on_device", lambda nbytes: calls.append(nbytes))
         fit(NETWORK, *data, **OPTIONS | {"epochs": 1})
         assert calls == [47 * 4 * 8]
 
@@ -289,7 +290,7 @@ class TestStream:
                 yield i
             raise OSError("disk gone")
 
-        taken = stream.ahead(items())
+        taken = streamed_batches.read_ahead(items())
         assert next(taken) == 0
         while len(read) < 2:
             pass
@@ -298,7 +299,7 @@ class TestStream:
             next(taken)
 
     def test_an_iterator_is_read_once(self, data):
-        with pytest.raises(ValueError, match="no batches in epoch 2; an iterator can be read once"):
+        with pytest.raises(ValueError, match="no batches in epoch 2. An iterator can be read only once"):
             fit(NETWORK, iter([data]), **OPTIONS)
 
     def test_a_batch_larger_than_the_first(self, data):
@@ -381,7 +382,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
     ("options", "error", "message"),
     [
         ({"optimizer": "sdg"}, ValueError, "optimizer is 'sdg'; expected one of adam, "),
-        ({"optimizer": optax.adam(0.1), "learning_rate": 0.1}, ValueError, "learning_rate is given beside an optimizer"),
+        ({"optimizer": optax.adam(0.1), "learning_rate": 0.1}, ValueError, "learning_rate is given, but the optimizer object has its own"),
         ({"learning_rate": -1}, ValueError, "learning_rate is -1"),
         ({"epochs": 0}, ValueError, "epochs is 0"),
         ({"batch_size": 2.5}, TypeError, "batch_size is 2.5; expected an integer"),
@@ -390,7 +391,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"X": np.ones((4, 5))}, ValueError, r"X has shape \(4, 5\) and Y \(47,\)"),
         ({"X": np.ones((3, 47))}, ValueError, r"X has shape \(3, .*\); expected \(4, m\)"),
         ({"X": 3}, TypeError, "X is an int; expected an array .* or a function of the epoch"),
-        ({"X": [], "Y": 1}, ValueError, "Y is given, and X gives batches"),
+        ({"X": [], "Y": 1}, ValueError, "Y is given, but X gives batches"),
         ({"X": [], "Y": None}, ValueError, "no batches in epoch 1"),
         ({"weights": np.ones(3)}, ValueError, r"weights has shape \(3,\); expected \(47,\)"),
         ({"validation_fraction": 1.5}, ValueError, "validation_fraction is 1.5 of 47 examples"),
@@ -400,7 +401,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"early_stopping": bp.EarlyStopping()}, ValueError, "there is no validation data"),
         ({"class_weight": {7: 1.0}}, ValueError, r"class_weight has \[7\]; expected classes of Y: \[0, 1, 2\]"),
         ({"class_weight": "balance"}, ValueError, "class_weight is 'balance'"),
-        ({"class_weight": {0: -1.0}}, ValueError, "expected finite numbers from 0 on"),
+        ({"class_weight": {0: -1.0}}, ValueError, "expected finite, non-negative numbers"),
         ({"resume": True}, ValueError, "resume is True, and checkpoint is None"),
         ({"metric": "f1"}, ValueError, "metric is 'f1'"),
         ({"X": [[1.0] * 47] * 4}, TypeError, "X is a list; expected an array of NumPy or JAX"),
@@ -461,7 +462,9 @@ def test_no_epoch_is_best(data):
     """A metric that is not finite after any epoch: the parameters of before the first, and a warning that says so."""
     options = OPTIONS | {"epochs": 3, "validation_data": data, "metric": nothing}
     rule = bp.EarlyStopping(monitor="validation_metric")
-    with pytest.warns(RuntimeWarning, match="validation_metric was finite after no epoch: the parameters returned are"):
+    with pytest.warns(
+        RuntimeWarning, match="validation_metric was not finite after any epoch: the parameters returned are"
+    ):
         found = fit(NETWORK, *data, **options, early_stopping=rule)
     assert found.best_epoch == 0 and same(found.params, bp.init(NETWORK, jax.random.split(OPTIONS["key"])[0]))
 

@@ -17,7 +17,7 @@ from jax import Array
 import manual_bp as bp
 from benchmarks.training.task import ADAM, Examples, Task
 from benchmarks.training.trainer import Trainer, outcome
-from manual_bp._training.epoch import order
+from manual_bp._training.epoch import epoch_order as order
 from reference import autodiff
 
 

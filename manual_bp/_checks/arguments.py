@@ -60,7 +60,8 @@ def parameters(network: Network, params: Params) -> jnp.dtype:
     """The one dtype of all parameters."""
     L = len(network.activations)
     if not isinstance(params, tuple) or isinstance(params, Layer):
-        raise TypeError(f"params is a {_kind(params)}; expected a tuple of {L} bp.Layer(W, b)")
+        hint = ": pass tuple(params)" if isinstance(params, list) else ""
+        raise TypeError(f"params is a {_kind(params)}; expected a tuple of {L} bp.Layer(W, b){hint}")
     if len(params) != L:
         raise ValueError(f"params has {len(params)} layers; expected {L}, as network.sizes is {network.sizes}")
     dtype = None
@@ -200,6 +201,17 @@ def _array(name: str, value: Any, expected: str, hint: str = "") -> None:
 def _float(name: str, value: Array) -> None:
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"{name} has dtype {value.dtype}; expected a float array: pass {name}.astype(float)")
+
+
+def dtype_name(name: str, dtype: Any) -> str:
+    """The name of a dtype that parameters and products can have."""
+    try:
+        found = jnp.dtype(dtype).name
+    except TypeError:
+        found = repr(dtype)
+    if found not in DTYPES:
+        raise TypeError(f"{name} is {found}; expected {', '.join(DTYPES)}")
+    return found
 
 
 def a_kind(value: object) -> str:

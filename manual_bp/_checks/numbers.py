@@ -63,7 +63,8 @@ def key(value: Any) -> None:
     """A random key, new style or old."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, dtypes.prng_key) or dtype == jnp.uint32):
-        raise TypeError(f"key is {_shown(value)}; expected a key, as jax.random.key gives")
+        number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+        raise TypeError(f"key is {_shown(value)}; expected a random key: pass jax.random.key({number})")
 
 
 def _is_known(name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The examples that a user gives `fit`, checked and divided into those to train on and those held out."""
+"""The examples given to `fit`, checked and divided into those to train on and those to validate with."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -18,11 +18,11 @@ from manual_bp._training.state import TrainState
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 
 
-class Examples(NamedTuple):
-    """What `fit` works on.
+class TrainingData(NamedTuple):
+    """The examples of a training.
 
     Attributes:
-        training: the examples, one after another, as the user's arrays hold them; or batches.
+        training: the user's arrays, in rows, or batches.
         validation: (X, Y, weights) in columns, on the device; or None.
     """
 
@@ -30,7 +30,7 @@ class Examples(NamedTuple):
     validation: tuple[Any, Any, Any] | None
 
 
-def examples(
+def training_data(
     network: Network,
     X: Any,
     Y: Any,
@@ -39,37 +39,45 @@ def examples(
     validation_data: tuple | None,
     validation_fraction: float | None,
     state: TrainState,
-) -> Examples:
-    """The examples of the arguments of `bp.fit`."""
+) -> TrainingData:
+    """The examples in the arguments of `bp.fit`."""
     if validation_data is not None and validation_fraction is not None:
         raise ValueError("validation_data and validation_fraction are both given; expected one of the two")
     dtype = state.params[0].W.dtype
     validation = None
     if validation_data is not None:
-        given = _triple(validation_data)
+        given = _validation_triple(validation_data)
         try:
             _check(network, *given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        validation = _columns(given, dtype)
+        validation = _on_device(given, dtype)
     if not _is_array(X):
-        return Examples(_batches(X, Y, weights, class_weight, validation_fraction), validation)
+        _check_batches(X, Y, weights, class_weight, validation_fraction)
+        return TrainingData(X, validation)
     _check(network, X, Y, weights)
     weights = with_class_weight(Y, weights, class_weight)
     if validation_fraction is not None:
         if isinstance(X, np.memmap):
-            raise ValueError("validation_fraction would copy X, which is memory-mapped; expected validation_data")
+            raise ValueError("validation_fraction would copy X, which is memory-mapped; pass validation_data instead")
         kept, held_out = _split(X.shape[1], validation_fraction, state)
-        validation = _columns((_take(X, held_out), _take(Y, held_out), _take(weights, held_out)), dtype)
-        X, Y, weights = (_take(x, kept) for x in (X, Y, weights))
+        validation = _on_device(tuple(_selected(x, held_out) for x in (X, Y, weights)), dtype)
+        X, Y, weights = (_selected(x, kept) for x in (X, Y, weights))
     flat: Any = None if weights is None else np.ravel(weights)
-    return Examples(Dataset(X.T, Y.T, flat), validation)
+    return TrainingData(Dataset(X.T, Y.T, flat), validation)
 
 
 def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     for name, value in {"X": X, "Y": Y, "weights": weights}.items():
         if not _is_array(value) and not (name == "weights" and value is None):
-            raise TypeError(f"{name} is {validate.a_kind(value)}; expected an array of NumPy or JAX")
+            raise TypeError(
+                f"{name} is {validate.a_kind(value)}; expected an array of NumPy or JAX{_hint(name, value)}"
+            )
+        # an array of bfloat16 has kind V too, but no fields
+        if value is not None and (value.dtype.kind in "Mm" or value.dtype.names):
+            raise TypeError(f"{name} has dtype {value.dtype}; expected numbers: pass an array of floats")
+        if name == "X" and value.dtype.kind in "OSU":
+            raise TypeError(f"X has dtype {value.dtype}; expected numbers: pass X.astype(float), text columns encoded")
     if X.ndim == 2 and Y.ndim in (1, 2) and X.shape[1] != Y.shape[-1]:
         hint = ", so pass X.T" if len(X) == Y.shape[-1] else ""
         raise ValueError(
@@ -80,47 +88,54 @@ def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     check_values(network, X, Y, weights)
 
 
-def _batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> Any:
-    if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
+def _hint(name: str, value: Any) -> str:
+    """The call that turns a table or a sparse matrix, which have examples in rows, into an array of columns."""
+    method = next((method for method in ("to_numpy", "toarray") if hasattr(value, method)), None)
+    transpose = ".T" if getattr(value, "ndim", 1) == 2 else ""
+    return f": pass {name}.{method}(){transpose}" if method else ""
+
+
+def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> None:
+    hint = _hint("X", X)
+    if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y) or hint:
         raise TypeError(
-            f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX, of shape (n_0, m), or without Y an "
-            "iterable of batches (X, Y), or a function of the epoch that gives one"
+            f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX"
+            + (hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one")
         )
-    beside = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
-    for name, value in beside.items():
+    others = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
+    for name, value in others.items():
         if value is not None:
-            raise ValueError(f"{name} is given, and X gives batches; expected batches (X, Y) or (X, Y, weights) alone")
-    return X
+            raise ValueError(f"{name} is given, but X gives batches; pass only batches (X, Y) or (X, Y, weights)")
 
 
 def _split(m: int, fraction: float, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
-    """The examples to train on and those held out, at random, one of each at least."""
+    """The examples to train on and the ones held out, drawn at random; at least one of each."""
     if isinstance(fraction, bool | str) or not 0 < fraction < 1 or m < 2:
         raise ValueError(
             f"validation_fraction is {fraction!r} of {m} examples; expected a number between 0 and 1, and 2 examples"
         )
-    order = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
+    shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
     held_out = min(max(1, round(fraction * m)), m - 1)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 
 
-def _take(x: Any, columns: np.ndarray) -> Any:
+def _selected(x: Any, columns: np.ndarray) -> Any:
     return None if x is None else np.ravel(x)[columns] if np.ndim(x) == 1 else x[:, columns]
 
 
-def _triple(data: Any) -> tuple[Any, Any, Any]:
+def _validation_triple(data: Any) -> tuple[Any, Any, Any]:
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise TypeError(f"validation_data is {validate.a_kind(data)}; expected (X, Y) or (X, Y, weights)")
     return data[0], data[1], data[2] if len(data) == 3 else None
 
 
-def _columns(data: tuple[Any, Any, Any], dtype: jnp.dtype) -> tuple[Any, Any, Any]:
+def _on_device(data: tuple[Any, ...], dtype: jnp.dtype) -> tuple[Any, Any, Any]:
     X, Y, weights = (cast_floats(x, dtype) for x in data)
     return jax.device_put((X, Y, weights))
 
 
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
-    """Floats in the dtype of the parameters: what is kept on the device need not be wider."""
+    """Floats in the dtype of the parameters, so that wider ones take no memory on the device."""
     return x.astype(dtype) if x is not None and jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
