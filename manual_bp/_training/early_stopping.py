@@ -25,12 +25,8 @@ class EarlyStopping:
     Args:
         patience: the number of epochs, 1 or more.
         min_delta: the smallest difference that counts as an improvement, non-negative.
-        monitor: the value to watch: "validation_cost", "cost", or "validation_metric". A higher metric is better, so
-            use the negative of an error as the metric.
+        monitor: "validation_cost", "cost", or "validation_metric", of which higher is better: let it be no error.
         restore_best: whether the parameters of the best epoch are returned, rather than those of the last.
-
-    Raises:
-        TypeError, ValueError: a value out of its range.
     """
 
     patience: int = 10
@@ -65,17 +61,14 @@ NEVER = EarlyStopping(patience=2**62, monitor="cost", restore_best=False)
 
 def rule_of(early_stopping: EarlyStopping | None, validated: bool, measured: bool) -> EarlyStopping:
     """The rule given by the user, checked against whether there are validation data and a metric."""
-    if early_stopping is None:
-        return NEVER
-    if not isinstance(early_stopping, EarlyStopping):
-        raise TypeError(
-            f"early_stopping is {early_stopping!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()"
-        )
-    if early_stopping.monitor != "cost" and not validated:
+    rule = NEVER if early_stopping is None else early_stopping
+    if not isinstance(rule, EarlyStopping):
+        raise TypeError(f"early_stopping is {rule!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()")
+    if rule.monitor != "cost" and not validated:
         raise ValueError(
-            f"early_stopping monitors {early_stopping.monitor}, but there is no validation data; pass validation_data "
-            "or validation_fraction, or use monitor='cost'"
+            f"early_stopping monitors {rule.monitor}, but there is no validation data; pass validation_data or "
+            "validation_fraction, or use monitor='cost'"
         )
-    if early_stopping.monitor == "validation_metric" and not measured:
+    if rule.monitor == "validation_metric" and not measured:
         raise ValueError("early_stopping monitors validation_metric, but metric is None; pass a metric")
-    return early_stopping
+    return rule

@@ -135,8 +135,7 @@ def steps_of_chunk(
         goal = objective if l2 is None else objective.with_l2(l2)
 
         def step(state: TrainState, batch: tuple[Array, Array, Array]) -> tuple[TrainState, Step]:
-            X, Y, weights = batch
-            return descend(goal, optimizer, state, X.T, Y.T, weights, True, X_in_rows=True)
+            return descend(goal, optimizer, state, batch[0].T, batch[1].T, batch[2], True, X_in_rows=True)
 
         return scan(step, state, (X, Y, weights))
 

@@ -1,7 +1,7 @@
 """The function that runs one epoch, over examples in the device's memory or streamed to it."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from manual_bp._training.epoch import epoch_of, steps_of_chunk
 from manual_bp._training.objective import Objective
 from manual_bp._training.state import TrainState
 from manual_bp._training.step import Step
-from manual_bp._training.streamed_batches import Chunk, chunks_of_batches, chunks_of_rows, fits_on_device, read_ahead
+from manual_bp._training.streamed_batches import chunks_of_batches, chunks_of_rows, fits_on_device, read_ahead
 from manual_bp._training.training_data import Batches, cast_floats
 from manual_bp._training.undo_non_finite import ScanSteps, scan_and_check, scan_and_undo
 
@@ -22,49 +22,39 @@ from manual_bp._training.undo_non_finite import ScanSteps, scan_and_check, scan_
 EpochRunner = Callable[[TrainState, int], tuple[TrainState, Step]]
 
 
-class EpochOptions(NamedTuple):
-    """The options that the steps of an epoch are made with."""
+def epoch_runner(
+    objective: Objective,
+    l2: np.ndarray | None,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    shuffle: bool,
+    mesh: Mesh | None,
+    data: Dataset | Batches,
+    dtype: np.dtype,
+) -> EpochRunner:
+    """The function that runs an epoch. Batches, and arrays memory-mapped or too large for the device, are streamed."""
+    on_disk = not isinstance(data, Dataset) or isinstance(data.X, np.memmap)
+    if not on_disk and fits_on_device(data.X.nbytes):
+        data = Dataset(cast_floats(data.X, dtype), cast_floats(data.Y, dtype), data.weights)
+        placed = jax.device_put(data) if mesh is None else on_mesh(data, mesh)
+        run = _undoing(lambda scan: epoch_of(objective, optimizer, batch_size, shuffle, mesh, True, scan), mesh)
 
-    objective: Objective
-    optimizer: optax.GradientTransformation
-    batch_size: int
-    shuffle: bool
-    l2: np.ndarray | None = None
-    mesh: Mesh | None = None
+        def run_program(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
+            state, steps = run(state, placed, l2)
+            return state, jax.tree.map(np.asarray, steps)
 
+        return run_program
 
-def epoch_runner(options: EpochOptions, data: Dataset | Batches, state: TrainState) -> EpochRunner:
-    """The function for the data: streamed if they are batches, memory-mapped or too large for the device."""
-    if not isinstance(data, Dataset):
-        return _streamed(options, lambda state, epoch: chunks_of_batches(data(epoch) if callable(data) else data))
-    if isinstance(data.X, np.memmap) or not fits_on_device(data.X.nbytes):
-        size, shuffle = options.batch_size, options.shuffle
-        return _streamed(options, lambda state, epoch: chunks_of_rows(data, state, size, shuffle))
-    dtype = state.params[0].W.dtype
-    data = Dataset(cast_floats(data.X, dtype), cast_floats(data.Y, dtype), data.weights)
-    return _on_device(options, jax.device_put(data) if options.mesh is None else on_mesh(data, options.mesh))
+    run_chunk = _undoing(lambda scan: steps_of_chunk(objective, optimizer, scan), mesh)
 
-
-def _on_device(options: EpochOptions, data: Dataset) -> EpochRunner:
-    """An epoch is one program."""
-    objective, optimizer, size, shuffle, _, mesh = options
-    run = _undoing(lambda scan: epoch_of(objective, optimizer, size, shuffle, mesh, True, scan), mesh)
-
-    def run_epoch(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
-        state, steps = run(state, data, options.l2)
-        return state, jax.tree.map(np.asarray, steps)
-
-    return run_epoch
-
-
-def _streamed(options: EpochOptions, chunks: Callable[[TrainState, int], Iterable[Chunk]]) -> EpochRunner:
-    """An epoch is one call for each chunk, and the next chunk is read meanwhile."""
-    run = _undoing(lambda scan: steps_of_chunk(options.objective, options.optimizer, scan), options.mesh)
-
-    def run_epoch(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
+    def run_chunks(state: TrainState, epoch: int) -> tuple[TrainState, Step]:
+        if isinstance(data, Dataset):
+            chunks = chunks_of_rows(data, state, batch_size, shuffle)
+        else:
+            chunks = chunks_of_batches(data(epoch) if callable(data) else data)
         done: list[Step] = []
-        for chunk in read_ahead(iter(chunks(state, epoch))):
-            state, steps = run(state, *spread(chunk, options.mesh, 1, options.objective.dropout), options.l2)
+        for chunk in read_ahead(chunks):
+            state, steps = run_chunk(state, *spread(chunk, mesh, 1, objective.dropout), l2)
             # waits for the chunk, while the next one is read
             done.append(jax.tree.map(np.asarray, steps))
             if not np.isfinite(done[-1].cost).all():
@@ -76,7 +66,7 @@ def _streamed(options: EpochOptions, chunks: Callable[[TrainState, int], Iterabl
             )
         return state, jax.tree.map(lambda *x: np.concatenate(x), *done)
 
-    return run_epoch
+    return run_chunks
 
 
 def _undoing(

@@ -19,7 +19,7 @@ from manual_bp._machine.meshes import data_mesh, on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
 from manual_bp._show import layer_lines
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
-from manual_bp._training.epoch_runner import EpochOptions, epoch_runner
+from manual_bp._training.epoch_runner import epoch_runner
 from manual_bp._training.evaluate import Metric, evaluate_blocks, metric_of
 from manual_bp._training.history import History, weighted_mean
 from manual_bp._training.loop import Epoch, EpochResult, Training, run_epochs
@@ -36,12 +36,10 @@ class FitResult(NamedTuple):
     """The result of a training.
 
     Attributes:
-        params: the parameters of the best epoch under early stopping with restore_best, else the last ones; always
-            finite.
+        params: the parameters of `best_epoch`; always finite.
         state: the state to continue from: after the last epoch, or before the step that was not finite.
         history: the `bp.History` of all epochs.
-        best_epoch: the best epoch under early stopping with restore_best, else the last whole one, counted from 1; 0 if
-            there is none.
+        best_epoch: the best epoch under early stopping with restore_best, else the last one, counted from 1; 0 if none.
         stopped: why training ended: "epochs", "early stopping", "callback" or "not finite".
     """
 
@@ -52,12 +50,12 @@ class FitResult(NamedTuple):
     stopped: str
 
     def __repr__(self) -> str:
-        lines = [f"FitResult, stopped by {self.stopped!r}, best epoch {self.best_epoch}", repr(self.history)]
-        return "\n  ".join(lines + layer_lines(self.params))
+        head = f"FitResult, stopped by {self.stopped!r}, best epoch {self.best_epoch}"
+        return "\n  ".join([head, repr(self.history), *layer_lines(self.params)])
 
 
 def _explaining_lr(fit: F) -> F:
-    """`fit`, which names `learning_rate` to those who call it `lr`; type checkers see the signature of `fit` itself."""
+    """`fit` with a clear error for `lr`; to type checkers the signature stays that of `fit`."""
 
     @functools.wraps(fit)
     def explaining(*args: Any, **options: Any) -> Any:
@@ -107,12 +105,11 @@ def fit(
     that names the step, and the result is that of before it.
 
     Example:
+        >>> network = bp.Network((3, 8, 3))
         >>> X, Y = np.eye(3, dtype="float32"), np.arange(3)  # columns are examples; Y holds class indices
-        >>> result = bp.fit(bp.Network((3, 8, 3)), X, Y, learning_rate=0.1, epochs=50)
-        >>> result.history.cost[-1] < 0.1, result.stopped
-        (True, 'epochs')
-        >>> bp.predict(bp.Network((3, 8, 3)), result.params, jnp.asarray(X)).argmax(axis=0)
-        Array([0, 1, 2], dtype=int32)
+        >>> result = bp.fit(network, X, Y, learning_rate=0.1, epochs=50)
+        >>> result.history.cost[-1] < 0.1, bp.predict(network, result.params, jnp.asarray(X)).argmax(axis=0).tolist()
+        (True, [0, 1, 2])
 
     Args:
         network: the description.
@@ -154,9 +151,6 @@ def fit(
         mesh: a mesh with an axis "data", over which each batch is spread; see `docs/devices.md`. State and examples are
             copied to every device, except for a `state` that lies on the mesh already; see `bp.place`.
 
-    Returns:
-        A `bp.FitResult`: the parameters, the state to continue from, and the history.
-
     Raises:
         TypeError, ValueError: an argument that does not fit; a checkpoint that is damaged, of another network or
             optimizer, or that cannot be written.
@@ -171,7 +165,7 @@ def fit(
         raise TypeError(f"callbacks is {callbacks!r}; expected a list of functions of a bp.Epoch")
     data_mesh(mesh)
     # under jax.jit the result of any operation is traced
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves((X, Y, weights, params, state, key, jnp.zeros(())))):
+    if any(isinstance(x, Tracer) for x in [X, Y, weights, key, jnp.zeros(()), *jax.tree.leaves((params, state))]):
         raise TypeError(
             "fit was called inside of jax.jit, jax.vmap or another transformation of JAX; call it outside, as it "
             "compiles its own programs. To train many networks at once, use jax.vmap of bp.train_epoch"
@@ -184,13 +178,13 @@ def fit(
         raise ValueError("params and state are both given; expected one of the two")
     check_state(state, network, descent)
     begun: TrainState = on_mesh(state, mesh)
-    data = training_data(network, X, Y, weights, class_weight, validation_data, validation_fraction, begun)
-    rule = rule_of(early_stopping, data.validation is not None, measure is not None)
+    data, held_out = training_data(network, X, Y, weights, class_weight, validation_data, validation_fraction, begun)
+    rule = rule_of(early_stopping, held_out is not None, measure is not None)
+    dtype = begun.params[0].W.dtype
     # an input of the programs: another value compiles nothing
-    penalty = np.asarray(goal.l2, begun.params[0].W.dtype) if goal.l2 else None
-    options = EpochOptions(goal.with_l2(0.0), descent, batch_size, bool(shuffle), penalty, mesh)
-    take_steps = epoch_runner(options, data.training, begun)
-    validation = [] if data.validation is None else spread_in_blocks(data.validation, mesh, 8192)
+    penalty = np.asarray(goal.l2, dtype) if goal.l2 else None
+    take_steps = epoch_runner(goal.with_l2(0.0), penalty, descent, batch_size, bool(shuffle), mesh, data, dtype)
+    validation = [] if held_out is None else spread_in_blocks(held_out, mesh, 8192)
 
     state, best, history = kept.begin(Progress(begun, begun.params, History()), resume)
     if learning_rate is not None:
@@ -208,17 +202,15 @@ def fit(
             "learning_rate": learning_rate_of(end.optimizer_state),
         }
 
-    def reason_to_stop(asked: bool) -> str | None:
-        if asked:
-            return "callback"
+    def reason_to_stop() -> str | None:
         return "early stopping" if rule.stalled(history) else "epochs" if len(history) >= epochs else None
 
     def after_epoch(asked: bool) -> str | None:
-        stopped = reason_to_stop(asked)
+        stopped = "callback" if asked else reason_to_stop()
         kept.save(Progress(training.state, training.best, history), last=stopped is not None)
         return stopped
 
-    training.stopped = reason_to_stop(False)
+    training.stopped = reason_to_stop()
     run_epochs(
         training,
         run_epoch=run_epoch,
@@ -229,16 +221,12 @@ def fit(
         epochs=epochs,
         progress=progress,
     )
-    stopped = training.stopped
-    assert stopped is not None
+    stopped = cast(str, training.stopped)
     if not rule.restore_best:
         return FitResult(training.state.params, training.state, history, len(history), stopped)
     if history and not rule.best_epoch(history):
-        warnings.warn(
-            f"{rule.monitor} was not finite after any epoch: the parameters returned are the initial ones",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        text = f"{rule.monitor} was not finite after any epoch: the parameters returned are the initial ones"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
     return FitResult(training.best, training.state, history, rule.best_epoch(history), stopped)
 
 

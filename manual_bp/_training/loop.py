@@ -12,7 +12,7 @@ from manual_bp._training.state import TrainState
 
 
 class Epoch(NamedTuple):
-    """A finished epoch, as callbacks receive it.
+    """A finished epoch, as callbacks receive it: its number, counted from 1, and the state and history after it.
 
     Example:
         >>> def stop_when_good(epoch: bp.Epoch) -> bool:
@@ -20,11 +20,6 @@ class Epoch(NamedTuple):
         >>> X, Y = np.eye(3, dtype="float32"), np.arange(3)
         >>> bp.fit(bp.Network((3, 3)), X, Y, learning_rate=0.5, callbacks=[stop_when_good]).stopped
         'callback'
-
-    Attributes:
-        number: its number, counted from 1.
-        state: the state after it.
-        history: the history of all epochs so far.
     """
 
     number: int
@@ -36,11 +31,7 @@ class Epoch(NamedTuple):
 class Training:
     """A training between two epochs. The loop changes it in place: after an interruption it holds the last whole epoch.
 
-    Attributes:
-        state: the state after the last epoch, or before the first step that was not finite.
-        best: the parameters of the best epoch so far.
-        history: all epochs so far.
-        stopped: why training ended; None while it goes on.
+    `best` holds the parameters of the best epoch so far, and `stopped` why training ended, None while it goes on.
     """
 
     state: TrainState
@@ -67,16 +58,10 @@ def run_epochs(
 ) -> None:
     """Runs epochs until `training.stopped` is set.
 
-    Args:
-        training: the training to continue.
-        run_epoch: a function of the state and the number of epochs before it.
-        validate: a function of the parameters that returns the cost and the metric of the validation data, or None.
-        is_best: whether the epoch just added to the history is the best so far.
-        after_epoch: a function that is told whether a callback asked to stop. It returns why training ends, or None.
-        callbacks: functions of an `Epoch`. All are called, also after one that asks to stop by returning True.
-        epochs: the length of the history at which the progress bar is full.
-        earlier: epochs at the start of the history that `Epoch.number` does not count.
-        progress: whether the bar is shown.
+    `run_epoch` takes the state and the number of epochs before. `validate` takes the parameters and returns the cost and
+    metric of the validation data. `is_best` judges the epoch that was just added to the history. `after_epoch` is told
+    whether a callback asked to stop, and returns why training ends, or None. The progress bar is full once the history
+    has `epochs` epochs; the `earlier` ones at its start do not count in `Epoch.number`.
     """
     history = training.history
     with progress_bar(epochs, len(history), progress) as show:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,8 @@ def objective(
     """The objective for a user's options, checked."""
     validate.is_network(network)
     L = len(network.hidden)
-    several = isinstance(dropout, Sequence) and not isinstance(dropout, str)
-    rates = tuple(dropout) if several else (dropout,) * L
+    one = isinstance(dropout, str) or not isinstance(dropout, Sequence)
+    rates: tuple[Any, ...] = (dropout,) * L if one else tuple(dropout)  # type: ignore[arg-type]
     if len(rates) != L:
         raise ValueError(f"dropout has {len(rates)} rates; expected one, or {L}, one for each hidden layer")
     for rate in rates:

@@ -1,7 +1,7 @@
 """The examples given to `fit`, checked and divided into those to train on and those to validate with."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,6 @@ from manual_bp._training.state import TrainState
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 
 
-class TrainingData(NamedTuple):
-    """The examples of a training.
-
-    Attributes:
-        training: the user's arrays, in rows, or batches.
-        validation: (X, Y, weights) in columns, on the device; or None.
-    """
-
-    training: Dataset | Batches
-    validation: tuple[Any, Any, Any] | None
-
-
 def training_data(
     network: Network,
     X: Any,
@@ -39,45 +27,45 @@ def training_data(
     validation_data: tuple | None,
     validation_fraction: float | None,
     state: TrainState,
-) -> TrainingData:
-    """The examples in the arguments of `bp.fit`."""
+) -> tuple[Dataset | Batches, tuple[Any, ...] | None]:
+    """The examples to train on, in rows where they were, or batches; and those to validate with, placed columns."""
     if validation_data is not None and validation_fraction is not None:
         raise ValueError("validation_data and validation_fraction are both given; expected one of the two")
     dtype = state.params[0].W.dtype
     validation = None
     if validation_data is not None:
-        given = _validation_triple(validation_data)
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            kind = validate.a_kind(validation_data)
+            raise TypeError(f"validation_data is {kind}; expected (X, Y) or (X, Y, weights)")
+        given = (*validation_data, None)[:3]
         try:
             _check(network, *given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        validation = _on_device(given, dtype)
+        validation = jax.device_put(tuple(cast_floats(x, dtype) for x in given))
     if not _is_array(X):
         _check_batches(X, Y, weights, class_weight, validation_fraction)
-        return TrainingData(X, validation)
+        return X, validation
     _check(network, X, Y, weights)
     weights = with_class_weight(Y, weights, class_weight)
     if validation_fraction is not None:
         if isinstance(X, np.memmap):
             raise ValueError("validation_fraction would copy X, which is memory-mapped; pass validation_data instead")
         kept, held_out = _split(X.shape[1], validation_fraction, state)
-        validation = _on_device(tuple(_selected(x, held_out) for x in (X, Y, weights)), dtype)
+        validation = jax.device_put(tuple(cast_floats(_selected(x, held_out), dtype) for x in (X, Y, weights)))
         X, Y, weights = (_selected(x, kept) for x in (X, Y, weights))
     flat: Any = None if weights is None else np.ravel(weights)
-    return TrainingData(Dataset(X.T, Y.T, flat), validation)
+    return Dataset(X.T, Y.T, flat), validation
 
 
 def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
-    for name, value in {"X": X, "Y": Y, "weights": weights}.items():
-        if not _is_array(value) and not (name == "weights" and value is None):
-            raise TypeError(
-                f"{name} is {validate.a_kind(value)}; expected an array of NumPy or JAX{_hint(name, value)}"
-            )
-        # an array of bfloat16 has kind V too, but no fields
-        if value is not None and (value.dtype.kind in "Mm" or value.dtype.names):
-            raise TypeError(f"{name} has dtype {value.dtype}; expected numbers: pass an array of floats")
-        if name == "X" and value.dtype.kind in "OSU":
-            raise TypeError(f"X has dtype {value.dtype}; expected numbers: pass X.astype(float), text columns encoded")
+    for name, x in {"X": X, "Y": Y, **({} if weights is None else {"weights": weights})}.items():
+        if not _is_array(x):
+            raise TypeError(f"{name} is {validate.a_kind(x)}; expected an array of NumPy or JAX{_hint(name, x)}")
+        # bfloat16 is of kind V too, but has no fields
+        kind = getattr(x.dtype, "kind", "")
+        if kind in "Mm" or kind in "OSU" and name != "Y" or kind == "V" and x.dtype.names:
+            raise TypeError(f"{name} has dtype {x.dtype}; expected numbers: encode text and dates, then .astype(float)")
     if X.ndim == 2 and Y.ndim in (1, 2) and X.shape[1] != Y.shape[-1]:
         hint = ", so pass X.T" if len(X) == Y.shape[-1] else ""
         raise ValueError(
@@ -88,20 +76,18 @@ def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     check_values(network, X, Y, weights)
 
 
-def _hint(name: str, value: Any) -> str:
-    """The call that turns a table or a sparse matrix, which have examples in rows, into an array of columns."""
-    method = next((method for method in ("to_numpy", "toarray") if hasattr(value, method)), None)
-    transpose = ".T" if getattr(value, "ndim", 1) == 2 else ""
+def _hint(name: str, x: Any) -> str:
+    """The call that turns a table or a sparse matrix, with examples in rows, into an array of columns."""
+    method = next((method for method in ("to_numpy", "toarray") if hasattr(x, method)), None)
+    transpose = ".T" if getattr(x, "ndim", 1) == 2 else ""
     return f": pass {name}.{method}(){transpose}" if method else ""
 
 
 def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> None:
     hint = _hint("X", X)
-    if not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y) or hint:
-        raise TypeError(
-            f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX"
-            + (hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one")
-        )
+    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
+        hint = hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one"
+        raise TypeError(f"X is {validate.a_kind(X)}; expected an array of NumPy or JAX{hint}")
     others = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
     for name, value in others.items():
         if value is not None:
@@ -121,17 +107,6 @@ def _split(m: int, fraction: float, state: TrainState) -> tuple[np.ndarray, np.n
 
 def _selected(x: Any, columns: np.ndarray) -> Any:
     return None if x is None else np.ravel(x)[columns] if np.ndim(x) == 1 else x[:, columns]
-
-
-def _validation_triple(data: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise TypeError(f"validation_data is {validate.a_kind(data)}; expected (X, Y) or (X, Y, weights)")
-    return data[0], data[1], data[2] if len(data) == 3 else None
-
-
-def _on_device(data: tuple[Any, ...], dtype: jnp.dtype) -> tuple[Any, Any, Any]:
-    X, Y, weights = (cast_floats(x, dtype) for x in data)
-    return jax.device_put((X, Y, weights))
 
 
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
