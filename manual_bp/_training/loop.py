@@ -58,8 +58,8 @@ def run_epochs(
 ) -> None:
     """Runs epochs until `training.stopped` is set.
 
-    `run_epoch` takes the state and the number of epochs before. `validate` takes the parameters and returns the cost and
-    metric of the validation data. `is_best` judges the epoch that was just added to the history. `after_epoch` is told
+    `run_epoch` takes the state and the number of epochs before. `validate` takes the parameters and returns the cost
+    and metric of the validation data. `is_best` judges the epoch just added to the history. `after_epoch` is told
     whether a callback asked to stop, and returns why training ends, or None. The progress bar is full once the history
     has `epochs` epochs; the `earlier` ones at its start do not count in `Epoch.number`.
     """

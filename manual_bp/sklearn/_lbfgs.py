@@ -23,7 +23,7 @@ REASONS = ("gradient", "not finite", "cost", "iterations", "evaluations")
 
 
 def fit_lbfgs(mlp: Any, network: Network, params: Params, data: Dataset) -> Params:
-    """Trains until the gradient's largest element is `tol` or the loss stops falling; sets attributes of the estimator."""
+    """Trains until the gradient's largest element is `tol` or the loss stops falling; sets attributes of `mlp`."""
     X, Y, w = data
     minimize = minimizer(objective(network, 0.0, 0.0, mlp.compute_dtype), mlp.max_iter)
     total = len(X) if w is None else float(np.sum(np.asarray(w)))
