@@ -476,3 +476,77 @@ def nothing(A, Y):
 def test_progress_shows_each_epoch(data, capsys):
     fit(NETWORK, *data, **OPTIONS, progress=True, validation_data=data)
     assert "6/6" in capsys.readouterr().out
+
+
+class Frame:
+    """What a table of pandas, or a sparse matrix, has."""
+
+    ndim, shape, dtype = 2, (M, 4), np.dtype(float)
+
+    def __init__(self, method):
+        setattr(self, method, lambda: np.ones((M, 4)))
+
+    def __iter__(self):
+        return iter("abcd")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.1}, r"fit has no argument lr; pass learning_rate=0.1"),
+        ({"key": 3}, r"key is 3; expected a random key: pass jax.random.key\(3\)"),
+        ({"compute_dtype": "fp16"}, "compute_dtype is 'fp16'; expected float32, float64, bfloat16"),
+        ({"dtype": "fp16"}, "dtype is 'fp16'; expected float32, float64, bfloat16"),
+        ({"params": [bp.Layer(np.ones((3, 4)), np.ones((3, 1)))]}, r"params is a list; expected .*: pass tuple\(params\)"),
+        ({"X": Frame("to_numpy")}, r"X is a Frame; expected an array of NumPy or JAX: pass X.to_numpy\(\).T"),
+        ({"X": Frame("toarray"), "Y": None}, r"X is a Frame; expected an array of NumPy or JAX: pass X.toarray\(\).T"),
+        ({"Y": Frame("to_numpy")}, r"Y is a Frame; expected an array of NumPy or JAX: pass Y.to_numpy\(\).T"),
+        ({"weights": Frame("toarray")}, r"weights is a Frame; .* pass weights.toarray\(\).T"),
+        ({"X": np.full((4, M), "1.0")}, "X has dtype <U3; expected numbers: encode text and dates"),
+        ({"X": np.ones((4, M), object)}, "X has dtype object; expected numbers"),
+        ({"X": np.zeros((4, M), "M8[D]")}, r"X has dtype datetime64\[D\]; expected numbers"),
+        ({"Y": np.zeros(M, "m8[s]")}, r"Y has dtype timedelta64\[s\]; expected numbers"),
+        ({"Y": np.zeros(M, [("a", float)])}, "Y has dtype .*'a'.*; expected numbers"),
+        ({"weights": np.array(["1"] * M)}, "weights has dtype <U1; expected numbers"),
+        ({"epochs": True}, "epochs is True; expected an integer, 1 or more"),
+        ({"batch_size": np.True_}, "batch_size is True; expected an integer, 1 or more"),
+        ({"checkpoint_every": True}, "checkpoint_every is True; expected an integer"),
+        ({"dropout": True}, "dropout is True; expected a number"),
+        ({"dropout": "0.5"}, "dropout is '0.5'; expected a number"),
+        ({"early_stopping": "cost"}, "early_stopping is 'cost'; expected a bp.EarlyStopping"),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind(data, options, message):
+    options = {"X": data[0], "Y": data[1], "key": jax.random.key(0)} | options
+    with pytest.raises(TypeError, match=message):
+        fit(NETWORK, options.pop("X"), options.pop("Y"), options.pop("weights", None), **options)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap], ids=["jit", "vmap"])
+def test_it_does_not_run_inside_of_a_transformation(data, transform):
+    with pytest.raises(TypeError, match=r"inside of jax.jit, jax.vmap or .* use jax.vmap of bp.train_epoch"):
+        transform(lambda X: fit(NETWORK, X, data[1]))(jnp.stack([data[0]] * 2))
+    # nor with arrays that are not traced
+    with pytest.raises(TypeError, match="inside of jax.jit"):
+        jax.jit(lambda: fit(NETWORK, *data, key=OPTIONS["key"]))()
+
+
+def test_it_prints_in_a_few_lines(data):
+    found = fit(NETWORK, *data, **OPTIONS)
+    text = repr(found)
+    assert text.startswith("FitResult, stopped by 'epochs', best epoch 6\n  History of 6 epochs, last: cost ")
+    norm = np.linalg.norm(found.params[0].W)
+    assert f"\n  layer 1: W (6, 4) float64, norm {norm:.4g}; b (6, 1) float64, norm " in text
+    text = repr(found.state)
+    assert text.startswith("TrainState at step 36, optimizer state of 11 arrays\n  layer 1: W (6, 4) float64, norm ")
+    deep = bp.train_state(bp.Network((3,) * 100), optax.sgd(0.1), jax.random.key(0))
+    assert len(repr(deep).splitlines()) == 7 and "... 94 more layers" in repr(deep)
+    # traced, donated and abstract arrays have shapes alone
+    seen = []
+    jax.jit(lambda state: seen.append(repr(state)))(found.state)
+    abstract = jax.eval_shape(lambda: found.state)
+    donated = jax.tree.map(jnp.copy, found.state)
+    jax.jit(lambda state: state, donate_argnums=0)(donated)
+    for text in (*seen, repr(abstract), repr(donated)):
+        assert text.startswith("TrainState, optimizer") and "layer 1: W (6, 4) float64; b (6, 1) float64" in text
+    assert repr(bp.TrainState(None, None, None, None)) == "TrainState, optimizer state of 0 arrays\n  params: NoneType"

@@ -25,7 +25,7 @@ class EarlyStopping:
     Args:
         patience: the number of epochs, 1 or more.
         min_delta: the smallest difference that counts as an improvement, non-negative.
-        monitor: "validation_cost", "cost", or "validation_metric", of which higher is better: let it be no error.
+        monitor: "validation_cost", "cost" or "validation_metric". A higher metric is better, so negate an error.
         restore_best: whether the parameters of the best epoch are returned, rather than those of the last.
     """
 

@@ -17,7 +17,7 @@ from manual_bp._training.dataset import Dataset, batch_of_rows, check_dataset
 from manual_bp._training.objective import Objective, objective
 from manual_bp._training.state import TrainState, is_optimizer
 from manual_bp._training.step import Step, descend
-from manual_bp._training.undo_non_finite import ScanSteps, scan_and_undo
+from manual_bp._training.undo_non_finite import ScanSteps, StepFunction, scan_and_undo
 
 
 def train_epoch(
@@ -34,11 +34,10 @@ def train_epoch(
     """Returns the compiled function (state, data) -> (state, costs), which takes a step for each minibatch.
 
     `costs`, of shape (steps,), holds each batch's cost before its step. A partial last batch is filled up with
-    examples of weight zero, which are absent.
+    absent examples, of weight zero. Under `jax.vmap` over states, one program trains many networks.
 
-    If a step's cost, or the parameters it leads to, are not finite, the state before that step is returned:
-    `state.step` is then the number of the step, counted from 0, and its cost and all later ones are NaN. For this the
-    state passed in is kept, not donated. Under `jax.vmap` over states, one program trains many networks.
+    If a step's cost, or the parameters it leads to, are not finite, the state before that step is returned: its `step`
+    is the number of the step, counted from 0, and the costs from there are NaN. The state passed in is not donated.
 
     Example:
         >>> network, optimizer = bp.Network((4, 8, 3)), optax.adam(0.01)
@@ -52,8 +51,8 @@ def train_epoch(
         network, optimizer, l2, dropout, compute_dtype: as in `bp.train_step`.
         batch_size: the number of examples in a batch, 1 or more. If there are fewer examples, all are one batch.
         shuffle: whether each epoch has a new order, drawn from the state's key, rather than that of `data`.
-        mesh: a mesh with an axis "data", over which each batch is spread. A `state` or `data` that does not lie on the
-            mesh yet is copied to every device in each call; see `bp.place` and `docs/devices.md`.
+        mesh: a mesh with an axis "data", over which each batch is spread. A `state` or `data` that does not lie on it
+            is copied to every device in each call; see `bp.place` and `docs/devices.md`.
 
     Raises:
         TypeError, ValueError: an option out of its range; on a call, data that do not fit the network.
@@ -62,17 +61,12 @@ def train_epoch(
     batch_size = numbers.count("batch_size", batch_size)
     goal = objective(network, l2, dropout, compute_dtype)
     data_mesh(mesh)
-    return keeps_placement(_with_costs(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False)), mesh)
+    return keeps_placement(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False, _scan_costs), mesh)
 
 
-@functools.lru_cache(maxsize=256)
-def _with_costs(epoch: Callable[[TrainState, Dataset], tuple[TrainState, Step]]) -> Callable[..., Any]:
-    @jax.jit
-    def train_epoch(state: TrainState, data: Dataset) -> tuple[TrainState, Array]:
-        state, steps = epoch(state, data)
-        return state, steps.cost
-
-    return train_epoch
+def _scan_costs(step: StepFunction, state: TrainState, batches: Any) -> tuple[TrainState, Array]:
+    state, steps = scan_and_undo(step, state, batches)
+    return state, steps.cost
 
 
 @functools.lru_cache(maxsize=256)
@@ -83,7 +77,7 @@ def epoch_of(
     shuffle: bool,
     mesh: Mesh | None,
     gradient_norm: bool,
-    scan: ScanSteps = scan_and_undo,
+    scan: ScanSteps,
 ) -> Callable[..., tuple[TrainState, Any]]:
     """The compiled epoch: (state, data, l2=None) -> the result of `scan`. `l2` replaces that of the objective."""
 

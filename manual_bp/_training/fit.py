@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,10 @@ from jaxtyping import Array
 from manual_bp._checks import numbers
 from manual_bp._machine.meshes import data_mesh, on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
-from manual_bp._show import layer_lines
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.epoch_runner import epoch_runner
 from manual_bp._training.evaluate import Metric, evaluate_blocks, metric_of
+from manual_bp._training.fit_result import FitResult
 from manual_bp._training.history import History, weighted_mean
 from manual_bp._training.loop import Epoch, EpochResult, Training, run_epochs
 from manual_bp._training.objective import objective
@@ -30,28 +30,6 @@ from manual_bp._training.state import TrainState, check_state, train_state
 from manual_bp._training.training_data import training_data
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class FitResult(NamedTuple):
-    """The result of a training.
-
-    Attributes:
-        params: the parameters of `best_epoch`; always finite.
-        state: the state to continue from: after the last epoch, or before the step that was not finite.
-        history: the `bp.History` of all epochs.
-        best_epoch: the best epoch under early stopping with restore_best, else the last one, counted from 1; 0 if none.
-        stopped: why training ended: "epochs", "early stopping", "callback" or "not finite".
-    """
-
-    params: Params
-    state: TrainState
-    history: History
-    best_epoch: int
-    stopped: str
-
-    def __repr__(self) -> str:
-        head = f"FitResult, stopped by {self.stopped!r}, best epoch {self.best_epoch}"
-        return "\n  ".join([head, repr(self.history), *layer_lines(self.params)])
 
 
 def _explaining_lr(fit: F) -> F:

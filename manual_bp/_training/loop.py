@@ -1,13 +1,13 @@
-"""The loop over epochs, shared by `bp.fit` and the estimators."""
+"""The loop over epochs that `bp.fit` and the estimators share, with callbacks and a progress bar."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from manual_bp._network import Params
 from manual_bp._training.history import History
-from manual_bp._training.progress_bar import progress_bar
 from manual_bp._training.state import TrainState
 
 
@@ -64,7 +64,7 @@ def run_epochs(
     has `epochs` epochs; the `earlier` ones at its start do not count in `Epoch.number`.
     """
     history = training.history
-    with progress_bar(epochs, len(history), progress) as show:
+    with _progress_bar(epochs, len(history), progress) as show:
         while training.stopped is None:
             began = time.perf_counter()
             training.state, figures = run_epoch(training.state, len(history))
@@ -80,3 +80,26 @@ def run_epochs(
             epoch = Epoch(len(history) - earlier, training.state, history)
             answers = [callback(epoch) for callback in callbacks]
             training.stopped = after_epoch(any(answer is True for answer in answers))
+
+
+@contextlib.contextmanager
+def _progress_bar(epochs: int, done: int, shown: bool) -> Iterator[Callable[[History], None]]:
+    """Yields the function that moves the bar to the last epoch of a history; without a bar it does nothing."""
+    if not shown:
+        yield lambda history: None
+        return
+    try:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("progress needs rich: pip install 'manual_bp[train]'") from None
+    last_values = TextColumn("{task.fields[last]}")
+    with Progress(TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), last_values) as bar:
+        task = bar.add_task("", total=epochs, completed=done, last="")
+
+        def show(history: History) -> None:
+            shown = {"cost": history.cost, "validation": history.validation_cost, "metric": history.validation_metric}
+            last = {name: values[-1] for name, values in shown.items()}
+            text = "  ".join(f"{name} {value:.4g}" for name, value in last.items() if value is not None)
+            bar.update(task, completed=len(history), last=text)
+
+        yield show

@@ -38,11 +38,13 @@ def optimizer_of(
         schedule = learning_rate if callable(learning_rate) else None
         if schedule is None and learning_rate is not None:
             numbers.known("learning_rate", numbers.positive("learning_rate", learning_rate))
-        return _clipped(_max_norm(max_gradient_norm), _by_name(optimizer, schedule))
-    is_optimizer(optimizer)
-    if learning_rate is not None:
+        optimizer = _by_name(optimizer, schedule)
+    elif learning_rate is not None:
         raise ValueError("learning_rate is given, but the optimizer object has its own; expected one of the two")
-    return _clipped(_max_norm(max_gradient_norm), optimizer)
+    is_optimizer(optimizer)
+    if max_gradient_norm is not None:
+        max_gradient_norm = numbers.known("max_gradient_norm", numbers.positive("max_gradient_norm", max_gradient_norm))
+    return _clipped(max_gradient_norm, optimizer)
 
 
 def learning_rate_of(optimizer_state: optax.OptState) -> float | None:
@@ -58,10 +60,6 @@ def with_learning_rate(state: TrainState, learning_rate: LearningRate) -> TrainS
         return state
     rate = jax.device_put(np.asarray(learning_rate, state.params[0].W.dtype))
     return state._replace(optimizer_state=optax.tree.set(state.optimizer_state, learning_rate=rate))
-
-
-def _max_norm(value: float | None) -> float | None:
-    return None if value is None else numbers.known("max_gradient_norm", numbers.positive("max_gradient_norm", value))
 
 
 @functools.lru_cache(maxsize=256)
