@@ -17,6 +17,7 @@ NETWORK = bp.Network((4, 6, 3), "tanh")
 M = 47
 # options are put together at run time
 fit: Any = bp.fit
+untyped_none: Any = None
 OPTIONS: dict[str, Any] = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "key": jax.random.key(8)}
 
 
@@ -497,7 +498,7 @@ class Frame:
         ({"key": 3}, r"key is 3; expected a random key: pass jax.random.key\(3\)"),
         ({"compute_dtype": "fp16"}, "compute_dtype is 'fp16'; expected float32, float64, bfloat16"),
         ({"dtype": "fp16"}, "dtype is 'fp16'; expected float32, float64, bfloat16"),
-        ({"params": [bp.Layer(np.ones((3, 4)), np.ones((3, 1)))]}, r"params is a list; expected .*: pass tuple\(params\)"),
+        ({"params": [bp.Layer(jnp.ones((3, 4)), jnp.ones((3, 1)))]}, r"params is a list; expected .*: pass tuple\(params\)"),
         ({"X": Frame("to_numpy")}, r"X is a Frame; expected an array of NumPy or JAX: pass X.to_numpy\(\).T"),
         ({"X": Frame("toarray"), "Y": None}, r"X is a Frame; expected an array of NumPy or JAX: pass X.toarray\(\).T"),
         ({"Y": Frame("to_numpy")}, r"Y is a Frame; expected an array of NumPy or JAX: pass Y.to_numpy\(\).T"),
@@ -549,4 +550,4 @@ def test_it_prints_in_a_few_lines(data):
     jax.jit(lambda state: state, donate_argnums=0)(donated)
     for text in (*seen, repr(abstract), repr(donated)):
         assert text.startswith("TrainState, optimizer") and "layer 1: W (6, 4) float64; b (6, 1) float64" in text
-    assert repr(bp.TrainState(None, None, None, None)) == "TrainState, optimizer state of 0 arrays\n  params: NoneType"
+    assert repr(bp.TrainState(*[untyped_none] * 4)) == "TrainState, optimizer state of 0 arrays\n  params: NoneType"

@@ -33,10 +33,9 @@ def epoch_runner(
     dtype: np.dtype,
 ) -> EpochRunner:
     """The function that runs an epoch. Batches, and arrays memory-mapped or too large for the device, are streamed."""
-    on_disk = not isinstance(data, Dataset) or isinstance(data.X, np.memmap)
-    if not on_disk and fits_on_device(data.X.nbytes):
-        data = Dataset(cast_floats(data.X, dtype), cast_floats(data.Y, dtype), data.weights)
-        placed = jax.device_put(data) if mesh is None else on_mesh(data, mesh)
+    if isinstance(data, Dataset) and not isinstance(data.X, np.memmap) and fits_on_device(data.X.nbytes):
+        cast = Dataset(cast_floats(data.X, dtype), cast_floats(data.Y, dtype), data.weights)
+        placed = jax.device_put(cast) if mesh is None else on_mesh(cast, mesh)
         run = _undoing(lambda scan: epoch_of(objective, optimizer, batch_size, shuffle, mesh, True, scan), mesh)
 
         def run_program(state: TrainState, epoch: int) -> tuple[TrainState, Step]:

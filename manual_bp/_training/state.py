@@ -31,8 +31,8 @@ class TrainState(NamedTuple):
 
     def __repr__(self) -> str:
         step, kept = values_of(self.step), len(jax.tree.leaves(self.optimizer_state))
-        lines = [f"TrainState{'' if step is None else f' at step {step}'}, optimizer state of {kept} arrays"]
-        return "\n  ".join(lines + layer_lines(self.params))
+        head = f"TrainState{'' if step is None else f' at step {step}'}, optimizer state of {kept} arrays"
+        return "\n  ".join([head, *layer_lines(self.params)])
 
 
 def train_state(
@@ -95,9 +95,9 @@ def check_state(state: Any, network: Network, optimizer: optax.GradientTransform
     shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), state.params)
     if jax.tree.structure(state.optimizer_state) != jax.tree.structure(jax.eval_shape(optimizer.init, shapes)):
         raise ValueError(
-            "state.optimizer_state is of another optimizer; expected the one that the state was made with (in bp.fit "
-            "this includes max_gradient_norm, and whether learning_rate is a number or a schedule). For a new state "
-            "with these parameters: bp.train_state(network, optimizer, key, params=state.params)"
+            "state.optimizer_state is of another optimizer; expected the one that the state was made with (for bp.fit: "
+            "with the same max_gradient_norm, and a number or a schedule as learning_rate), or a new state, made by "
+            "bp.train_state(network, optimizer, key, params=state.params)"
         )
 
 

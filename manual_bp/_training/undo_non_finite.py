@@ -27,8 +27,8 @@ def scan_and_check(
 def scan_and_undo(step: StepFunction, state: TrainState, batches: Any) -> tuple[TrainState, Step]:
     """The state after a step for each batch, or before the first step whose cost or parameters are not finite.
 
-    Looking at the parameters in every step would cost a tenth of its time or more. As non-finite parameters stay so,
-    they are looked at after the last step. Only if they are not finite are the finite steps repeated from the start.
+    Parameters are looked at only after the last step, as non-finite ones stay so and a look takes a tenth of a step's
+    time or more. If they are not finite, the finite steps are repeated from the start.
     """
     end, steps = lax.scan(step, state, batches)
     count, fine = len(steps.cost), jnp.all(jnp.isfinite(steps.cost))
