@@ -58,7 +58,7 @@ def check_dataset(data: Dataset) -> int:
 def batch_of_rows(
     data: Dataset, rows: Array, present: Array | None, mesh: Mesh | None = None
 ) -> tuple[Array, Array, Array | None]:
-    """X, Y and weights of some examples, in columns, spread over the mesh's axis "data" if there is one.
+    """Returns X, Y and weights of some examples, in columns, spread over the mesh's axis "data" if there is one.
 
     Examples that are not present have weight zero; if `present` is None, all are.
     """

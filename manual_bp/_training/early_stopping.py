@@ -51,7 +51,7 @@ class EarlyStopping:
         return best_epoch
 
     def stalled(self, history: History) -> bool:
-        """Whether training is to end."""
+        """Returns whether training is to end."""
         return len(history) - self.best_epoch(history) >= self.patience
 
 

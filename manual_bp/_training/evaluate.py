@@ -90,12 +90,12 @@ def metric_of(network: Network, metric: Metric | str | None) -> Metric | None:
 
 
 def accuracy_of_classes(A: Array, Y: Array) -> Array:
-    """1 for each example whose class has the largest output, else 0."""
+    """Returns 1 for each example whose class has the largest output, else 0."""
     return (jnp.argmax(A, axis=0) == (Y if is_index(Y) else jnp.argmax(Y, axis=0))).astype(A.dtype)
 
 
 def accuracy_of_labels(A: Array, Y: Array) -> Array:
-    """1 for each example with every output on its target's side of 1/2, else 0."""
+    """Returns 1 for each example with every output on its target's side of 1/2, else 0."""
     return jnp.all((A > 0.5) == (Y > 0.5), axis=0).astype(A.dtype)
 
 

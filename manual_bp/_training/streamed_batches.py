@@ -13,7 +13,7 @@ from manual_bp._training.state import TrainState
 
 T = TypeVar("T")
 # X, Y and weights of several batches, each with an axis of batches and one of examples in front
-Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
+Chunk = tuple[np.ndarray, ...]
 
 # The size of X in a chunk; a chunk is one compiled call
 CHUNK_BYTES = 2**25
@@ -41,7 +41,7 @@ def chunks_of_rows(data: Dataset, state: TrainState, batch_size: int, shuffle: b
 
 
 def chunks_of_batches(batches: Iterable[Any]) -> Iterator[Chunk]:
-    """Batches (X, Y) or (X, Y, weights) in columns, stacked; a smaller one is filled up with examples of weight 0."""
+    """Stacks batches (X, Y) or (X, Y, weights) in columns; a smaller one is filled up with examples of weight 0."""
     size, held = 0, []
     for batch in batches:
         X, Y, *weights = batch
@@ -57,22 +57,17 @@ def chunks_of_batches(batches: Iterable[Any]) -> Iterator[Chunk]:
         w = np.asarray(weights[0], np.float32).reshape(m) if weights else np.ones(m, np.float32)
         held.append(tuple(np.pad(x, [(0, size - m)] + [(0, 0)] * (x.ndim - 1)) for x in (X, Y, w)))
         if len(held) == _batches_per_chunk(held[0][0].nbytes):
-            yield _stacked(held)
+            yield tuple(map(np.stack, zip(*held, strict=True)))
             held = []
     if held:
-        yield _stacked(held)
+        yield tuple(map(np.stack, zip(*held, strict=True)))
 
 
 def _batches_per_chunk(batch_bytes: int) -> int:
     return max(1, CHUNK_BYTES // max(1, batch_bytes))
 
 
-def _stacked(batches: list[tuple]) -> Chunk:
-    X, Y, w = (np.stack(x) for x in zip(*batches, strict=True))
-    return X, Y, w
-
-
 def fits_on_device(nbytes: int) -> bool:
-    """Whether data of that size take at most half of the device's memory; True if the device does not report it."""
+    """Returns whether data of that size take at most half of the device's memory; True if the device does not report it."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return nbytes <= stats.get("bytes_limit", np.inf) / 2

@@ -110,7 +110,7 @@ def _selected(x: Any, columns: np.ndarray) -> Any:
 
 
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
-    """Floats in the dtype of the parameters, so that wider ones take no memory on the device."""
+    """Casts floats to the dtype of the parameters, so that wider ones take no memory on the device."""
     return x.astype(dtype) if x is not None and jnp.issubdtype(x.dtype, jnp.floating) else x
 
 

@@ -166,7 +166,7 @@ class BaseMLP(BaseEstimator):
 
 
 def has_partial_fit(mlp: BaseMLP) -> bool:
-    """Whether the solver has epochs; raises an AttributeError with the reason if not."""
+    """Returns whether the solver has epochs; raises an AttributeError with the reason if not."""
     if is_lbfgs(mlp):
         raise AttributeError("solver 'lbfgs' has no partial_fit, as it has no epochs; use adam or sgd")
     return True

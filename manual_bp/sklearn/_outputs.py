@@ -1,4 +1,4 @@
-"""Outputs and derivatives of a fitted network for examples in rows, in blocks, so that few shapes are compiled."""
+"""The outputs and derivatives of a fitted network for examples in rows, in blocks, so that few shapes are compiled."""
 
 import functools
 from collections.abc import Callable
@@ -36,12 +36,12 @@ def _apply_to_block(function: Callable[[Any], Any], X: Any, dtype: np.dtype) -> 
 
 
 def output_activations(network: Network, params: Params, X: Any, dtype: np.dtype) -> np.ndarray:
-    """A[L]."""
+    """The outputs A[L]."""
     return in_blocks(lambda X: predict(network, params, X), X, dtype)
 
 
 def probabilities(network: Network, params: Params, X: Any, dtype: np.dtype, log: bool) -> np.ndarray:
-    """A[L] of a softmax or of sigmoids, or its logarithm; a single output is preceded by 1 - A[L].
+    """The outputs A[L] of a softmax or of sigmoids, or its logarithm; a single output is preceded by 1 - A[L].
 
     Computed from Z[L]: a probability near 0 keeps its digits, and if it rounds to 0 its logarithm is still finite.
     """
@@ -49,7 +49,7 @@ def probabilities(network: Network, params: Params, X: Any, dtype: np.dtype, log
 
 
 def hidden_activations(network: Network, params: Params, X: Any, dtype: np.dtype) -> list[np.ndarray]:
-    """A[1] to A[L-1]."""
+    """The activations A[1] to A[L-1]."""
     return in_blocks(lambda X: forward(network, params, X)[0][1:-1], X, dtype)
 
 
