@@ -68,6 +68,6 @@ def _batches_per_chunk(batch_bytes: int) -> int:
 
 
 def fits_on_device(nbytes: int) -> bool:
-    """Returns whether data of that size take at most half of the device's memory; True if the device does not report it."""
+    """Returns whether the data take at most half of the device's memory; True if its size is unknown."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return nbytes <= stats.get("bytes_limit", np.inf) / 2
