@@ -11,7 +11,7 @@ import pytest
 
 import manual_bp as bp
 from manual_bp._saving.file import read
-from manual_bp._training import source, stream
+from manual_bp._training import epoch_runner, streamed_batches
 from manual_bp._training.checkpoint import TRAINING
 from manual_bp._training.class_weight import with_class_weight
 
@@ -19,6 +19,7 @@ NETWORK = bp.Network((4, 6, 3), "tanh")
 M = 47
 # options are put together at run time
 fit: Any = bp.fit
+untyped_none: Any = None
 OPTIONS: dict[str, Any] = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "key": jax.random.key(8)}
 
 
@@ -252,7 +253,7 @@ class TestStream:
 
     @pytest.fixture(autouse=True)
     def small_chunks(self, monkeypatch):
-        monkeypatch.setattr(stream, "CHUNK_BYTES", 8 * 4 * 8 * 2)  # two batches of 8 examples
+        monkeypatch.setattr(streamed_batches, "CHUNK_BYTES", 8 * 4 * 8 * 2)  # two batches of 8 examples
 
     @pytest.mark.parametrize("weighted", [True, False])
     def test_memory_mapped(self, data, tmp_path, weighted, monkeypatch):
@@ -261,7 +262,8 @@ class TestStream:
         mapped = np.load(tmp_path / "X.npy", mmap_mode="r").T
         weights = np.arange(M) % 4 * 1.0 if weighted else None
         calls = []
-        monkeypatch.setattr(source, "chunks_of_rows", lambda *a: calls.append(0) or stream.chunks_of_rows(*a))
+        chunks_of_rows = streamed_batches.chunks_of_rows
+        monkeypatch.setattr(epoch_runner, "chunks_of_rows", lambda *a: calls.append(0) or chunks_of_rows(*a))
         streamed, direct = (fit(NETWORK, x, y, weights, **OPTIONS) for x in (mapped, X))
         assert len(calls) == OPTIONS["epochs"]
         for a, b in zip(jax.tree.leaves(streamed.params), jax.tree.leaves(direct.params), strict=True):
@@ -270,7 +272,7 @@ class TestStream:
 
     def test_more_than_the_device_holds(self, data, monkeypatch):
         calls = []
-        monkeypatch.setattr(source, "fits_on_device", lambda nbytes: calls.append(nbytes))
+        monkeypatch.setattr(epoch_runner, "fits_on_device", lambda nbytes: calls.append(nbytes))
         fit(NETWORK, *data, **OPTIONS | {"epochs": 1})
         assert calls == [47 * 4 * 8]
 
@@ -299,7 +301,7 @@ class TestStream:
                 yield i
             raise OSError("disk gone")
 
-        taken = stream.ahead(items())
+        taken = streamed_batches.read_ahead(items())
         assert next(taken) == 0
         while len(read) < 2:
             pass
@@ -308,7 +310,7 @@ class TestStream:
             next(taken)
 
     def test_an_iterator_is_read_once(self, data):
-        with pytest.raises(ValueError, match="no batches in epoch 2; an iterator can be read once"):
+        with pytest.raises(ValueError, match="no batches in epoch 2. An iterator can be read only once"):
             fit(NETWORK, iter([data]), **OPTIONS)
 
     def test_a_batch_larger_than_the_first(self, data):
@@ -391,7 +393,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
     ("options", "error", "message"),
     [
         ({"optimizer": "sdg"}, ValueError, "optimizer is 'sdg'; expected one of adam, "),
-        ({"optimizer": optax.adam(0.1), "learning_rate": 0.1}, ValueError, "learning_rate is given beside an optimizer"),
+        ({"optimizer": optax.adam(0.1), "learning_rate": 0.1}, ValueError, "learning_rate is given, but the optimizer object has its own"),
         ({"learning_rate": -1}, ValueError, "learning_rate is -1"),
         ({"epochs": 0}, ValueError, "epochs is 0"),
         ({"batch_size": 2.5}, TypeError, "batch_size is 2.5; expected an integer"),
@@ -400,7 +402,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"X": np.ones((4, 5))}, ValueError, r"X has shape \(4, 5\) and Y \(47,\)"),
         ({"X": np.ones((3, 47))}, ValueError, r"X has shape \(3, .*\); expected \(4, m\)"),
         ({"X": 3}, TypeError, "X is an int; expected an array .* or a function of the epoch"),
-        ({"X": [], "Y": 1}, ValueError, "Y is given, and X gives batches"),
+        ({"X": [], "Y": 1}, ValueError, "Y is given, but X gives batches"),
         ({"X": [], "Y": None}, ValueError, "no batches in epoch 1"),
         ({"weights": np.ones(3)}, ValueError, r"weights has shape \(3,\); expected \(47,\)"),
         ({"validation_fraction": 1.5}, ValueError, "validation_fraction is 1.5 of 47 examples"),
@@ -410,7 +412,7 @@ def test_optimizers_by_name_are_those_of_optax(data, name, form):
         ({"early_stopping": bp.EarlyStopping()}, ValueError, "there is no validation data"),
         ({"class_weight": {7: 1.0}}, ValueError, r"class_weight has \[7\]; expected classes of Y: \[0, 1, 2\]"),
         ({"class_weight": "balance"}, ValueError, "class_weight is 'balance'"),
-        ({"class_weight": {0: -1.0}}, ValueError, "expected finite numbers from 0 on"),
+        ({"class_weight": {0: -1.0}}, ValueError, "expected finite, non-negative numbers"),
         ({"resume": True}, ValueError, "resume is True, and checkpoint is None"),
         ({"metric": "f1"}, ValueError, "metric is 'f1'"),
         ({"X": [[1.0] * 47] * 4}, TypeError, "X is a list; expected an array of NumPy or JAX"),
@@ -471,7 +473,9 @@ def test_no_epoch_is_best(data):
     """A metric that is not finite after any epoch: the parameters of before the first, and a warning that says so."""
     options = OPTIONS | {"epochs": 3, "validation_data": data, "metric": nothing}
     rule = bp.EarlyStopping(monitor="validation_metric")
-    with pytest.warns(RuntimeWarning, match="validation_metric was finite after no epoch: the parameters returned are"):
+    with pytest.warns(
+        RuntimeWarning, match="validation_metric was not finite after any epoch: the parameters returned are"
+    ):
         found = fit(NETWORK, *data, **options, early_stopping=rule)
     assert found.best_epoch == 0 and same(found.params, bp.init(NETWORK, jax.random.split(OPTIONS["key"])[0]))
 
@@ -483,3 +487,77 @@ def nothing(A, Y):
 def test_progress_shows_each_epoch(data, capsys):
     fit(NETWORK, *data, **OPTIONS, progress=True, validation_data=data)
     assert "6/6" in capsys.readouterr().out
+
+
+class Frame:
+    """What a table of pandas, or a sparse matrix, has."""
+
+    ndim, shape, dtype = 2, (M, 4), np.dtype(float)
+
+    def __init__(self, method):
+        setattr(self, method, lambda: np.ones((M, 4)))
+
+    def __iter__(self):
+        return iter("abcd")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.1}, r"fit has no argument lr; pass learning_rate=0.1"),
+        ({"key": 3}, r"key is 3; expected a random key: pass jax.random.key\(3\)"),
+        ({"compute_dtype": "fp16"}, "compute_dtype is 'fp16'; expected float32, float64, bfloat16"),
+        ({"dtype": "fp16"}, "dtype is 'fp16'; expected float32, float64, bfloat16"),
+        ({"params": [bp.Layer(jnp.ones((3, 4)), jnp.ones((3, 1)))]}, r"params is a list; expected .*: pass tuple\(params\)"),
+        ({"X": Frame("to_numpy")}, r"X is a Frame; expected an array of NumPy or JAX: pass X.to_numpy\(\).T"),
+        ({"X": Frame("toarray"), "Y": None}, r"X is a Frame; expected an array of NumPy or JAX: pass X.toarray\(\).T"),
+        ({"Y": Frame("to_numpy")}, r"Y is a Frame; expected an array of NumPy or JAX: pass Y.to_numpy\(\).T"),
+        ({"weights": Frame("toarray")}, r"weights is a Frame; .* pass weights.toarray\(\).T"),
+        ({"X": np.full((4, M), "1.0")}, "X has dtype <U3; expected numbers: encode text and dates"),
+        ({"X": np.ones((4, M), object)}, "X has dtype object; expected numbers"),
+        ({"X": np.zeros((4, M), "M8[D]")}, r"X has dtype datetime64\[D\]; expected numbers"),
+        ({"Y": np.zeros(M, "m8[s]")}, r"Y has dtype timedelta64\[s\]; expected numbers"),
+        ({"Y": np.zeros(M, [("a", float)])}, "Y has dtype .*'a'.*; expected numbers"),
+        ({"weights": np.array(["1"] * M)}, "weights has dtype <U1; expected numbers"),
+        ({"epochs": True}, "epochs is True; expected an integer, 1 or more"),
+        ({"batch_size": np.True_}, "batch_size is True; expected an integer, 1 or more"),
+        ({"checkpoint_every": True}, "checkpoint_every is True; expected an integer"),
+        ({"dropout": True}, "dropout is True; expected a number"),
+        ({"dropout": "0.5"}, "dropout is '0.5'; expected a number"),
+        ({"early_stopping": "cost"}, "early_stopping is 'cost'; expected a bp.EarlyStopping"),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind(data, options, message):
+    options = {"X": data[0], "Y": data[1], "key": jax.random.key(0)} | options
+    with pytest.raises(TypeError, match=message):
+        fit(NETWORK, options.pop("X"), options.pop("Y"), options.pop("weights", None), **options)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap], ids=["jit", "vmap"])
+def test_it_does_not_run_inside_of_a_transformation(data, transform):
+    with pytest.raises(TypeError, match=r"inside of jax.jit, jax.vmap or .* use jax.vmap of bp.train_epoch"):
+        transform(lambda X: fit(NETWORK, X, data[1]))(jnp.stack([data[0]] * 2))
+    # nor with arrays that are not traced
+    with pytest.raises(TypeError, match="inside of jax.jit"):
+        jax.jit(lambda: fit(NETWORK, *data, key=OPTIONS["key"]))()
+
+
+def test_it_prints_in_a_few_lines(data):
+    found = fit(NETWORK, *data, **OPTIONS)
+    text = repr(found)
+    assert text.startswith("FitResult, stopped by 'epochs', best epoch 6\n  History of 6 epochs, last: cost ")
+    norm = np.linalg.norm(found.params[0].W)
+    assert f"\n  layer 1: W (6, 4) float64, norm {norm:.4g}; b (6, 1) float64, norm " in text
+    text = repr(found.state)
+    assert text.startswith("TrainState at step 36, optimizer state of 11 arrays\n  layer 1: W (6, 4) float64, norm ")
+    deep = bp.train_state(bp.Network((3,) * 100), optax.sgd(0.1), jax.random.key(0))
+    assert len(repr(deep).splitlines()) == 7 and "... 94 more layers" in repr(deep)
+    # traced, donated and abstract arrays have shapes alone
+    seen = []
+    jax.jit(lambda state: seen.append(repr(state)))(found.state)
+    abstract = jax.eval_shape(lambda: found.state)
+    donated = jax.tree.map(jnp.copy, found.state)
+    jax.jit(lambda state: state, donate_argnums=0)(donated)
+    for text in (*seen, repr(abstract), repr(donated)):
+        assert text.startswith("TrainState, optimizer") and "layer 1: W (6, 4) float64; b (6, 1) float64" in text
+    assert repr(bp.TrainState(*[untyped_none] * 4)) == "TrainState, optimizer state of 0 arrays\n  params: NoneType"

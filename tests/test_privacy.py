@@ -99,7 +99,7 @@ def test_the_same_options_compile_once():
         ({"noise_multiplier": "1"}, TypeError, "noise_multiplier is '1'; expected a number"),
         ({"expected_batch_size": 0}, ValueError, "expected_batch_size is 0; expected a finite number above 0"),
         ({"network": (3, 2)}, TypeError, "network is a tuple; expected a bp.Network"),
-        ({"key": 0}, TypeError, r"key is .*; expected a key: pass jax.random.key\(0\)"),
+        ({"key": 0}, TypeError, r"key is .*; expected a random key: pass jax.random.key\(0\)"),
         ({"present": np.ones(10)}, TypeError, r"present is float64, shape \(10,\); expected booleans, shape \(10,\)"),
         ({"present": jnp.ones(9, bool)}, TypeError, r"present is bool, shape \(9,\); expected booleans, shape \(10,\)"),
         ({"X": jnp.ones((10, 6))}, ValueError, "columns are examples, so pass X.T"),
@@ -182,7 +182,7 @@ def test_room_for_the_draw():
 def test_bad_sampling(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         bp.privacy.poisson_sample(KEY, *arguments)
-    with pytest.raises(TypeError, match=r"key is 0; expected a key: pass jax.random.key\(0\)"):
+    with pytest.raises(TypeError, match=r"key is 0; expected a random key: pass jax.random.key\(0\)"):
         no_key: Any = 0
         bp.privacy.poisson_sample(no_key, 10, 0.5)
 

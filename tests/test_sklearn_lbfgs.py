@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import manual_bp as bp
-from manual_bp._training import lbfgs
 from manual_bp._training.objective import objective
+from manual_bp.sklearn import _lbfgs as lbfgs
 from tests.sklearn_problems import TARGETS, WEIGHTS, X, fitted, our, their, weights
 
 NETWORK = bp.Network((5, 4, 3), "tanh")

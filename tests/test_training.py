@@ -11,7 +11,7 @@ from problems import BY_NAME, DEEP, REGRESSION, arrays
 
 import manual_bp as bp
 from manual_bp._training.dropout import with_dropout
-from manual_bp._training.epoch import order
+from manual_bp._training.epoch import epoch_order
 from manual_bp._training.objective import objective, value_and_grad
 from reference import autodiff
 from reference.compare import largest_error
@@ -86,7 +86,7 @@ def test_the_same_arguments_compile_once():
 def test_epoch_is_a_step_for_each_batch(data, batch_size, weighted):
     data = data if weighted else data._replace(weights=None)
     state = start()
-    rows, present = order(state, M, min(batch_size, M), True)
+    rows, present = epoch_order(state, M, min(batch_size, M), True)
     seen = np.asarray(rows)[np.asarray(present)]
     assert sorted(seen) == list(range(M)) and (batch_size == 1 or list(seen) != sorted(seen))
     batches = [np.asarray(r)[np.asarray(p)] for r, p in zip(rows, present, strict=True)]
@@ -105,9 +105,9 @@ def test_epoch_is_a_step_for_each_batch(data, batch_size, weighted):
 def test_each_epoch_has_its_own_order(data):
     state = start()
     after, _ = bp.train_epoch(NETWORK, ADAM, 5)(state, data)
-    first, second = (np.asarray(order(s, M, 5, True)[0]) for s in (state, after))
+    first, second = (np.asarray(epoch_order(s, M, 5, True)[0]) for s in (state, after))
     assert (first != second).any()
-    assert (np.asarray(order(state, M, 5, False)[0]).ravel()[:M] == np.arange(M)).all()
+    assert (np.asarray(epoch_order(state, M, 5, False)[0]).ravel()[:M] == np.arange(M)).all()
 
 
 @pytest.mark.parametrize("hidden", ["identity", "relu", "tanh", "silu"])
@@ -173,7 +173,7 @@ def test_mixed_precision_multiplies_in_bfloat16_and_adds_in_float32():
 def take(state, data, optimizer, size, steps):
     """The state after some steps of an epoch, one at a time."""
     step = bp.train_step(NETWORK, optimizer)
-    rows, present = order(state, M, size, True)
+    rows, present = epoch_order(state, M, size, True)
     state = jax.tree.map(jnp.copy, state)
     for r, p in list(zip(rows, present, strict=True))[:steps]:
         state, c = step(state, data.X[r].T, data.Y[r], p)
@@ -193,7 +193,7 @@ class TestNotFinite:
     @pytest.mark.parametrize("batch", [0, 2, 4])
     def test_a_cost(self, data, batch):
         data, state = data._replace(weights=None), start()
-        bad = order(state, M, 5, True)[0][batch, 0]
+        bad = epoch_order(state, M, 5, True)[0][batch, 0]
         found, costs = bp.train_epoch(NETWORK, ADAM, 5)(state, data._replace(X=data.X.at[bad, 1].set(jnp.inf)))
         self.check(found, costs, take(state, data, ADAM, 5, batch), batch)
 
@@ -292,7 +292,7 @@ def test_metrics(data):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda d: untyped.train_step(NETWORK, "adam"), TypeError, r"optimizer is a str; expected one of optax's"),
+        (lambda d: untyped.train_step(NETWORK, "adam"), TypeError, r"optimizer is a str; expected an optax optimizer"),
         (lambda d: untyped.train_step(NETWORK, ADAM, l2=-1), ValueError, "l2 is -1"),
         (lambda d: untyped.train_step(NETWORK, ADAM, dropout=1.0), ValueError, "dropout is 1.0; expected a probability"),
         (lambda d: untyped.train_step(NETWORK, ADAM, dropout=(0.1,)), ValueError, "dropout has 1 rates; expected one, or 2"),
@@ -301,7 +301,7 @@ def test_metrics(data):
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), (d.X, d.Y)), TypeError, "data is a tuple; expected a bp.Dataset"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(Y=d.Y[1:])), ValueError, r"X of shape \(23, 4\), Y of shape \(22,\)"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(X=d.X[:, :3])), ValueError, r"X has shape \(3, 5\); expected \(4, m\)"),
-        (lambda d: untyped.train_state(NETWORK, ADAM, 0), TypeError, "key is 0; expected a key"),
+        (lambda d: untyped.train_state(NETWORK, ADAM, 0), TypeError, r"key is 0; expected a random key: pass jax.random.key\(0\)"),
         (lambda d: untyped.train_state(NETWORK, ADAM, jax.random.key(0), ()), ValueError, "params has 0 layers; expected 3"),
     ],
 )  # fmt: skip

@@ -18,10 +18,10 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import manual_bp as bp
-from manual_bp._devices import place, spread_in_blocks
-from manual_bp._training import fit
-from manual_bp._training.dataset import columns
-from manual_bp._training.evaluate import metric_of
+from manual_bp._devices import place
+from manual_bp._machine.meshes import spread_in_blocks
+from manual_bp._training.dataset import batch_of_rows
+from manual_bp._training.evaluate import evaluate_blocks, metric_of
 from reference.compare import largest_error
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +103,7 @@ class TestPlace:
         mesh, (X, Y, weights) = mesh_of(kind), examples()
         data = place(dataset(), mesh)
         rows, present = jnp.array([3, 1, 5, 6, 7, 0, 0, 0]), jnp.arange(8) < 5
-        found = jax.jit(lambda data: columns(data, rows, present, mesh))(data)
+        found = jax.jit(lambda data: batch_of_rows(data, rows, present, mesh))(data)
         for x, expected in zip(found, (X[:, rows], Y[rows], np.where(present, weights[rows], 0)), strict=True):
             np.testing.assert_array_equal(x, expected)
             assert {shard.data.shape for shard in x.addressable_shards} == {(*x.shape[:-1], 2)}
@@ -202,7 +202,7 @@ def test_axes_of_both_kinds():
     for kinds in ((AxisType.Auto, AxisType.Explicit), (AxisType.Explicit, AxisType.Auto)):
         mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds)
         data = place(dataset(), mesh)
-        X, _, _ = jax.jit(lambda data, mesh=mesh: columns(data, jnp.arange(8), jnp.arange(8) < 8, mesh))(data)
+        X, _, _ = jax.jit(lambda data, mesh=mesh: batch_of_rows(data, jnp.arange(8), jnp.arange(8) < 8, mesh))(data)
         assert X.addressable_shards[0].data.shape == (5, 2)
 
 
@@ -212,7 +212,7 @@ def test_validation_in_blocks():
     weights, params, monitor = weights.at[8:16].set(0), start().params, metric_of(NETWORK, "auto")
     blocks = spread_in_blocks((X, Y, weights), mesh_of(AxisType.Explicit), 11)
     assert [block[0].shape for block in blocks] == [(5, 8), (5, 8), (5, 8)]
-    found: Any = fit._validated(NETWORK, params, blocks, monitor)
+    found: Any = evaluate_blocks(NETWORK, params, blocks, monitor)
     expected: Any = bp.evaluate(NETWORK, params, X, Y, weights)
     np.testing.assert_allclose(found, expected, rtol=AGREE)
 

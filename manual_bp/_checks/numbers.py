@@ -70,7 +70,7 @@ def key(value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, dtypes.prng_key) or dtype == jnp.uint32):
         n = value if isinstance(value, int) and not isinstance(value, bool) else 0
-        raise TypeError(f"key is {_shown(value)}; expected a key: pass jax.random.key({n})")
+        raise TypeError(f"key is {_shown(value)}; expected a random key: pass jax.random.key({n})")
 
 
 def dtype(value: jax.typing.DTypeLike, name: str = "dtype") -> str:

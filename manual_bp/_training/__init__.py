@@ -1,1 +1,1 @@
-"""Training: steps, epochs as one program, and `fit`, which runs them."""
+"""Training: steps, epochs as one program each, and `fit`, which runs them."""

@@ -1,4 +1,4 @@
-"""Examples as training reads them."""
+"""Examples as training reads them: in rows."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,14 @@ from manual_bp._checks import arguments
 
 
 class Dataset(NamedTuple):
-    """Examples stored one after another, as files have them: a batch is then some rows, read as they lie.
+    """Examples in rows, one after another as in files, so that a batch is read as it lies in memory.
 
-    Everywhere else in this library columns are examples; `Dataset.from_columns` takes them so.
+    Everywhere else in this library columns are examples; `Dataset.from_columns` converts them.
+
+    Example:
+        >>> data = bp.Dataset.from_columns(X=np.ones((4, 10), "float32"), Y=np.arange(10) % 3)
+        >>> data.X.shape, data.Y.shape, data.weights
+        ((10, 4), (10,), None)
 
     Attributes:
         X: inputs, shape (m, n_0).
@@ -30,40 +35,42 @@ class Dataset(NamedTuple):
     def from_columns(
         cls, X: Array | np.ndarray, Y: Array | np.ndarray, weights: Array | np.ndarray | None = None
     ) -> "Dataset":
-        """From X of shape (n_0, m), Y of shape (n_L, m) or (m,), and weights, as `bp.cost` takes them."""
-        return cls(_rows(X), _rows(Y), None if weights is None else jnp.asarray(weights))
+        """Converts X of shape (n_0, m), Y of shape (n_L, m) or (m,), and weights, the arguments of `bp.cost`."""
+        return cls(_transposed(X), _transposed(Y), None if weights is None else jnp.asarray(weights))
 
 
-def _rows(x: Array | np.ndarray) -> Array:
-    # NumPy turns an array around without a copy, and what was a transposed view lies as it should
+def _transposed(x: Array | np.ndarray) -> Array:
+    # NumPy transposes without a copy, so a view that was transposed before is not copied twice
     return jnp.asarray(x.T) if isinstance(x, np.ndarray) else jnp.asarray(x).T
 
 
 def check_dataset(data: Dataset) -> int:
-    """The number of examples."""
+    """The number of examples of a well-formed dataset."""
     if not isinstance(data, Dataset):
-        raise TypeError(
-            f"data is {arguments.a_kind(data)}; expected a bp.Dataset, such as bp.Dataset.from_columns(X, Y)"
-        )
+        raise TypeError(f"data is {arguments.a_kind(data)}; expected a bp.Dataset: bp.Dataset.from_columns(X, Y)")
     shapes = {name: getattr(x, "shape", ()) for name, x in data._asdict().items() if x is not None}
     if len({shape[:1] for shape in shapes.values()}) > 1 or len(shapes["X"]) != 2 or shapes["X"][0] == 0:
         found = ", ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
-        raise ValueError(f"data has {found}; expected as many rows in each, one for each example, and at least one")
+        raise ValueError(f"data has {found}; expected a row for each example in all of them, and at least one example")
     return shapes["X"][0]
 
 
-def columns(data: Dataset, rows: Array, present: Array, mesh: Mesh | None) -> tuple[Array, Array, Array]:
-    """X, Y and weights of some examples, in columns; those that are not present have weight zero.
+def batch_of_rows(
+    data: Dataset, rows: Array, present: Array | None, mesh: Mesh | None = None
+) -> tuple[Array, Array, Array | None]:
+    """Returns X, Y and weights of some examples, in columns, spread over the mesh's axis "data" if there is one.
 
-    On a mesh the examples are spread over its axis "data".
+    Examples that are not present have weight zero; if `present` is None, all are.
     """
-    X, Y = (take(x, rows, mesh) for x in (data.X, data.Y))
-    given = present.astype(X.dtype) if data.weights is None else take(data.weights, rows, mesh)
-    return X.T, Y.T, jnp.where(present, given, 0)
+    X, Y = (_rows_on_mesh(x, rows, mesh) for x in (data.X, data.Y))
+    w = None if data.weights is None else _rows_on_mesh(data.weights, rows, mesh)
+    if present is not None:
+        given = present.astype(X.dtype) if w is None else w
+        w = jnp.where(present, given, 0)
+    return X.T, Y.T, w
 
 
-def take(x: Array, rows: Array, mesh: Mesh | None) -> Array:
-    """Some rows of x, on a mesh spread over its axis "data"."""
+def _rows_on_mesh(x: Array, rows: Array, mesh: Mesh | None) -> Array:
     if mesh is None:
         return x[rows]
     placed = NamedSharding(mesh, PartitionSpec("data"))

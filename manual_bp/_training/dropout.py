@@ -1,4 +1,4 @@
-"""Dropout: in training each unit of a hidden layer is absent with some probability, drawn anew for each example."""
+"""Dropout: during training, hidden units are absent at random, drawn anew for each example."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def _dropped(g: Activation, rate: float, key: Array, shape: tuple[int, int], dty
         return D * g.g(Z)
 
     def dropped_prime(Z: Array, A: Array) -> Array:
-        # of g's own output: A is 0 where the unit is dropped
+        # A is 0 where the unit is dropped, so g's own output is computed again
         return D * g_prime(Z, g.g(Z))
 
     return Activation(dropped, dropped_prime)

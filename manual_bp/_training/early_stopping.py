@@ -1,4 +1,4 @@
-"""When to stop, and which epoch's parameters to return."""
+"""Early stopping: when training ends, and which epoch's parameters it returns."""
 
 import dataclasses
 import math
@@ -11,19 +11,22 @@ MONITORS = ("validation_cost", "validation_metric", "cost")
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """Stops after `patience` epochs in a row that were no better than the best before them.
+    """Ends training after `patience` epochs in a row that were no better than the best one before them.
 
     Prechelt, Early stopping, but when? (1998).
 
-    Args:
-        patience: epochs, 1 or more.
-        min_delta: how much better counts as better, 0 or above.
-        monitor: what is watched: "validation_cost", "validation_metric", of which more is better (so let the metric be
-            the negative of an error), or "cost".
-        restore_best: whether the parameters of the best epoch are returned, or those of the last.
+    Example:
+        >>> X, Y = np.eye(3, dtype="float32"), np.arange(3)
+        >>> rule = bp.EarlyStopping(patience=3, monitor="cost", min_delta=0.1)
+        >>> result = bp.fit(bp.Network((3, 3)), X, Y, early_stopping=rule)
+        >>> result.stopped, len(result.history) - result.best_epoch
+        ('early stopping', 3)
 
-    Raises:
-        TypeError, ValueError: a value out of its range.
+    Args:
+        patience: the number of epochs, 1 or more.
+        min_delta: the smallest difference that counts as an improvement, non-negative.
+        monitor: "validation_cost", "cost" or "validation_metric". A higher metric is better, so negate an error.
+        restore_best: whether the parameters of the best epoch are returned, rather than those of the last.
     """
 
     patience: int = 10
@@ -38,37 +41,34 @@ class EarlyStopping:
             raise ValueError(f"monitor is {self.monitor!r}; expected one of {', '.join(MONITORS)}")
 
     def best_epoch(self, history: History) -> int:
-        """The last epoch, counted from 1, that was better than all before it; 0 if none was finite."""
+        """The last epoch, counted from 1, that was better than all before it; 0 if no value was finite."""
         sign = -1.0 if self.monitor == "validation_metric" else 1.0
-        best, at = math.inf, 0
+        best, best_epoch = math.inf, 0
         for epoch, value in enumerate(getattr(history, self.monitor), 1):
-            # None: that epoch, of a training that is resumed, had no validation data
+            # None: an epoch of a resumed training that had no validation data then
             if value is not None and sign * value < best - self.min_delta:
-                best, at = sign * value, epoch
-        return at
+                best, best_epoch = sign * value, epoch
+        return best_epoch
 
     def stalled(self, history: History) -> bool:
-        """Whether training is to end."""
+        """Returns whether training is to end."""
         return len(history) - self.best_epoch(history) >= self.patience
 
 
-# Of a training that runs for all its epochs
+# The rule of a training that runs for all its epochs
 NEVER = EarlyStopping(patience=2**62, monitor="cost", restore_best=False)
 
 
 def rule_of(early_stopping: EarlyStopping | None, validated: bool, measured: bool) -> EarlyStopping:
-    """What a user gives as `early_stopping`, of a training that is validated and measured, or not."""
-    if early_stopping is None:
-        return NEVER
-    if not isinstance(early_stopping, EarlyStopping):
-        raise TypeError(
-            f"early_stopping is {early_stopping!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()"
-        )
-    if early_stopping.monitor != "cost" and not validated:
+    """The rule given by the user, checked against whether there are validation data and a metric."""
+    rule = NEVER if early_stopping is None else early_stopping
+    if not isinstance(rule, EarlyStopping):
+        raise TypeError(f"early_stopping is {rule!r}; expected a bp.EarlyStopping, such as bp.EarlyStopping()")
+    if rule.monitor != "cost" and not validated:
         raise ValueError(
-            f"early_stopping monitors {early_stopping.monitor}, and there is no validation data; expected "
-            "validation_data or validation_fraction, or monitor='cost'"
+            f"early_stopping monitors {rule.monitor}, but there is no validation data; pass validation_data or "
+            "validation_fraction, or use monitor='cost'"
         )
-    if early_stopping.monitor == "validation_metric" and not measured:
-        raise ValueError("early_stopping monitors validation_metric, and there is no metric; expected one")
-    return early_stopping
+    if rule.monitor == "validation_metric" and not measured:
+        raise ValueError("early_stopping monitors validation_metric, but metric is None; pass a metric")
+    return rule

@@ -14,11 +14,11 @@ from manual_bp._checks import numbers
 from manual_bp._checks.arguments import check_data_mesh
 from manual_bp._machine.meshes import keeps_placement, padded_size
 from manual_bp._network import Network
-from manual_bp._training.dataset import Dataset, check_dataset, columns
-from manual_bp._training.finite import Take, finite_steps
+from manual_bp._training.dataset import Dataset, batch_of_rows, check_dataset
 from manual_bp._training.objective import Objective, objective
 from manual_bp._training.state import TrainState, is_optimizer
 from manual_bp._training.step import Step, descend
+from manual_bp._training.undo_non_finite import ScanSteps, StepFunction, scan_and_undo
 
 
 def train_epoch(
@@ -32,40 +32,42 @@ def train_epoch(
     compute_dtype: jax.typing.DTypeLike | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Dataset], tuple[TrainState, Array]]:
-    """The function (state, data) -> (state, costs), compiled: a step for each minibatch, all examples in random order.
+    """Returns the compiled function (state, data) -> (state, costs), which takes a step for each minibatch.
 
-    costs, of shape (steps,), holds the cost of each batch before its step. The last batch may be partial: it is filled
-    up with examples of weight zero, which are absent.
+    `costs`, of shape (steps,), holds each batch's cost before its step. A partial last batch is filled up with
+    absent examples, of weight zero. Under `jax.vmap` over states, one program trains many networks.
 
-    If a step is not finite (its cost, or the parameters it leads to) the state before it is returned: `state.step` is
-    then its number, counted from 0, and its cost and those after it are NaN. The state given is kept for that, so it
-    is not donated. Under `jax.vmap` over states, one program trains many networks: see the README.
+    If a step's cost, or the parameters it leads to, are not finite, the state before that step is returned: its `step`
+    is the number of the step, counted from 0, and the costs from there are NaN. The state passed in is not donated.
+
+    Example:
+        >>> network, optimizer = bp.Network((4, 8, 3)), optax.adam(0.01)
+        >>> state = bp.train_state(network, optimizer, jax.random.key(0))
+        >>> data = bp.Dataset(jnp.ones((10, 4)), jnp.zeros(10, int))
+        >>> state, costs = bp.train_epoch(network, optimizer, batch_size=4)(state, data)
+        >>> costs.shape, int(state.step)
+        ((3,), 3)
 
     Args:
-        network, optimizer, l2, dropout, compute_dtype: those of `bp.train_step`.
-        batch_size: examples in a batch, 1 or more; all of them if they are fewer.
-        shuffle: a new order for each epoch, from the state's key; otherwise the order of `data`.
-        mesh: one with an axis "data", over which each batch is spread; a `state` and `data` that do not lie on it yet
-            are copied to every device in each call, see `bp.place` and `docs/devices.md`.
+        network, optimizer, l2, dropout, compute_dtype: as in `bp.train_step`.
+        batch_size: the number of examples in a batch, 1 or more. If there are fewer examples, all are one batch.
+        shuffle: whether each epoch has a new order, drawn from the state's key, rather than that of `data`.
+        mesh: a mesh with an axis "data", over which each batch is spread. A `state` or `data` that does not lie on it
+            is copied to every device in each call; see `bp.place` and `docs/devices.md`.
 
     Raises:
-        TypeError, ValueError: an option out of its range, saying which; on a call, data that do not fit the network.
+        TypeError, ValueError: an option out of its range; on a call, data that do not fit the network.
     """
     is_optimizer(optimizer)
     batch_size = numbers.count("batch_size", batch_size)
     goal = objective(network, l2, dropout, compute_dtype)
     check_data_mesh(mesh)
-    return keeps_placement(_with_costs(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False)), mesh)
+    return keeps_placement(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False, _scan_costs), mesh)
 
 
-@functools.lru_cache(maxsize=256)
-def _with_costs(run: Callable[[TrainState, Dataset], tuple[TrainState, Step]]) -> Callable[..., Any]:
-    @jax.jit
-    def train_epoch(state: TrainState, data: Dataset) -> tuple[TrainState, Array]:
-        state, steps = run(state, data)
-        return state, steps.cost
-
-    return train_epoch
+def _scan_costs(step: StepFunction, state: TrainState, batches: Any) -> tuple[TrainState, Array]:
+    state, steps = scan_and_undo(step, state, batches)
+    return state, steps.cost
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,12 +78,9 @@ def epoch_of(
     shuffle: bool,
     mesh: Mesh | None,
     gradient_norm: bool,
-    take: Take = finite_steps,
+    scan: ScanSteps,
 ) -> Callable[..., tuple[TrainState, Any]]:
-    """The epoch, compiled: (state, data, l2=None) -> what `take` makes of its steps.
-
-    `l2` stands in for that of the objective, where it is given.
-    """
+    """The compiled epoch: (state, data, l2=None) -> the result of `scan`. `l2` replaces that of the objective."""
 
     @jax.jit
     def epoch(state: TrainState, data: Dataset, l2: Array | None = None) -> tuple[TrainState, Any]:
@@ -90,44 +89,49 @@ def epoch_of(
         size = min(batch_size, m)
 
         def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, Step]:
-            return descend(goal, optimizer, state, *columns(data, *batch, mesh), gradient_norm, X_in_rows=True)
+            return descend(goal, optimizer, state, *batch_of_rows(data, *batch, mesh), gradient_norm, X_in_rows=True)
 
-        rows, present = order(state, m, size, shuffle)
+        rows, present = epoch_order(state, m, size, shuffle)
         if extra := padded_size(size, mesh, objective.dropout) - size:
             rows, present = (jnp.pad(x, ((0, 0), (0, extra))) for x in (rows, present))
-        return take(step, state, (rows, present))
+        return scan(step, state, (rows, present))
 
     return epoch
 
 
-def order(
+def epoch_order(
     state: TrainState, m: int, size: int, shuffle: bool
 ) -> tuple[Integer[Array, "steps size"], Bool[Array, "steps size"]]:
-    """The examples of each batch of the epoch that begins with `state`, and which of them are there."""
-    steps = -(-m // size)
-    # a key apart from those of the steps, which are for dropout
+    """The rows of each batch of the epoch that begins with `state`, and which of them are present."""
+    # another key than those of the steps, which are for dropout
     key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
-    # jax.random.permutation sorts twice, which takes a tenth of a narrow network's epoch: so that examples whose random
-    # numbers are equal have no order of their own. Here such a pair, among 60,000 one in two epochs, keeps its order
+    # jax.random.permutation sorts twice, so that examples with equal random numbers have no preferred order; that takes
+    # a tenth of a narrow network's epoch. Here such a pair (one in two epochs of 60,000 examples) keeps its order
     rows = jnp.argsort(jax.random.bits(key, (m,), jnp.uint32)) if shuffle else jnp.arange(m)
+    return rows_in_batches(rows, size)
+
+
+def rows_in_batches(rows: Array, size: int) -> tuple[Integer[Array, "steps size"], Bool[Array, "steps size"]]:
+    """The rows in batches, the last one filled up with copies of row 0, and which of them are present."""
+    m = len(rows)
+    steps = -(-m // size)
     rows = jnp.pad(rows, (0, steps * size - m)).reshape(steps, size)
     return rows, (jnp.arange(steps * size) < m).reshape(steps, size)
 
 
 @functools.lru_cache(maxsize=256)
-def chunk_of(
-    objective: Objective, optimizer: optax.GradientTransformation, take: Take
+def steps_of_chunk(
+    objective: Objective, optimizer: optax.GradientTransformation, scan: ScanSteps
 ) -> Callable[..., tuple[TrainState, Any]]:
-    """Some steps, compiled: of batches that are given, examples first, with an axis of steps in front."""
+    """The compiled steps of given batches, examples first, stacked along a leading axis of steps."""
 
     @jax.jit
     def chunk(state: TrainState, X: Array, Y: Array, weights: Array, l2: Array | None = None) -> tuple[TrainState, Any]:
         goal = objective if l2 is None else objective.with_l2(l2)
 
         def step(state: TrainState, batch: tuple[Array, Array, Array]) -> tuple[TrainState, Step]:
-            X, Y, weights = batch
-            return descend(goal, optimizer, state, X.T, Y.T, weights, True, X_in_rows=True)
+            return descend(goal, optimizer, state, batch[0].T, batch[1].T, batch[2], True, X_in_rows=True)
 
-        return take(step, state, (X, Y, weights))
+        return scan(step, state, (X, Y, weights))
 
     return chunk

@@ -1,7 +1,8 @@
-"""What a step descends: the cost, with what training adds to it."""
+"""The objective that a step lowers: the cost, with the penalty, dropout and compute dtype of training."""
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,10 @@ class Objective:
 
     Attributes:
         network: the description.
-        l2: the factor of the penalty, 0 or above. Biases are free of it.
-        dropout: for each hidden layer the probability that a unit is absent.
-        compute_dtype: of products, activations and their derivatives; sums over examples are in float32 at least, and
-            gradient and parameters keep the parameters' dtype. None is that dtype.
+        l2: the factor of the penalty, which leaves out biases; non-negative.
+        dropout: the probability that a unit is absent, for each hidden layer.
+        compute_dtype: the dtype of products, activations and their derivatives. Sums over examples are in float32 at
+            least, gradient and parameters in the parameters' dtype. None stands for the latter.
     """
 
     network: Network
@@ -31,25 +32,24 @@ class Objective:
     compute_dtype: str | None
 
     def with_l2(self, l2: float | Array) -> "Objective":
-        """The objective with another penalty, which JAX may trace: a new value then compiles nothing."""
+        """The objective with another penalty. JAX may trace it, so that a new value compiles nothing."""
         return dataclasses.replace(self, l2=l2)  # type: ignore[arg-type]
 
 
 def objective(
     network: Network, l2: float, dropout: float | Sequence[float], compute_dtype: jax.typing.DTypeLike | None
 ) -> Objective:
-    """The objective of options as a user gives them."""
+    """The objective for a user's options, checked."""
     arguments.check_network(network)
     L = len(network.hidden)
-    rates = tuple(dropout) if isinstance(dropout, Sequence) else (dropout,) * L
+    one = isinstance(dropout, str) or not isinstance(dropout, Sequence)
+    rates: tuple[Any, ...] = (dropout,) * L if one else tuple(dropout)  # type: ignore[arg-type]
     if len(rates) != L:
         raise ValueError(f"dropout has {len(rates)} rates; expected one, or {L}, one for each hidden layer")
     for rate in rates:
-        if not 0 <= numbers.known("dropout", rate) < 1:
-            raise ValueError(f"dropout is {rate}; expected a probability from 0 on and below 1")
-    name = None if compute_dtype is None else jnp.dtype(compute_dtype).name
-    if name not in (None, *arguments.DTYPES):
-        raise TypeError(f"compute_dtype is {name}; expected {' or '.join(arguments.DTYPES)}")
+        if numbers.known("dropout", numbers.non_negative("dropout", rate)) >= 1:
+            raise ValueError(f"dropout is {rate}; expected a probability, at least 0 and below 1")
+    name = None if compute_dtype is None else numbers.dtype(compute_dtype, "compute_dtype")
     l2 = numbers.known("l2", numbers.non_negative("l2", l2))
     return Objective(network, l2, tuple(map(float, rates)), name)
 

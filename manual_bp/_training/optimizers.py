@@ -1,6 +1,7 @@
-"""Optimizers by name, with a learning rate that can be read and set while they run."""
+"""Optimizers by name, with a learning rate that can be read and changed between steps."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,9 +28,9 @@ LearningRate = float | optax.Schedule
 def optimizer_of(
     optimizer: str | optax.GradientTransformation, learning_rate: LearningRate | None, max_gradient_norm: float | None
 ) -> optax.GradientTransformation:
-    """The optimizer of options as a user gives them: the same ones give the same object, so nothing compiles twice.
+    """The optimizer for a user's options. Equal options give the same object, so that nothing compiles twice.
 
-    One given by name keeps its learning rate in its state: its schedule's, or what `with_learning_rate` puts there.
+    An optimizer given by name keeps its learning rate in its state: the schedule's, or one set by `with_learning_rate`.
     """
     if isinstance(optimizer, str):
         if optimizer not in DIRECTIONS:
@@ -37,30 +38,28 @@ def optimizer_of(
         schedule = learning_rate if callable(learning_rate) else None
         if schedule is None and learning_rate is not None:
             numbers.known("learning_rate", numbers.positive("learning_rate", learning_rate))
-        return _with_norm(_by_name(optimizer, schedule), _max_norm(max_gradient_norm))
+        optimizer = _by_name(optimizer, schedule)
+    elif learning_rate is not None:
+        raise ValueError("learning_rate is given, but the optimizer object has its own; expected one of the two")
     is_optimizer(optimizer)
-    if learning_rate is not None:
-        raise ValueError("learning_rate is given beside an optimizer that has its own; expected one of the two")
-    return _with_norm(optimizer, _max_norm(max_gradient_norm))
+    if max_gradient_norm is not None:
+        max_gradient_norm = numbers.known("max_gradient_norm", numbers.positive("max_gradient_norm", max_gradient_norm))
+    return _clipped(max_gradient_norm, optimizer)
 
 
 def learning_rate_of(optimizer_state: optax.OptState) -> float | None:
-    """The learning rate of the last step, where the optimizer's state holds it (`optax.inject_hyperparams`)."""
+    """The learning rate of the last step; None unless the optimizer's state holds it (`optax.inject_hyperparams`)."""
     found = optax.tree.get_all_with_path(optimizer_state, "learning_rate")
     rates = [value for _, value in found if isinstance(value, jax.Array) and value.ndim == 0]
     return float(rates[-1]) if rates else None
 
 
 def with_learning_rate(state: TrainState, learning_rate: LearningRate) -> TrainState:
-    """The state with this rate, where it holds one and the rate is a number."""
+    """The state with this learning rate, if it holds one; unchanged if the rate is a schedule."""
     if callable(learning_rate) or learning_rate_of(state.optimizer_state) is None:
         return state
     rate = jax.device_put(np.asarray(learning_rate, state.params[0].W.dtype))
     return state._replace(optimizer_state=optax.tree.set(state.optimizer_state, learning_rate=rate))
-
-
-def _max_norm(value: float | None) -> float | None:
-    return None if value is None else numbers.known("max_gradient_norm", numbers.positive("max_gradient_norm", value))
 
 
 @functools.lru_cache(maxsize=256)
@@ -69,8 +68,11 @@ def _by_name(name: str, schedule: optax.Schedule | None) -> optax.GradientTransf
     return optax.chain(DIRECTIONS[name](), length(np.nan if schedule is None else schedule))
 
 
-@functools.lru_cache(maxsize=256)
-def _with_norm(optimizer: optax.GradientTransformation, max_norm: float | None) -> optax.GradientTransformation:
+def clipped(max_norm: Any, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer, on gradients scaled down to a norm of at most `max_norm`; as it is if that is None."""
     if max_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
+
+
+_clipped = functools.lru_cache(maxsize=256)(clipped)

@@ -15,12 +15,12 @@ from manual_bp._training.state import TrainState, check_state, is_optimizer
 
 
 class Step(NamedTuple):
-    """What is known of a step.
+    """The figures of a step.
 
     Attributes:
-        cost: before it.
+        cost: the cost before the step.
         weight: the sum of the weights of the batch.
-        gradient_norm: 0 where it was not asked for.
+        gradient_norm: the norm of the gradient; 0 if it was not asked for.
     """
 
     cost: Float[Array, ""]
@@ -36,23 +36,30 @@ def train_step(
     dropout: float | Sequence[float] = 0.0,
     compute_dtype: jax.typing.DTypeLike | None = None,
 ) -> Callable[..., tuple[TrainState, Array]]:
-    """The function (state, X, Y, weights=None) -> (state, cost before the step), compiled.
+    """Returns the compiled function (state, X, Y, weights=None) -> (state, cost before the step).
 
-    The state is donated: its memory becomes that of the state returned, so go on with that one. The examples are in
-    columns, as for `bp.cost`; there is no check that the result is finite, as in `bp.train_epoch`. Made again from the
-    same arguments, the same `optimizer` among them, it compiles nothing.
+    The state is donated: its memory is reused for the state returned, so continue with that one. The examples are in
+    columns, as for `bp.cost`. Unlike `bp.train_epoch`, it does not check that the result is finite. Calling
+    `bp.train_step` again with equal arguments, including the same `optimizer` object, compiles nothing.
+
+    Example:
+        >>> network, optimizer = bp.Network((4, 8, 3)), optax.adam(0.01)
+        >>> state = bp.train_state(network, optimizer, jax.random.key(0))
+        >>> state, cost = bp.train_step(network, optimizer)(state, X=jnp.ones((4, 5)), Y=jnp.zeros(5, int))
+        >>> cost.shape, int(state.step)
+        ((), 1)
 
     Args:
         network: the description.
-        optimizer: any of optax's.
-        l2: adds l2/2 sum_l |W[l]|^2 to the cost, and l2 W[l] to dW[l].
+        optimizer: an optax optimizer.
+        l2: the factor of the penalty l2/2 sum_l |W[l]|^2 in the cost, which adds l2 W[l] to dW[l].
         dropout: the probability with which a hidden unit is absent, or one for each hidden layer (Srivastava et al.
-            2014); what is present is scaled up, so that prediction needs no change.
-        compute_dtype: of the products, such as bfloat16 under float32 parameters; sums over examples, gradient and
-            optimizer stay in the parameters' dtype. The parameters' unless given.
+            2014). Units that are present are scaled up, so that prediction needs no change.
+        compute_dtype: the dtype of the products, such as bfloat16 with float32 parameters; by default that of the
+            parameters. Gradient and optimizer stay in the parameters' dtype.
 
     Raises:
-        TypeError, ValueError: an option out of its range, saying which; on a call, arguments as for `bp.cost`.
+        TypeError, ValueError: an option out of its range; on a call, an argument that `bp.cost` refuses.
     """
     is_optimizer(optimizer)
     return _train_step(objective(network, l2, dropout, compute_dtype), optimizer)
@@ -80,7 +87,7 @@ def descend(
     gradient_norm: bool = False,
     X_in_rows: bool = False,
 ) -> tuple[TrainState, Step]:
-    """One step, traced."""
+    """Takes one step, inside of a compiled function."""
     check_state(state, objective.network, optimizer)
     key = jax.random.fold_in(state.key, state.step)
     c, grads = value_and_grad(objective, state.params, X, Y, weights, key, X_in_rows)

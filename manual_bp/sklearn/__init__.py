@@ -1,4 +1,4 @@
-"""Estimators with scikit-learn's interface; their examples are rows, as scikit-learn has it (extra `sklearn`)."""
+"""Estimators with scikit-learn's interface (extra `sklearn`). As in scikit-learn, rows are examples."""
 
 try:
     import sklearn as _sklearn  # noqa: F401

@@ -1,34 +1,71 @@
-"""What the two estimators share: fit, from the user's arrays to coefs_, and what a fitted network says."""
+"""The part that both estimators share: parameters, fit from the user's arrays to coefs_, and outputs."""
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+import optax
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from manual_bp._activations import Activation
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.history import History
-from manual_bp.sklearn import _examples as examples
-from manual_bp.sklearn import _outputs as of
+from manual_bp.sklearn import _outputs as outputs
+from manual_bp.sklearn import _rows as rows
 from manual_bp.sklearn._lbfgs import fit_lbfgs
-from manual_bp.sklearn._parameters import check, hidden_layers, is_lbfgs
+from manual_bp.sklearn._parameters import check_parameters, hidden_layers, is_lbfgs
 from manual_bp.sklearn._stochastic import fit_stochastic
-from manual_bp.sklearn._weights import draw, layers, weights
+from manual_bp.sklearn._weights import draw_weights, layers_of, weights_of
 
 
+# the dataclass writes the __init__ with an explicit signature that scikit-learn asks for
+@dataclasses.dataclass(eq=False, repr=False)
 class BaseMLP(BaseEstimator):
     """A network with scikit-learn's interface.
 
-    A subclass says what targets are: `_loss`, `_learn_targets`, `_encode`, `_score_outputs`, and `_weighted`.
+    A subclass defines what targets are: `_loss`, `_learn_targets`, `_encode`, `_score_outputs` and `_weighted`.
     """
 
-    if TYPE_CHECKING:  # the parameters, and what fit sets
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str | Activation | Sequence[str | Activation] = "relu"
+    _: dataclasses.KW_ONLY
+    solver: str | optax.GradientTransformation = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: int | np.random.RandomState | None = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: int | float = 10
+    max_fun: int = 15000
+    dropout: float | Sequence[float] = 0.0
+    max_gradient_norm: float | None = None
+    compute_dtype: Any = None
+    dtype: Any = None
+    device: str | None = None
+    callbacks: Sequence[Callable] | None = None
+    progress: bool = False
+
+    if TYPE_CHECKING:  # the attributes that fit sets
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -36,50 +73,50 @@ class BaseMLP(BaseEstimator):
         """Trains on examples in rows.
 
         Args:
-            X: shape (n, features), dense or sparse.
-            y: the targets, shape (n,) or (n, outputs).
-            sample_weight: shape (n,), from 0 on.
-            validation_data: (X, y) or (X, y, sample_weight), evaluated after each epoch: they give
-                `validation_loss_curve_` and `validation_scores_`, and are what early_stopping watches instead of a
-                part of X.
+            X: inputs, shape (n, features), dense or sparse.
+            y: targets, shape (n,) or (n, outputs).
+            sample_weight: weights, shape (n,), non-negative.
+            validation_data: (X, y) or (X, y, sample_weight), evaluated after each epoch. The results are in
+                `validation_loss_curve_` and `validation_scores_`, and early_stopping watches them instead of holding
+                out a part of X.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any = None, incremental: bool = False) -> Any:
-        check(self)
+        check_parameters(self)
         if incremental and self.early_stopping:
-            raise ValueError("early_stopping is True, and partial_fit is one epoch; expected fit, or False")
+            raise ValueError("early_stopping is True, but partial_fit is a single epoch; use fit, or pass False")
         if validation_data is not None and is_lbfgs(self):
-            raise ValueError("validation_data is given, and solver is 'lbfgs'; expected a solver of minibatches")
+            raise ValueError("validation_data is given, but solver 'lbfgs' has no epochs; use adam or sgd")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         dtype = self.dtype if first else self.coefs_[0].dtype
         dtype = (np.float64, np.float32) if dtype is None else dtype
-        form = {"accept_sparse": examples.SPARSE, "multi_output": True, "y_numeric": is_regressor(self)}
+        form = {"accept_sparse": rows.SPARSE, "multi_output": True, "y_numeric": is_regressor(self)}
         X, y = validate_data(self, X, y, dtype=dtype, reset=first, **form)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         self._learn_targets(y, first, incremental)
-        data = examples.of(X, self._encode(y, X.dtype), sample_weight)
+        data = rows.dataset_of_rows(X, self._encode(y, X.dtype), sample_weight)
         data = data._replace(weights=self._weighted(data, incremental))
         network = self._network_for(data, first)
         rng = check_random_state(self.random_state)
         if first:
-            coefs, intercepts = draw(network.sizes, network.hidden, rng, X.dtype)
+            coefs, intercepts = draw_weights(network.sizes, network.hidden, rng, X.dtype)
             self._optimizer_state = self.best_loss_ = self.best_validation_score_ = None
             self.history_, self.t_, self._steps, self._no_improvement_count = History(), 0, 0, 0
         else:
             coefs, intercepts = self.coefs_, self.intercepts_
-        validation = examples.validation(self, validation_data, X.dtype)
+        validation = rows.validation_dataset(self, validation_data, X.dtype)
         if self.early_stopping and validation is None and not is_lbfgs(self):
-            # as scikit-learn stratifies: classes in several outputs are not
+            # as in scikit-learn: stratified unless there are several outputs
             strata = y if is_classifier(self) and network.sizes[-1] == 1 else None
-            data, validation = examples.split(data, self.validation_fraction, strata, rng)
+            data, validation = rows.hold_out(data, self.validation_fraction, strata, rng)
         with self._computing(X.dtype):
-            params, data = layers(coefs, intercepts), jax.device_put(data)
+            params, data = layers_of(coefs, intercepts), jax.device_put(data)
             if is_lbfgs(self):
                 params = fit_lbfgs(self, network, params, data)
             else:
                 params = fit_stochastic(self, network, params, data, jax.device_put(validation), rng, incremental)
-            coefs, intercepts = weights(params)
+            coefs, intercepts = weights_of(params)
         if not all(np.isfinite(w).all() for w in (*coefs, *intercepts)):
             raise ValueError(
                 f"the last step of epoch {self.n_iter_} led to weights that are not finite. The input may hold large "
@@ -96,12 +133,12 @@ class BaseMLP(BaseEstimator):
         n_outputs = data.Y.shape[1] if data.Y.ndim == 2 else len(self.classes_)
         network = Network((data.X.shape[1], *sizes, n_outputs), activations, loss.output, loss.cost)
         if not first and network.sizes != self._network.sizes:
-            raise ValueError(f"the network has sizes {self._network.sizes}, and is to have {network.sizes} now")
+            raise ValueError(f"the fitted network has sizes {self._network.sizes}, but the new one {network.sizes}")
         return network
 
     @contextlib.contextmanager
     def _computing(self, dtype: Any) -> Iterator[None]:
-        """On the device that is asked for, with float64 where the dtype is."""
+        """Computes on the chosen device, with 64 bits enabled for float64."""
         try:
             device = None if self.device is None else jax.devices(self.device)[0]
         except RuntimeError as error:
@@ -110,17 +147,17 @@ class BaseMLP(BaseEstimator):
             with contextlib.nullcontext() if device is None else jax.default_device(device):
                 yield
 
-    def _of(self, function: Any, X: Any, *args: Any) -> Any:
-        """What one of `_outputs` gives for the user's X."""
+    def _apply(self, function: Any, X: Any, *args: Any) -> Any:
+        """Applies a function of `_outputs` to the user's X."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=examples.SPARSE, reset=False)
+        X = validate_data(self, X, accept_sparse=rows.SPARSE, reset=False)
         dtype = self.coefs_[0].dtype
         with self._computing(dtype):
-            return function(self._network, layers(self.coefs_, self.intercepts_), X, dtype, *args)
+            return function(self._network, layers_of(self.coefs_, self.intercepts_), X, dtype, *args)
 
     def hidden_activations(self, X: Any) -> list[np.ndarray]:
-        """What the hidden layers give, first to last: shapes (n, units)."""
-        return self._of(of.hidden, X)
+        """Returns the outputs of the hidden layers, first to last, with shapes (n, units)."""
+        return self._apply(outputs.hidden_activations, X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -128,11 +165,11 @@ class BaseMLP(BaseEstimator):
         return tags
 
 
-def of_minibatches(mlp: BaseMLP) -> bool:
-    """Whether the estimator has partial_fit."""
+def has_partial_fit(mlp: BaseMLP) -> bool:
+    """Returns whether the solver has epochs; raises an AttributeError with the reason if not."""
     if is_lbfgs(mlp):
-        raise AttributeError("partial_fit is for solvers of minibatches, and solver is 'lbfgs'")
+        raise AttributeError("solver 'lbfgs' has no partial_fit, as it has no epochs; use adam or sgd")
     return True
 
 
-partial = available_if(of_minibatches)
+with_minibatches = available_if(has_partial_fit)

@@ -12,28 +12,28 @@ from manual_bp._training.dataset import Dataset
 from manual_bp.sklearn._losses import CLASSES
 
 
-def learn(mlp: Any, y: np.ndarray, first: bool, incremental: bool) -> None:
-    """Takes the classes from y, or sees that a training that goes on has the same ones."""
+def learn_classes(mlp: Any, y: np.ndarray, first: bool, incremental: bool) -> None:
+    """Takes the classes from y, or checks that a training that continues has the same ones."""
     check_classification_targets(y)
     if first and not incremental:
         _binarize(mlp, y)
     elif not incremental and set(unique_labels(y)) != set(mlp.classes_):
-        raise ValueError(f"y has classes {unique_labels(y)}; expected {mlp.classes_}: warm_start goes on with them")
+        raise ValueError(f"y has classes {unique_labels(y)}; warm_start expects those of before, {mlp.classes_}")
 
 
-def announce(mlp: Any, y: Any, classes: Any) -> None:
+def announce_classes(mlp: Any, y: Any, classes: Any) -> None:
     """Takes the classes from the first call of partial_fit."""
     if hasattr(mlp, "classes_"):
         if classes is not None and not np.array_equal(unique_labels(classes), mlp.classes_):
             raise ValueError(f"classes is {classes}; expected {mlp.classes_}, as in the first call of partial_fit")
     elif classes is None:
-        raise ValueError("classes is None in the first call of partial_fit; expected all labels there will be")
+        raise ValueError("classes is None in the first call of partial_fit; pass all labels that there will be")
     else:
         _binarize(mlp, y if type_of_target(y).startswith("multilabel") else unique_labels(classes))
 
 
-def encode(mlp: Any, y: np.ndarray, dtype: Any) -> np.ndarray:
-    """Class indices, or rows of 0 and 1."""
+def encode_labels(mlp: Any, y: np.ndarray, dtype: Any) -> np.ndarray:
+    """Returns class indices, or rows of 0 and 1."""
     if unknown := set(unique_labels(y)) - set(mlp.classes_):
         raise ValueError(f"y has classes {sorted(unknown)}; expected some of {mlp.classes_}")
     if mlp._loss() is CLASSES:
@@ -41,16 +41,16 @@ def encode(mlp: Any, y: np.ndarray, dtype: Any) -> np.ndarray:
     return mlp._label_binarizer.transform(y).astype(dtype)
 
 
-def weighted(mlp: Any, data: Dataset, incremental: bool) -> Any:
-    """The weights of examples, times those of their classes."""
+def weights_with_classes(mlp: Any, data: Dataset, incremental: bool) -> Any:
+    """Multiplies the weights of examples by those of their classes."""
     Y, by_class = np.asarray(data.Y), mlp.class_weight
     if by_class is None:
         return data.weights
     if Y.ndim == 2 and Y.shape[1] > 1:
-        raise ValueError("class_weight is given, and examples have several labels; expected one for each")
+        raise ValueError("class_weight is given, but examples have several labels; it needs one label per example")
     if incremental and not isinstance(by_class, Mapping):
         raise ValueError(
-            f"class_weight is {by_class!r}; expected a weight for each class: partial_fit sees some examples"
+            f"class_weight is {by_class!r}; partial_fit sees only some examples, so it expects a dict of class weights"
         )
     if isinstance(by_class, Mapping):
         classes = mlp.classes_.tolist()
@@ -60,8 +60,8 @@ def weighted(mlp: Any, data: Dataset, incremental: bool) -> Any:
     return np.asarray(with_class_weight(Y.ravel(), data.weights, by_class), data.X.dtype)
 
 
-def accuracy(mlp: Any, A: np.ndarray, Y: np.ndarray, w: np.ndarray | None) -> float:
-    """The share of examples of which every label is right."""
+def accuracy_of_labels(mlp: Any, A: np.ndarray, Y: np.ndarray, w: np.ndarray | None) -> float:
+    """The share of examples with every label right."""
     right = A.argmax(axis=0) == Y if Y.ndim == 1 else ((A > 0.5).T == (Y > 0.5)).all(axis=1)
     return float(np.average(right, weights=w))
 

@@ -1,7 +1,7 @@
-"""What the estimators descend, under scikit-learn's names: costs, each with the output activation that goes with it.
+"""The estimators' losses under scikit-learn's names: costs, each with its output activation.
 
-With several outputs a loss is their sum, as the library's are. scikit-learn reports the mean over outputs of half the
-squared error and descends the gradient of the sum; here the sum is both.
+With several outputs a loss is their sum, as everywhere in this library. scikit-learn reports the mean over outputs of
+half the squared error, but descends the gradient of the sum; here both are the sum.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from manual_bp._costs import Collapsed, Cost
 
 
 class Loss(NamedTuple):
-    """A cost and the output's activation, for `bp.Network`, and scikit-learn's name of the latter."""
+    """A cost and an output activation, for `bp.Network`, and scikit-learn's name of the latter."""
 
     cost: Cost | str
     output: Activation | str
@@ -23,7 +23,7 @@ class Loss(NamedTuple):
 
 
 def half_squared_error(A: Array, Y: Array) -> Array:
-    """Sum over outputs of (a - y)^2 / 2."""
+    """The sum over outputs of (a - y)^2 / 2."""
     return jnp.sum((A - Y) ** 2, axis=0) / 2
 
 
@@ -32,7 +32,7 @@ def half_squared_error_dA(A: Array, Y: Array) -> Array:
 
 
 def huber(A: Array, Y: Array) -> Array:
-    """Sum over outputs of e^2 / 2 where |e| is 1 at most, and of |e| - 1/2 elsewhere; e = a - y (Huber 1964)."""
+    """The sum over outputs of e^2 / 2 if |e| <= 1, else |e| - 1/2; e = a - y (Huber 1964)."""
     e = jnp.abs(A - Y)
     return jnp.sum(jnp.where(e <= 1, e**2 / 2, e - 0.5), axis=0)
 
@@ -42,7 +42,7 @@ def huber_dA(A: Array, Y: Array) -> Array:
 
 
 def half_poisson_deviance(A: Array, Y: Array) -> Array:
-    """Sum over outputs of y log(y/a) - y + a."""
+    """The sum over outputs of y log(y/a) - y + a."""
     return jnp.sum(xlogy(Y, Y) - xlogy(Y, A) - Y + A, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""What a fitted network says of examples in rows, block by block, so that few shapes are compiled."""
+"""The outputs and derivatives of a fitted network for examples in rows, in blocks, so that few shapes are compiled."""
 
 import functools
 from collections.abc import Callable
@@ -15,47 +15,47 @@ from manual_bp._network import Network, Params
 from manual_bp._quantities.output_gradient import output_gradient
 from manual_bp._record import backpropagate
 
-# Examples in a block at most; a smaller one is filled up to a power of two
+# The most examples in a block; a smaller block is filled up to a power of two
 BLOCK = 8192
 
 
 def in_blocks(function: Callable[[Any], Any], X: Any, dtype: np.dtype) -> Any:
-    """What a function of columns gives for rows of X, sparse or not: arrays with the examples first."""
+    """Applies a function of columns to the rows of X, sparse or not; returns arrays with the examples first."""
     X = X.tocsr() if hasattr(X, "tocsr") else X
     return jax.tree.map(
         lambda *parts: np.concatenate(parts),
-        *(_of_block(function, X[i : i + BLOCK], dtype) for i in range(0, X.shape[0], BLOCK)),
+        *(_apply_to_block(function, X[i : i + BLOCK], dtype) for i in range(0, X.shape[0], BLOCK)),
     )
 
 
-def _of_block(function: Callable[[Any], Any], X: Any, dtype: np.dtype) -> Any:
+def _apply_to_block(function: Callable[[Any], Any], X: Any, dtype: np.dtype) -> Any:
     m = X.shape[0]
     rows = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype)
     rows = np.pad(rows, ((0, (1 << (m - 1).bit_length()) - m), (0, 0)))
     return jax.tree.map(lambda x: np.moveaxis(np.asarray(x), -1, 0)[:m], function(rows.T))
 
 
-def outputs(network: Network, params: Params, X: Any, dtype: np.dtype) -> np.ndarray:
-    """A[L]."""
+def output_activations(network: Network, params: Params, X: Any, dtype: np.dtype) -> np.ndarray:
+    """The outputs A[L]."""
     return in_blocks(lambda X: predict(network, params, X), X, dtype)
 
 
 def probabilities(network: Network, params: Params, X: Any, dtype: np.dtype, log: bool) -> np.ndarray:
-    """A[L] of a softmax or of sigmoids, with 1 - A[L] before it where that is one output; or their logarithms.
+    """The outputs A[L] of a softmax or of sigmoids, or its logarithm; a single output is preceded by 1 - A[L].
 
-    All from Z[L]: a probability near 0 keeps its digits, and its logarithm is finite where it rounds to 0.
+    Computed from Z[L]: a probability near 0 keeps its digits, and if it rounds to 0 its logarithm is still finite.
     """
     return in_blocks(lambda X: _probabilities(network, params, X, log), X, dtype)
 
 
-def hidden(network: Network, params: Params, X: Any, dtype: np.dtype) -> list[np.ndarray]:
-    """A[1] to A[L-1]."""
+def hidden_activations(network: Network, params: Params, X: Any, dtype: np.dtype) -> list[np.ndarray]:
+    """The activations A[1] to A[L-1]."""
     return in_blocks(lambda X: forward(network, params, X)[0][1:-1], X, dtype)
 
 
-def gradient(network: Network, params: Params, X: Any, dtype: np.dtype, k: int | None) -> np.ndarray:
-    """The derivative of output k by the inputs, or of all, in an axis before that of the inputs."""
-    return in_blocks(lambda X: _gradient(network, params, X, k), X, dtype)
+def input_gradients(network: Network, params: Params, X: Any, dtype: np.dtype, k: int | None) -> np.ndarray:
+    """The derivative of output k by the inputs; of every output, along a second axis, if k is None."""
+    return in_blocks(lambda X: _input_gradients(network, params, X, k), X, dtype)
 
 
 @functools.partial(jax.jit, static_argnames="log")
@@ -69,7 +69,7 @@ def _probabilities(network: Network, params: Params, X: Array, log: bool) -> Arr
 
 
 @jax.jit
-def _gradient(network: Network, params: Params, X: Array, k: Array | None) -> Array:
+def _input_gradients(network: Network, params: Params, X: Array, k: Array | None) -> Array:
     record = backpropagate(network, params, X, jnp.zeros((network.sizes[-1], X.shape[1]), X.dtype))
     if k is not None:
         return output_gradient(record, k)

@@ -1,4 +1,4 @@
-"""coefs_ and intercepts_: drawn as scikit-learn draws them, and as the library's layers."""
+"""The attributes coefs_ and intercepts_: drawn as in scikit-learn, and converted to and from layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,13 @@ from manual_bp._network import Layer, Params
 Weights = tuple[list[np.ndarray], list[np.ndarray]]
 
 
-def draw(sizes: Sequence[int], hidden: Sequence[Activation], rng: np.random.RandomState, dtype: np.dtype) -> Weights:
-    """Initial coefs_ and intercepts_: those of scikit-learn from the same random state, number for number.
+def draw_weights(
+    sizes: Sequence[int], hidden: Sequence[Activation], rng: np.random.RandomState, dtype: np.dtype
+) -> Weights:
+    """Draws initial coefs_ and intercepts_: the numbers of scikit-learn for the same random state.
 
-    Both are uniform from -r to r, r = sqrt(6 / (n_in + n_out)), or with 2 instead of 6 where the activation is logistic
-    (Glorot and Bengio 2010); the output layer goes with the last hidden one.
+    Both are uniform from -r to r, r = sqrt(6 / (n_in + n_out)), or with 2 instead of 6 for a logistic activation
+    (Glorot and Bengio 2010). The output layer is drawn as the last hidden one.
     """
     coefs, intercepts = [], []
     activations = [*hidden, hidden[-1] if hidden else None]
@@ -27,12 +29,12 @@ def draw(sizes: Sequence[int], hidden: Sequence[Activation], rng: np.random.Rand
     return coefs, intercepts
 
 
-def layers(coefs: Sequence[Any], intercepts: Sequence[Any]) -> Params:
-    """W[l] and b[l], on the device."""
+def layers_of(coefs: Sequence[Any], intercepts: Sequence[Any]) -> Params:
+    """The layers W[l], b[l], on the device."""
     pairs = zip(coefs, intercepts, strict=True)
     return jax.device_put(tuple(Layer(coef.T, intercept[:, None]) for coef, intercept in pairs))
 
 
-def weights(params: Params) -> Weights:
-    """coefs_ and intercepts_, copies in NumPy's memory."""
+def weights_of(params: Params) -> Weights:
+    """The coefs_ and intercepts_, as NumPy copies."""
     return [np.array(np.asarray(W).T, order="C") for W, _ in params], [np.array(b)[:, 0] for _, b in params]

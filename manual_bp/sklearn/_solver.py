@@ -1,4 +1,4 @@
-"""The optimizers of the estimators' parameters. Their numbers are part of the state: a new value compiles nothing."""
+"""The optimizers behind `solver`. Their numbers are part of the state, so that a new value compiles nothing."""
 
 import functools
 from collections.abc import Callable
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-NAMES = ("adam", "sgd")
+from manual_bp._training.optimizers import clipped
+
+SOLVERS = ("adam", "sgd")
 
 
-def optimizer_of(mlp: Any) -> tuple[optax.GradientTransformation, dict[str, float]]:
-    """The optimizer, the same object for the same `solver`, and the numbers that `with_numbers` puts into its state."""
+def solver_of(mlp: Any) -> tuple[optax.GradientTransformation, dict[str, float]]:
+    """The optimizer, one object for equal solvers, and the numbers for `with_numbers` to put into its state."""
     clip = {} if mlp.max_gradient_norm is None else {"max_norm": mlp.max_gradient_norm}
     if mlp.solver == "adam":
         numbers = {"beta_1": mlp.beta_1, "beta_2": mlp.beta_2, "epsilon": mlp.epsilon}
@@ -33,7 +35,7 @@ def _adjustable(
 
 
 def with_numbers(state: Any, **values: float) -> Any:
-    """An optimizer's state with other numbers in it."""
+    """The optimizer's state with other numbers in it."""
     if not values:
         return state
     numbers = state.hyperparams
@@ -41,9 +43,9 @@ def with_numbers(state: Any, **values: float) -> Any:
 
 
 def sgd(learning_rate: Any, momentum: Any, nesterov: bool, max_norm: Any = None) -> optax.GradientTransformation:
-    """v := momentum v - rate dW, then W := W + v, or W := W + momentum v - rate dW with nesterov.
+    """Momentum: v := momentum v - rate dW, then W := W + v; with nesterov W := W + momentum v - rate dW.
 
-    The velocity keeps the rates of the steps it is made of, as scikit-learn's does.
+    As in scikit-learn, a change of the rate leaves the velocity of earlier steps as it is.
     """
     return clipped(max_norm, optax.chain(optax.scale_by_learning_rate(learning_rate), optax.trace(momentum, nesterov)))
 
@@ -51,16 +53,16 @@ def sgd(learning_rate: Any, momentum: Any, nesterov: bool, max_norm: Any = None)
 def adam(
     learning_rate: Any, beta_1: Any, beta_2: Any, epsilon: Any, max_norm: Any = None
 ) -> optax.GradientTransformation:
-    """Adam, with epsilon where scikit-learn has it."""
+    """Adam, with epsilon in the place that it has in scikit-learn."""
     direction = scale_by_adam(beta_1, beta_2, epsilon)
     return clipped(max_norm, optax.chain(direction, optax.scale_by_learning_rate(learning_rate)))
 
 
 def scale_by_adam(beta_1: Any, beta_2: Any, epsilon: Any) -> optax.GradientTransformation:
-    """sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+    """Adam's direction, sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
 
-    That is the form at the end of section 2 of Kingma and Ba, Adam: a method for stochastic optimization (2014), whose
-    epsilon is not divided by sqrt(1 - beta_2^t); optax has that of their algorithm 1.
+    This is the form at the end of section 2 of Kingma and Ba, Adam: a method for stochastic optimization (2014). In
+    optax's, that of their algorithm 1, epsilon is in effect divided by sqrt(1 - beta_2^t).
     """
 
     def init(params: optax.Params) -> optax.ScaleByAdamState:
@@ -78,7 +80,3 @@ def scale_by_adam(beta_1: Any, beta_2: Any, epsilon: Any) -> optax.GradientTrans
         return direction, optax.ScaleByAdamState(t, m, v)
 
     return optax.GradientTransformation(init, update)
-
-
-def clipped(max_norm: Any, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    return optimizer if max_norm is None else optax.chain(optax.clip_by_global_norm(max_norm), optimizer)

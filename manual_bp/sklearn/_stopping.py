@@ -1,4 +1,4 @@
-"""scikit-learn's rule: when an estimator's training ends, and the learning rate of its epochs."""
+"""scikit-learn's rule for the end of training, and the learning rate of its epochs."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import numpy as np
 SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
-def begin(mlp: Any, validated: bool) -> None:
-    """What a call of fit or partial_fit starts with."""
+def begin_call(mlp: Any, validated: bool) -> None:
+    """Sets the attributes with which a call of fit or partial_fit starts."""
     mlp.n_iter_ = 0
     mlp.loss_curve_ = mlp.history_.cost
     mlp.validation_loss_curve_ = mlp.history_.validation_cost if validated else None
@@ -17,8 +17,10 @@ def begin(mlp: Any, validated: bool) -> None:
     mlp.best_validation_score_ = _or(mlp.best_validation_score_, -np.inf) if validated else None
 
 
-def improved(mlp: Any) -> bool:
-    """Takes note of an epoch; whether it is the best so far."""
+def count_epoch(mlp: Any, examples: int) -> bool:
+    """Counts an epoch and updates the best loss and score; returns whether it is the best epoch so far."""
+    mlp.n_iter_ += 1
+    mlp.t_ += examples
     mlp.loss_ = mlp.loss_curve_[-1]
     if mlp.verbose:
         print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
@@ -36,9 +38,9 @@ def improved(mlp: Any) -> bool:
     return better
 
 
-def after(mlp: Any, rate: float | None) -> tuple[float | None, bool]:
-    """The learning rate from here on, None where the solver has its own, and whether training ends."""
-    rate = scheduled(mlp, rate)
+def next_rate(mlp: Any, rate: float | None) -> tuple[float | None, bool]:
+    """The next learning rate, None if the solver has its own, and whether training has converged."""
+    rate = scheduled_rate(mlp, rate)
     if mlp._no_improvement_count <= mlp.n_iter_no_change:
         return rate, False
     lower = rate / 5 if rate is not None and _schedule(mlp) == "adaptive" and rate > 1e-6 else None
@@ -52,15 +54,15 @@ def after(mlp: Any, rate: float | None) -> tuple[float | None, bool]:
     return lower, False
 
 
-def scheduled(mlp: Any, rate: Any) -> Any:
-    """The learning rate after the examples seen so far, where it depends on their number."""
+def scheduled_rate(mlp: Any, rate: Any) -> Any:
+    """The learning rate after the examples seen so far: another one only under "invscaling"."""
     if _schedule(mlp) != "invscaling":
         return rate
     return mlp.learning_rate_init / (mlp.t_ + 1) ** mlp.power_t
 
 
-def carried_over(mlp: Any, optimizer_state: Any) -> dict[str, float]:
-    """The learning rate that a further partial_fit goes on with, where it is not that of the parameters."""
+def rate_to_resume(mlp: Any, optimizer_state: Any) -> dict[str, float]:
+    """The learning rate with which another partial_fit continues, if it is not that of the parameters."""
     if _schedule(mlp) != "adaptive":
         return {}
     return {"learning_rate": float(optimizer_state.hyperparams["learning_rate"])}
