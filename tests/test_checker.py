@@ -55,7 +55,7 @@ def test_inferred_from_the_parameters_gradients(of):
         "dW2": "right", "db2": "right", "dZ1": "wrong", "dW1": "inherited", "db1": "inherited"
     }  # fmt: skip
     assert report["dZ1"].mistake == "g for g'" and not report["dZ1"].returned
-    assert "dW1, db1 are what follows from that" in report["dZ1"].diagnosis
+    assert "dW1, db1 follow from that" in report["dZ1"].diagnosis
 
 
 def test_inferred_without_a_name_for_the_mistake():
@@ -71,10 +71,10 @@ def test_inferred_without_a_name_for_the_mistake():
 
 def test_a_check_is_one_backward_pass_and_two_of_autodiff(monkeypatch):
     """What a check costs where nothing is wrong: the user's pass, autodiff's, and one with the graph cut."""
-    from manual_bp.checker._cut import Cut
+    from manual_bp.checker.judge.cut_graph import CutGraph
 
-    evaluations, passes, evaluate = [], [], Cut.__call__
-    monkeypatch.setattr(Cut, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
+    evaluations, passes, evaluate = [], [], CutGraph.__call__
+    monkeypatch.setattr(CutGraph, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
     check(cost, lambda *args: (passes.append(1), lines(*args))[1], PARAMS, X, Y)
     assert (len(evaluations), len(passes)) == (2, 1)
 
@@ -216,7 +216,7 @@ def test_stacks_of_matrices_and_vectors():
 
     report = check(of_stack, lambda *a: backward(*a) | {"V": -backward(*a)["V"]}, params, stack)
     assert report["dV"].mistake == "wrong sign"
-    assert report["dW"].diagnosis.startswith("dA stands where dZ should")  # g' left out, as far as dW alone can tell
+    assert report["dW"].diagnosis.startswith("dA is used in place of dZ")  # g' left out, as far as dW alone can tell
 
     def vector(p, x):
         return jnp.sum(jnp.tanh(p["W"] @ jnp.tanh(p["W"] @ x + p["b"]) + p["b"]) ** 2)

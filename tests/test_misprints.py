@@ -13,9 +13,18 @@ import pytest
 
 from manual_bp.checker import Report
 from reference import __main__ as command
-from reference import published, scikit_learn
+from reference.checker_proof import published_equations as published
+from reference.checker_proof import scikit_learn
+from reference.checker_proof.printed_sets import (
+    G,
+    PrintedSet,
+    logistic_cost,
+    misprinted_sets,
+    network_cost,
+    right_sets,
+    scikit_learn_sets,
+)
 from reference.commands import published as published_command
-from reference.printed import G, PrintedSet, logistic_cost, misprinted_sets, network_cost, right_sets, scikit_learn_sets
 
 SETS = [*right_sets(), *misprinted_sets()]
 # one neuron per layer left out
@@ -139,7 +148,7 @@ def test_the_cost_is_the_loss_that_scikit_learn_returns(alpha):
     loss, gradient = scikit_learn.loss_and_gradient(params, X, y, alpha)
     assert loss == pytest.approx(float(scikit_learn.cost(params, X, y, lambda _, v: v, alpha=alpha)), rel=1e-13)
     assert jax.tree.map(np.shape, gradient) == jax.tree.map(np.shape, params)
-    factor = scikit_learn.factor(params, X, y, alpha)
+    factor = scikit_learn.gradient_over_difference(params, X, y, alpha)
     assert factor == pytest.approx(3, rel=1e-7) or factor == pytest.approx(1, rel=1e-7)
 
 

@@ -1,4 +1,8 @@
-"""The gradient checker: which line of a hand-written backward pass is wrong, and what the mistake is."""
+"""The gradient checker: which line of a hand-written backward pass is wrong, and what the mistake is.
+
+`check_gradients` returns a `Report` on a backward pass, with a `Line` for each of its lines; `assert_gradients_match`
+is the same as a test, and raises `WrongGradient`. `check_custom_vjp` checks the rule of a `jax.custom_vjp`.
+"""
 
 from manual_bp.checker._check import assert_gradients_match as assert_gradients_match
 from manual_bp.checker._check import check_gradients as check_gradients
@@ -6,3 +10,5 @@ from manual_bp.checker._custom_vjp import check_custom_vjp as check_custom_vjp
 from manual_bp.checker._report import Line as Line
 from manual_bp.checker._report import Report as Report
 from manual_bp.checker._report import WrongGradient as WrongGradient
+
+__all__ = ["Line", "Report", "WrongGradient", "assert_gradients_match", "check_custom_vjp", "check_gradients"]
