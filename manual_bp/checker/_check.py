@@ -10,8 +10,7 @@ import numpy as np
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line
-from manual_bp.checker.diagnose.evidence import Evidence
-from manual_bp.checker.diagnose.finding import Finding
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
@@ -23,7 +22,6 @@ from manual_bp.checker.judge.second_order import judge_second_order
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 
-PRECISIONS = {1e-10: "float64", 1e-6: "float32"}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -165,7 +163,7 @@ def report_on(
         arrays, judgement = reconsider(traced, backward, found, judgement, tolerance, not returned.like_params)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
-        evidence = Evidence(traced.cut_everywhere(), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
+        evidence = Evidence(traced.cut_at(graph.successors), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
         findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
     lines = [*_judged_lines(traced, judgement, findings, evidence), *_unreadable_lines(returned, evidence)]
     notes = [*_notes(traced, returned, after, judgement)]
@@ -182,7 +180,7 @@ def report_on(
 
 
 def precision_name(eps: float) -> str:
-    return next((name for limit, name in PRECISIONS.items() if eps < limit), "less than float32")
+    return "float64" if eps < 1e-10 else "float32" if eps < 1e-6 else "less than float32"
 
 
 def _judged_lines(

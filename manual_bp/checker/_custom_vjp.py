@@ -1,7 +1,7 @@
 """The check of a custom_vjp: its rule against autodiff of the function that it belongs to."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -69,24 +69,29 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
                 "f has no custom_vjp in it, so there is no rule to check; use check_gradients to check the gradient of "
                 "a cost"
             )
-        by_rule = _lines_by_rule(weighted, traced)
+        with_rule, by_rule = _differentiate_by_rule(weighted, traced)
         reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
         try:
-            traced.cut_everywhere()(traced.arguments.arrays)
+            traced.cut_at(traced.graph.successors)(traced.arguments.arrays)
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
         if reason:
-            lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in by_rule().items()}))
+            lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in by_rule.items()}))
             note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
             precision = precision_name(traced.eps)
             return Report(lines, (), (note,), precision, traced.cost_again(), "central differences")
-        report = report_on(traced, by_rule, tolerance=tolerance)
+        report = report_on(traced, lambda *_: by_rule, tolerance=tolerance)
         notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
         lines = report.lines
         if report.verdict == "wrong":
-            doubled = _lines_by_rule(lambda *arguments: 2 * weighted(*arguments), traced)
-            lines = _find_misused_cotangents(lines, by_rule(), doubled())
-        return dataclasses.replace(report, lines=(*_compare_forward(weighted, traced), *lines), notes=notes)
+            _, doubled = _differentiate_by_rule(lambda *arguments: 2 * weighted(*arguments), traced)
+            lines = _find_misused_cotangents(lines, by_rule, doubled)
+        without_rule = traced.cost_again()
+        if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
+            values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
+            diagnosis = f"fwd does not return the value of f: <u, f> is {values}"
+            lines = Line("out", "wrong", None, None, "another value", diagnosis), *lines
+        return dataclasses.replace(report, lines=lines, notes=notes)
 
 
 def _weighted_output(f: Callable, seed: int) -> Callable:
@@ -104,38 +109,19 @@ def _weighted_output(f: Callable, seed: int) -> Callable:
     return weighted
 
 
-def _lines_by_rule(weighted: Callable, traced: TracedCost) -> Callable:
-    """Return a backward pass that computes the lines by the rule."""
+def _differentiate_by_rule(weighted: Callable, traced: TracedCost) -> tuple[Any, dict[str, Any]]:
+    """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
     arguments, roots = traced.arguments, traced.graph.roots
 
-    def by_rule(*_: Any) -> dict[str, Any]:
-        def output_at(active: dict) -> Any:
-            arrays = list(arguments.arrays)
-            for name, array in active.items():
-                arrays[roots[name]] = array
-            return weighted(*arguments.rebuild(arrays))
+    def output_at(active: dict) -> Any:
+        arrays = list(arguments.arrays)
+        for name, array in active.items():
+            arrays[roots[name]] = array
+        return weighted(*arguments.rebuild(arrays))
 
-        found = jax.grad(output_at)({name: jnp.asarray(arguments.arrays[place]) for name, place in roots.items()})
-        return {"d" + name: line for name, line in found.items()}
-
-    return by_rule
-
-
-def _compare_forward(weighted: Callable, traced: TracedCost) -> Iterator[Line]:
-    """Yield a wrong line if the forward pass of the rule returns another value than f."""
-    first = next(iter(traced.graph.params))
-    arrays, place = traced.arguments.arrays, traced.graph.roots[first]
-
-    def output_at(array: Any) -> Any:
-        return weighted(*traced.arguments.rebuild([*arrays[:place], array, *arrays[place + 1 :]]))
-
-    with_rule, _ = jax.vjp(output_at, jnp.asarray(arrays[place]))
-    without = traced.cost_again()
-    if not abs(float(with_rule) - without) <= 1e4 * traced.eps * max(abs(without), 1.0):
-        diagnosis = (
-            f"fwd does not return the value of f: <u, f> is {float(with_rule):.9g} by the rule, not {without:.9g}"
-        )
-        yield Line("out", "wrong", None, None, "another value", diagnosis)
+    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in roots.items()}
+    value, found = jax.value_and_grad(output_at)(active)
+    return value, {"d" + name: line for name, line in found.items()}
 
 
 def _find_misused_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:

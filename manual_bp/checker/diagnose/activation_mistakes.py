@@ -30,14 +30,21 @@ def mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Element
     yield Candidate("g' twice", D * G * G, f"g'({Z}) is applied twice")
     if Z in evidence.graph.nodes:
         value, after = evidence.forward_values[Z], evidence.forward_values[A]
-        at_A = evidence.contribution(A, np.ones(D.shape), {Z: after - value})[Z]
-        yield Candidate("g' at A", D * at_A, f"g' is taken at {A} instead of {Z}")
+
+        def with_prime_at(node: str) -> np.ndarray:
+            shift = {Z: evidence.forward_values[node] - value}
+            return D * evidence.contribution(A, np.ones(D.shape), shift)[Z]
+
+        yield Candidate("g' at A", with_prime_at(A), f"g' is taken at {A} instead of {Z}")
         yield Candidate("g for g'", D * after, f"{d} is multiplied by {A} = g({Z}), not by g'({Z})")
         right = derivative_text(evidence, Z, A, G)
         right = right[1:-1] if right.startswith("(") else right
         for text, other in _other_primes(value, after).items():
             yield Candidate("wrong g'", D * other, f"{d} is multiplied by {text.format(Z=Z, A=A)}, not by {right}")
-        yield from _prime_at_other_nodes(evidence, equation)
+        for node in evidence.graph.nodes:
+            if node not in (Z, A) and evidence.forward_values[node].shape == D.shape:
+                key = "g' at A" if activation_of(evidence, Z) == node else "g' of another layer"
+                yield Candidate(key, with_prime_at(node), f"g' is taken at {node} instead of {Z}")
     for left, right, text in ((D, G.T, " @ g'.T"), (D.T, G, ".T @ g'"), (D, G, " @ g'")):
         if left.ndim == 2 and left.shape[1] == right.shape[0]:
             yield Candidate(
@@ -46,17 +53,6 @@ def mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Element
                 f"{d} and g'({Z}) are multiplied as matrices ({d}{text}), not element by element",
             )
     yield from wrong_upstream_line(evidence, equation, lambda line: line * G if line.shape == G.shape else None)
-
-
-def _prime_at_other_nodes(evidence: Evidence, equation: BackwardEquation) -> Iterator[Candidate]:
-    Z, A, D = equation.line, equation.successor, equation.upstream
-    for node in evidence.graph.nodes:
-        value = evidence.forward_values[node]
-        if node not in (Z, A) and value.shape == D.shape:
-            shift = {Z: value - evidence.forward_values[Z]}
-            line = D * evidence.contribution(A, np.ones(D.shape), shift)[Z]
-            key = "g' at A" if activation_of(evidence, Z) == node else "g' of another layer"
-            yield Candidate(key, line, f"g' is taken at {node} instead of {Z}")
 
 
 def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:

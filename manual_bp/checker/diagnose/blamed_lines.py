@@ -7,8 +7,7 @@ import numpy as np
 
 from manual_bp.checker.diagnose.catalogue import candidates
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
-from manual_bp.checker.diagnose.evidence import Evidence
-from manual_bp.checker.diagnose.finding import UNKNOWN, Finding
+from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple, identify_mistake
 
 

@@ -1,7 +1,6 @@
 """The mistake in a line, or in one of its terms, that is a constant times the right one: 1/m, 2, -1, a width."""
 
-from manual_bp.checker.diagnose.evidence import Evidence
-from manual_bp.checker.diagnose.finding import Finding
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
 
 CONSTANT = "scaled by a constant"
 
@@ -30,13 +29,6 @@ def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
         return Finding("factor n_l", f"{fact}, and {width} is a width of its layer: {swap}{sign}")
     named = "" if magnitude[:1].isdigit() and magnitude.replace(".", "").isdigit() else f" ({text})"
     return Finding(CONSTANT, f"{fact}{named}{sign}")
-
-
-def term_mistake(finding: Finding, origin: str) -> Finding:
-    """Restate the mistake in a line's factor as one in its term that comes from `origin`."""
-    if finding.mistake == "zero":
-        return Finding("missing term", f"the term that comes {origin} is missing")
-    return finding._replace(diagnosis=finding.diagnosis.replace("it ", f"the term that comes {origin} ", 1))
 
 
 def factor_text(evidence: Evidence, line: str, c: float) -> str:

@@ -17,15 +17,12 @@ from manual_bp.checker.judge.conventions import constant_ratio
 
 def corrected_line(evidence: Evidence, line: str) -> str:
     """Write the equation of a line in the layout and the scale of the user's own, or return ""."""
-    parts = [_term(evidence, equation) for equation in backward_equations(evidence, line)]
-    return f"d{line} = {' + '.join(parts)}" if parts and all(parts) else ""
-
-
-def _term(evidence: Evidence, equation: BackwardEquation) -> str:
-    text, scale = _right_side(evidence, equation), evidence.scale
-    if not text or equation.successor == COST or equation.line in evidence.graph.nodes or scale == 1:
-        return text
-    return f"{text} / m" if scale == evidence.m else f"{text} / {scale:.4g}"
+    equations, scale = backward_equations(evidence, line), evidence.scale
+    average = "" if line in evidence.graph.nodes or scale == 1 else " / m" if scale == evidence.m else f" / {scale:.4g}"
+    terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
+    if not terms or not all(text for text, _ in terms):
+        return ""
+    return f"d{line} = {' + '.join(text + over for text, over in terms)}"
 
 
 def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
@@ -58,13 +55,9 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
             return D if g_prime == "1" else f"{D} * {g_prime}"
         case OutputDerivative() as output:
             return output.text(evidence.m, evidence.scale)
-    return _regulariser(evidence, equation) if successor == COST else ""
-
-
-def _regulariser(evidence: Evidence, equation: BackwardEquation) -> str:
-    value = evidence.forward_values.get(equation.line)
+    value = evidence.forward_values.get(equation.line) if successor == COST else None
     c = None if value is None or value.size == 1 else constant_ratio(equation.expected, value)
-    return f"{c:.6g} * {equation.line}" if c else ""
+    return f"{c:.6g} * {equation.line}" if c else ""  # the term of a regulariser
 
 
 def derivative_text(evidence: Evidence, line: str, successor: str, G: np.ndarray) -> str:

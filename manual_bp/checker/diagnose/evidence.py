@@ -1,12 +1,23 @@
-"""The facts that a diagnosis is based on: forward values, the returned lines, and the line expected at each place."""
+"""The facts that a diagnosis is based on, and the finding that it leads to."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.cut_graph import CutGraph
 from manual_bp.checker.judge.verdicts import Judgement
+
+UNKNOWN = "unknown"
+
+
+class Finding(NamedTuple):
+    """The key of a mistake, and a sentence. It is not exact if the line is only a multiple of the mistaken one."""
+
+    mistake: str
+    diagnosis: str
+    exact: bool = True
 
 
 class Evidence:
@@ -23,7 +34,8 @@ class Evidence:
         self.returned = self.found.keys()
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
-        inputs = {n: np.asarray(a) for n, a in zip(graph.inputs, arrays, strict=True) if _is_numeric(a)}
+        inputs = {n: np.asarray(a) for n, a in zip(graph.inputs, arrays, strict=True)}
+        inputs = {n: a for n, a in inputs.items() if a.dtype.kind in "fiub"}
         self.forward_values = inputs | result.node_values
         self.expected = result.lines
 
@@ -56,7 +68,3 @@ class Evidence:
             return False
         size = np.linalg.norm(expected)
         return bool(size and np.linalg.norm(found - expected) <= self.tolerance * size)
-
-
-def _is_numeric(array: object) -> bool:
-    return getattr(getattr(array, "dtype", None), "kind", "") in "fiub"

@@ -4,9 +4,8 @@ import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import Sum, backward_equations
 from manual_bp.checker.diagnose.catalogue import candidates
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text, term_mistake
-from manual_bp.checker.diagnose.evidence import Evidence
-from manual_bp.checker.diagnose.finding import UNKNOWN, Finding
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
+from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.rounding import relative_error
@@ -16,7 +15,9 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     """Name the mistake in a returned line, given the lines upstream of it."""
     expected = evidence.expected[line]
     if not np.isfinite(found).all():
-        return _non_finite(found)
+        where = np.argwhere(~np.isfinite(found)).tolist()
+        first = f"the first of them {found[tuple(where[0])]} at {where[0]}"
+        return Finding("non-finite", f"{len(where)} of {found.size} elements are not finite, {first}")
     if found.shape == expected.shape and not found.any():
         return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
     if found.shape != expected.shape:
@@ -31,7 +32,10 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         k = fitted_multiple(evidence, [found], [expected], [equation.expected])
         if k is not None:
             origin = "from the cost itself" if equation.successor == COST else f"through d{equation.successor}"
-            return term_mistake(factor_mistake(evidence, line, 1 + k), origin)
+            finding, term = factor_mistake(evidence, line, 1 + k), f"the term that comes {origin} "
+            if finding.mistake == "zero":
+                return Finding("missing term", f"{term}is missing")
+            return finding._replace(diagnosis=finding.diagnosis.replace("it ", term, 1))
     for turned, right in [(found, expected)] + [(found.T, expected.T)] * (found.ndim == 2):
         finding = _first_match(evidence, line, turned, right)
         if finding:
@@ -108,13 +112,6 @@ def fitted_multiple(
 def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
     error = relative_error(found, as_mistaken)
     return f" (this reproduces your line {f'within {error:.0e}' if error else 'exactly'})"
-
-
-def _non_finite(found: np.ndarray) -> Finding:
-    where = np.argwhere(~np.isfinite(found))
-    first = tuple(int(i) for i in where[0])
-    count = f"{len(where)} of {found.size} elements are not finite"
-    return Finding("non-finite", f"{count}, the first of them {found[first]} at {list(first)}")
 
 
 def _largest_difference(found: np.ndarray, expected: np.ndarray) -> str:

@@ -61,21 +61,11 @@ def mistakes_in_dA(evidence: Evidence, equation: BackwardEquation, form: Product
         yield Candidate("dW for W", array, f"{sentence}, and the product is element by element")
     yield from wrong_upstream_line(evidence, equation, lambda line: form.of(line, value))
     yield from _wrong_products(equation, value, W)
-    for before in _weighted_inputs_of(evidence, equation.line):
-        G = evidence.contribution(equation.line, np.ones(expected.shape))[before]
-        if G.shape == expected.shape:
-            sentence = f"g'({before}) is already applied here; it belongs in d{before}"
-            yield Candidate("g' twice", expected * G, sentence)
-
-
-def _weighted_inputs_of(evidence: Evidence, node: str) -> list[str]:
-    """Return the nodes of the same shape that feed a node: the weighted input of an activation."""
-    nodes, shape = evidence.graph.nodes, evidence.forward_values[node].shape
-    return [
-        n
-        for n, fed in evidence.graph.successors.items()
-        if node in fed and n in nodes and evidence.forward_values[n].shape == shape
-    ]
+    for Z in evidence.graph.nodes:
+        # the weighted input of this activation has its shape
+        if equation.line in evidence.graph.successors[Z] and evidence.forward_values[Z].shape == expected.shape:
+            G = evidence.contribution(equation.line, np.ones(expected.shape))[Z]
+            yield Candidate("g' twice", expected * G, f"g'({Z}) is already applied here; it belongs in d{Z}")
 
 
 def _wrong_products(equation: BackwardEquation, Q: np.ndarray, q: str) -> Iterator[Candidate]:

@@ -36,19 +36,15 @@ def walk(
         for equation in jaxpr.eqns:
             operands = [read(atom) for atom in equation.invars]
             if equation.primitive.name in into:
-                outputs = walk_through(*_called_jaxpr(equation), operands)
+                called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+                inner = getattr(called, "jaxpr", called), getattr(called, "consts", ())
+                outputs = walk_through(*inner, operands)
             else:
                 outputs = visit(next(numbers), equation, operands)
             carried.update(zip(equation.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     return walk_through(closed.jaxpr, closed.consts, inputs)
-
-
-def _called_jaxpr(equation: Any) -> tuple[Any, Sequence]:
-    """Return the jaxpr that a call runs, and its constants."""
-    called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return getattr(called, "jaxpr", called), getattr(called, "consts", ())
 
 
 def apply_equation(equation: Any, operands: Sequence) -> list:

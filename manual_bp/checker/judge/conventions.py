@@ -3,7 +3,6 @@
 They are inferred first and divided out. The lines are then judged in the layout and the scale of the cost.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,14 +34,14 @@ def transposed_lines(graph: CostGraph, found: Arrays, expected: Arrays) -> set[s
         if line.ndim == 2 and expected[name].ndim == 2:
             kind = "deltas" if name in graph.nodes else "weights" if min(expected[name].shape) > 1 else "biases"
             groups[kind].append(name)
-    votes = {g: _votes_by_shape(names, found, expected) for g, names in groups.items()}
+    votes = {g: _layout_votes(names, found, expected, square=False) for g, names in groups.items()}
     for group, names in groups.items():
-        if not votes[group].total() or any(v["transposed"] for v in votes.values()):
-            votes[group] += _votes_of_squares(names, found, expected)
-    total = {side: sum(v[side] for v in votes.values()) for side in ("as stored", "transposed")}
-    if not total["transposed"]:
+        if not votes[group].any() or any(turned for _, turned in votes.values()):
+            votes[group] += _layout_votes(names, found, expected, square=True)
+    total = sum(votes.values(), np.zeros(2, int))
+    if not total[1]:
         return set()
-    if total["transposed"] == 1:
+    if total[1] == 1:
         # a mistake, or the only line with a telling shape: choose the layout that more lines fit
         everything = {n for names in groups.values() for n in names}
         as_stored = sum(constant_ratio(found[n], expected[n]) is not None for n in everything)
@@ -50,31 +49,21 @@ def transposed_lines(graph: CostGraph, found: Arrays, expected: Arrays) -> set[s
         return everything if transposed > as_stored else set()
     chosen: set[str] = set()
     for group, names in groups.items():
-        own = votes[group]
-        others = {side: total[side] - own[side] for side in total}
-        tie = own["transposed"] == own["as stored"] and others["transposed"] > others["as stored"]
-        if own["transposed"] > own["as stored"] or tie:
+        (as_stored, transposed), others = votes[group], total - votes[group]
+        if transposed > as_stored or (transposed == as_stored and others[1] > others[0]):
             chosen.update(names)
     return chosen
 
 
-def _votes_by_shape(names: Sequence[str], found: Arrays, expected: Arrays) -> Counter:
-    votes: Counter = Counter()
+def _layout_votes(names: Sequence[str], found: Arrays, expected: Arrays, square: bool) -> np.ndarray:
+    """Count the lines that fit as stored and transposed: by shape or, if square, by values up to a constant."""
+    votes = np.zeros(2, int)
     for line, true in ((found[n], expected[n]) for n in names):
-        if true.shape != true.shape[::-1]:
-            votes["as stored"] += line.shape == true.shape
-            votes["transposed"] += line.shape == true.shape[::-1]
-    return votes
-
-
-def _votes_of_squares(names: Sequence[str], found: Arrays, expected: Arrays) -> Counter:
-    """Let the values of a square line decide, if they are a multiple of the expected ones."""
-    votes: Counter = Counter()
-    for line, true in ((found[n], expected[n]) for n in names):
-        if line.shape == true.shape == true.shape[::-1]:
+        if square and line.shape == true.shape == true.shape[::-1]:
             straight, turned = (constant_ratio(a, true) is not None for a in (line, line.T))
-            votes["as stored"] += straight and not turned
-            votes["transposed"] += turned and not straight
+            votes += [straight > turned, turned > straight]
+        elif not square and true.shape != true.shape[::-1]:
+            votes += [line.shape == true.shape, line.shape == true.shape[::-1]]
     return votes
 
 

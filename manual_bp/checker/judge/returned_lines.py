@@ -38,7 +38,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     """Read a pytree like params, or a dict of lines such as "dW1", or "dlayers" with the subtree for layers."""
     # the parameters come first among the known, in the order of the leaves of params
     of_params = known[: len(jax.tree.leaves(params))]
-    leaves = jax.tree.leaves(raw, is_leaf=_is_none)
+    leaves = jax.tree.leaves(raw, is_leaf=lambda leaf: leaf is None)
     if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
         return _read_arrays(zip(of_params, leaves, strict=True))._replace(like_params=True)
     if not isinstance(raw, dict):
@@ -69,7 +69,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
 
 def _read_subtree(name: str, value: Any, known: list[str], of_params: list[str]) -> list[tuple[str, Any]]:
     """Read the lines in a nested value by their paths, or in the order of params if tuples replace named tuples."""
-    paths = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_none)[0]
+    paths = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda leaf: leaf is None)[0]
     by_path = [(name + path_suffix(path), leaf) for path, leaf in paths]
     if all(part in known for part, _ in by_path):
         return by_path
@@ -82,10 +82,6 @@ def _skeleton(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _skeleton(value) for key, value in tree.items()}
     return tuple(map(_skeleton, tree)) if isinstance(tree, tuple | list) else 0
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
 
 
 def _read_arrays(lines: Iterable[tuple[str, Any]]) -> ReturnedLines:

@@ -31,7 +31,7 @@ def judge_second_order(traced: TracedCost, backward: Callable, judgement: Judgem
             arrays[place] = arrays[place] + t * direction
         return arrays
 
-    cut = traced.cut(tuple(n for n in names if n in graph.nodes), tuple(n for n in names if n in graph.roots))
+    cut = traced.cut_at(names)
     true = jax.jvp(lambda t: cut.traced(arrays_at(t)), (0.0,), (1.0,))[1]
 
     def lines_at(t: object) -> dict:

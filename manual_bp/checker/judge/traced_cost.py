@@ -1,7 +1,7 @@
 """A cost traced once, with the programs compiled from it, for any number of backward passes to be checked against."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from manual_bp.checker.judge.rounding import coarsest_eps
 class TracedCost(NamedTuple):
     """A cost traced at some arguments.
 
-    `cut(nodes, roots)` gives a `CutGraph`, and `count_kinks(eps, arrays)` the units at a kink. Each is compiled once.
+    `cut(nodes, roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once.
     """
 
     cost: Callable
@@ -33,8 +33,8 @@ class TracedCost(NamedTuple):
         params = [n for n, p in zip(self.arguments.names, self.arguments.of_params, strict=True) if p]
         return list(dict.fromkeys([*params, *self.graph.nodes, *self.graph.roots]))
 
-    def cut_everywhere(self) -> CutGraph:
-        return self.cut(tuple(self.graph.nodes), tuple(self.graph.roots))
+    def cut_at(self, names: Collection[str]) -> CutGraph:
+        return self.cut(*(tuple(n for n in names if n in known) for known in (self.graph.nodes, self.graph.roots)))
 
     def cost_again(self) -> float:
         return float(call_with_tap(self.cost, self.arguments.copies(), lambda name, value: value))

@@ -8,13 +8,8 @@ import numpy as np
 
 from manual_bp.checker._report import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
-from manual_bp.checker.judge.conventions import (
-    common_ratio,
-    constant_ratio,
-    number_of_examples,
-    transposed_lines,
-    weights_left_out,
-)
+from manual_bp.checker.judge import conventions
+from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.rounding import relative_error, rounding_bound, rounding_sensitivity
 from manual_bp.checker.judge.traced_cost import TracedCost
@@ -77,15 +72,15 @@ def judge_lines(
     """
     graph = traced.graph
     order = [name for name in graph.backward_order() if name in returned]
-    cut = traced.cut(tuple(n for n in order if n in graph.nodes), tuple(n for n in order if n in graph.roots))
+    cut = traced.cut_at(order)
     truth = cut(arrays)
-    expected, m = truth.lines, number_of_examples(graph, arrays)
-    transposed = transposed_lines(graph, returned, expected) if layouts else set()
+    expected, m = truth.lines, conventions.number_of_examples(graph, arrays)
+    transposed = conventions.transposed_lines(graph, returned, expected) if layouts else set()
     found = {n: np.asarray(returned[n].T if n in transposed else returned[n], np.float64) for n in order}
     shaped = {n: line for n, line in found.items() if line.shape == expected[n].shape}
     errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
     off = any(error > 1e-3 for n, error in errors.items() if n in graph.nodes)
-    weights = weights_left_out(graph, shaped, expected, m) if off else None
+    weights = conventions.weights_left_out(graph, shaped, expected, m) if off else None
     if weights is not None:
         found |= {n: line * weights for n, line in shaped.items() if n in graph.nodes}
         shaped = {n: found[n] for n in shaped}
@@ -174,7 +169,7 @@ def _possible_scales(graph: CostGraph, shaped: Arrays, expected: Arrays, right: 
     gradients = shaped.keys() - deltas.keys()
     if not deltas or right == shaped.keys():
         return [1.0]
-    c = common_ratio(deltas, expected)
+    c = conventions.common_ratio(deltas, expected)
     if c and gradients and gradients <= right:
         return [float(m) if abs(c - m) <= 1e-6 * m else c]
     return [1.0, float(m)] if m > 1 else [1.0]
