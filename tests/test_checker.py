@@ -333,10 +333,15 @@ def test_a_step_out_of_the_domain_says_nothing():
 
 def test_assert_gradients_match():
     bp.assert_gradients_match(cost, lines, PARAMS, X, Y)
-    with pytest.raises(AssertionError, match="missing g'"):
-        bp.assert_gradients_match(cost, replaced(dZ1=lambda d: d["dA1"]), PARAMS, X, Y)
-    with pytest.raises(AssertionError, match="could not be verified"):
+    wrong = replaced(dZ1=lambda d: d["dA1"])
+    with pytest.raises(AssertionError, match="missing g'") as of_wrong:
+        bp.assert_gradients_match(cost, wrong, PARAMS, X, Y)
+    with pytest.raises(AssertionError, match="could not be verified") as of_doubt:
         bp.assert_gradients_match(cost, lambda *a: {"dW9": np.ones(2)}, PARAMS, X, Y)
+    with pytest.raises(AssertionError) as of_report:
+        check(cost, wrong, PARAMS, X, Y).raise_if_wrong()
+    for caught in (of_wrong, of_doubt, of_report):  # what pytest shows ends in the user's own frame
+        assert [entry.name for entry in caught.traceback.filter(caught)] == ["test_assert_gradients_match"]
 
 
 def test_a_residual_connection_and_a_regulariser():

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from two_layers import PARAMS, X, Y, check, cost, gradient, lines, replaced, untapped, verdicts
 
+import manual_bp as bp
+
 
 def test_unknown_name():
     report = check(cost, lambda *a: {"dW3": np.ones(3), "dW1": lines(*a)["dW1"], "Z1": np.ones(2)}, PARAMS, X, Y)
@@ -101,9 +103,22 @@ def test_none_and_complex():
     assert gradients["db1"].verdict == "cannot tell"
 
 
+@pytest.mark.parametrize("of", [bp.check_gradients, bp.assert_gradients_match])
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ((3, 4), r"cost must be a function of \(params, \*args\); got int; call {}\(cost, backward, params, \*args\)"),
+        ((cost, 4, PARAMS), r"backward must be a function of \(params, \*args\); got int; call {}"),
+        ((cost, lines(PARAMS, X, Y), PARAMS, X, Y), "backward must be a function .*; got dict"),
+        ((cost, lines), r"params must be a pytree of arrays; got nothing; call {}"),
+    ],
+)
+def test_refused_calls(of, args, message):
+    with pytest.raises(TypeError, match=message.format(of.__name__)):
+        of(*args)
+
+
 def test_no_function():
-    with pytest.raises(TypeError, match="backward must be a function"):
-        check(cost, lines(PARAMS, X, Y), PARAMS, X, Y)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="without b1"):
         check(cost, lambda *a: {"W1": 0, "W2": 0, "b2": 0}, PARAMS, X, Y)
     with pytest.raises(TypeError, match="written in JAX"):

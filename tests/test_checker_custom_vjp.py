@@ -141,3 +141,7 @@ def test_refused():
         bp.check_custom_vjp(lambda W, b, x: jnp.argmax(right(W, b, x)), W, B, X)
     with pytest.raises(TypeError, match="needs the arguments"):
         bp.check_custom_vjp(right)
+    with pytest.raises(TypeError, match=r"a floating-point array among them, such as jnp.asarray\(1.0\); got float"):
+        bp.check_custom_vjp(right, 1.0)
+    with pytest.raises(TypeError, match="f must be a function with a jax.custom_vjp in it; got float"):
+        bp.check_custom_vjp(1.0, X)  # pyright: ignore[reportArgumentType]

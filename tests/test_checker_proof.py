@@ -8,9 +8,11 @@ import pytest
 
 from manual_bp.checker._check import report_on
 from manual_bp.checker.judge.traced_cost import trace_cost
+from reference import __main__ as command
 from reference.checker_proof.planted_passes import Style, planted_pass, possible_mistakes
 from reference.checker_proof.proof import prove_checker
 from reference.checker_proof.subjects import random_subject
+from reference.commands import checker
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,13 @@ def test_the_mistake_is_named(proof):
 def test_no_correct_pass_is_called_wrong(proof):
     assert proof.passes >= 1000
     assert [str(report) for report in proof.false_alarms] == []
+
+
+def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch):
+    missed = proof.planted[0]._replace(diagnosis=False)
+    for planted, status in ((proof.planted, 0), ((missed, *proof.planted), 1)):
+        monkeypatch.setattr(checker, "prove_checker", lambda planted=planted: proof._replace(planted=planted))
+        assert command.main(["checker"]) == status
 
 
 def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):

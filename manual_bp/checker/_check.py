@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -15,7 +15,6 @@ from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
 from manual_bp.checker.judge.central_differences import compare_autodiff
-from manual_bp.checker.judge.conventions import layout_sentences
 from manual_bp.checker.judge.reconsider import reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.second_order import judge_second_order
@@ -33,13 +32,12 @@ def _refuse_non_functions(check: Callable[P, R]) -> Callable[P, R]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         __tracebackhide__ = True
         given: dict[str, Any] = dict(zip(("cost", "backward", "params"), args, strict=False)) | kwargs
-        call = f"call {check.__name__}(cost, backward, params, *args)"
-        for name in ("cost", "backward"):
-            if not callable(given.get(name)):
+        for name in ("cost", "backward", "params"):
+            if name not in given or (name != "params" and not callable(given[name])):
+                kind = "a pytree of arrays" if name == "params" else "a function of (params, *args)"
                 got = type(given[name]).__name__ if name in given else "nothing"
-                raise TypeError(f"{name} must be a function of (params, *args); got {got}; {call}")
-        if "params" not in given:
-            raise TypeError(f"params is missing; {call}, with the arrays at which the gradient is checked")
+                call = f"call {check.__name__}(cost, backward, params, *args)"
+                raise TypeError(f"{name} must be {kind}; got {got}; {call}")
         return check(*args, **kwargs)
 
     return checked
@@ -103,10 +101,10 @@ def check_gradients(
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         traced = trace_cost(cost, params, args)
         call = _call(traced, backward)
-        if call.returned.raised and has_narrow_floats(flatten_arguments(cost, params, args)):
+        if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
             narrow = trace_cost(cost, params, args, as_given=True)
             again = _call(narrow, backward)
-            traced, call = (traced, call) if again.returned.raised else (narrow, again)
+            traced, call = (traced, call) if again[0].raised else (narrow, again)
         return report_on(traced, backward, call, tolerance, order, finite_differences)
 
 
@@ -129,22 +127,16 @@ def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *arg
         raise AssertionError(f"the gradients could not be verified\n{report}")
 
 
-class _BackwardCall(NamedTuple):
-    """The lines that backward returned, and the arrays that it was given, as it left them."""
-
-    returned: ReturnedLines
-    arrays: list
-
-
-def _call(traced: TracedCost, backward: Callable) -> _BackwardCall:
+def _call(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
+    """Return the lines of backward, and the arrays that it was given, as it left them."""
     arrays = traced.arguments.copied_arrays()
-    return _BackwardCall(call_backward(backward, traced.arguments.rebuild(arrays), traced.names()), arrays)
+    return call_backward(backward, traced.arguments.rebuild(arrays), traced.names()), arrays
 
 
 def report_on(
     traced: TracedCost,
     backward: Callable,
-    call: _BackwardCall | None = None,
+    call: tuple[ReturnedLines, list] | None = None,
     tolerance: float | None = None,
     order: int = 1,
     finite_differences: bool = False,
@@ -157,10 +149,11 @@ def report_on(
         raise ValueError(returned.raised)
     if not found and not returned.faults:
         raise ValueError("backward returned no lines; expected a dict such as {'dW1': ...} or a pytree like params")
+    judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=not returned.like_params)
     with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
-        judgement = judge_lines(traced, arrays, found, tolerance, layouts=not returned.like_params)
+        judgement = judge(arrays, found)
     if judgement.with_verdict("wrong", "inherited") and not returned.raised:
-        arrays, judgement = reconsider(traced, backward, found, judgement, tolerance, not returned.like_params)
+        arrays, judgement = reconsider(traced, backward, found, judgement, judge)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         evidence = Evidence(traced.cut_at(graph.successors), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
@@ -175,12 +168,11 @@ def report_on(
         if not agrees:
             why = "autodiff itself may be wrong here: see the note on central differences"
             lines = [x._replace(verdict="cannot tell", diagnosis=why) if x.verdict == "right" else x for x in lines]
-    conventions = tuple(_conventions(traced, judgement))
-    return Report(tuple(lines), conventions, tuple(notes), precision_name(traced.eps), judgement.cost)
+    return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
 
 
-def precision_name(eps: float) -> str:
-    return "float64" if eps < 1e-10 else "float32" if eps < 1e-6 else "less than float32"
+def _join(names: list[str]) -> str:
+    return ", ".join("d" + n for n in names)
 
 
 def _judged_lines(
@@ -208,7 +200,11 @@ def _unreadable_lines(returned: ReturnedLines, evidence: Evidence | None) -> Ite
 
 
 def _conventions(traced: TracedCost, judgement: Judgement) -> Iterator[str]:
-    yield from layout_sentences(traced.graph, judgement.transposed)
+    nodes = traced.graph.nodes.keys()
+    if deltas := sorted(judgement.transposed & nodes):
+        yield f"rows for columns: {_join(deltas)}, transposed relative to the cost's intermediates"
+    if gradients := sorted(judgement.transposed - nodes):
+        yield f"weights stored transposed: {_join(gradients)}, relative to the parameters"
     if judgement.weights is not None:
         yield "the examples' weights are taken at dW and db: dZ and dA are derivatives of each example's own loss"
     if judgement.scale != 1:
@@ -233,6 +229,6 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
         yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
-        yield f"not returned, so not judged: {', '.join('d' + n for n in missing)}"
+        yield f"not returned, so not judged: {_join(missing)}"
     if has_custom_vjp(graph) and not CUSTOM_VJP <= graph.into:
         yield "the cost contains a custom_vjp, whose rule autodiff follows; check_custom_vjp checks the rule itself"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp.checker._check import precision_name, report_on
+from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
@@ -78,8 +78,7 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         if reason:
             lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in by_rule.items()}))
             note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
-            precision = precision_name(traced.eps)
-            return Report(lines, (), (note,), precision, traced.cost_again(), "central differences")
+            return Report(lines, (), (note,), traced.precision, traced.cost_again(), "central differences")
         report = report_on(traced, lambda *_: by_rule, tolerance=tolerance)
         notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
         lines = report.lines

@@ -95,9 +95,11 @@ def rows_for_columns(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> L
 
 
 def product_with_the_gradient(params: Mapping[str, NDArray], X: NDArray, Y: NDArray) -> Lines:
-    arrays = itemgetter("W1", "b1", "W2", "b2")(params)
-    dZ2, dW2, db2 = itemgetter("dZ2", "dW2", "db2")(two_layers_vectorised(*arrays, X, Y, sigmoid, sigmoid_prime))
-    m, Z1 = X.shape[1], params["W1"] @ X + params["b1"]
+    W1, b1, W2, b2 = (params[name] for name in ("W1", "b1", "W2", "b2"))
+    right = two_layers_vectorised(W1, b1, W2, b2, X, Y, sigmoid, sigmoid_prime)
+    dZ2, dW2, db2 = itemgetter("dZ2", "dW2", "db2")(right)
+    del right  # so that only the lines above can be read after an error
+    m, Z1 = X.shape[1], W1 @ X + b1
     dZ1 = dW2 * dZ2 * sigmoid_prime(Z1)  # W2.T @ dZ2 * ...
     dW1 = 1 / m * dZ1 @ X.T
     db1 = 1 / m * np.sum(dZ1, axis=1, keepdims=True)

@@ -24,7 +24,10 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Mapping[str, np.nda
         if len(fed) > 1 and fed <= unexplained.keys() & shaped:
             inferred = _infer_mistake(evidence, nodes, {n: found[n] for n in fed})
             if inferred:
-                findings[inferred.node] = inferred.finding
+                finding, follow = inferred.finding, _join(evidence, inferred.explained)
+                if len(inferred.explained) > 1:
+                    finding = finding._replace(diagnosis=f"{finding.diagnosis}; {follow} follow from that")
+                findings[inferred.node] = finding
                 evidence.assume(inferred.node, inferred.line)
                 for n in inferred.explained:
                     del unexplained[n]
@@ -69,22 +72,20 @@ def _infer_mistake(evidence: Evidence, nodes: list[str], found: Mapping[str, np.
     without = evidence.lines_given(first, np.zeros_like(expected))
     c = _fitted_factor(evidence, first, expected, found, without)
     if c is not None:
-        finding = _with_lines(evidence, factor_mistake(evidence, first, c), found)
-        return _InferredMistake(first, finding, c * expected, set(found))
+        return _InferredMistake(first, factor_mistake(evidence, first, c), c * expected, set(found))
     multiple = None
     for node, key, sentence, line in _possible_mistakes(evidence, nodes, found):
         c = _fitted_factor(evidence, node, line, found, without)
         if c is not None and abs(c - 1) <= 1e-6:
-            return _InferredMistake(node, _with_lines(evidence, Finding(key, sentence), found), line, set(found))
+            return _InferredMistake(node, Finding(key, sentence), line, set(found))
         if c is not None and multiple is None:
             times = f", and the result is multiplied by {factor_text(evidence, node, c)}"
-            finding = _with_lines(evidence, Finding(key, sentence + times, exact=False), found)
-            multiple = _InferredMistake(node, finding, c * line, set(found))
+            multiple = _InferredMistake(node, Finding(key, sentence + times, exact=False), c * line, set(found))
         if c is None and multiple is None:
             each = {n: _fitted_factor(evidence, node, line, {n: f}, without) for n, f in found.items()}
             exact = {n for n, k in each.items() if k is not None and abs(k - 1) <= 1e-6}
             if exact and all(k is not None for k in each.values()):
-                multiple = _InferredMistake(node, _with_lines(evidence, Finding(key, sentence), exact), line, exact)
+                multiple = _InferredMistake(node, Finding(key, sentence), line, exact)
     return multiple
 
 
@@ -133,12 +134,6 @@ def _mistake_between(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     if inferred is None:
         return None
     return inferred.finding._replace(diagnosis=f"already in d{inferred.node}: {inferred.finding.diagnosis}")
-
-
-def _with_lines(evidence: Evidence, finding: Finding, lines: Mapping | set) -> Finding:
-    if len(lines) < 2:
-        return finding
-    return finding._replace(diagnosis=f"{finding.diagnosis}; {_join(evidence, set(lines))} follow from that")
 
 
 def _join(evidence: Evidence, lines: set[str]) -> str:

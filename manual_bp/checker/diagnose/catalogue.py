@@ -46,7 +46,11 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
         for c in _mistakes_in_equation(evidence, equation):
             shaped = c.line.shape == rest.shape
             yield c._replace(line=c.line + rest) if shaped and len(equations) > 1 else c
-    yield from _extra_terms(evidence, line)
+    if line in evidence.graph.params:
+        value = evidence.forward_values[line].astype(np.float64)
+        for text, direction in ((line, value), (f"sign({line})", np.sign(value))):
+            sentence = f"it has an extra term {{k}} {text}, as of a regulariser, which is not in the cost"
+            yield Candidate("extra term", expected, sentence, direction)
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
             yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")
@@ -63,12 +67,3 @@ def _mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Ite
             yield from mistakes_in_dZ(evidence, equation, form)
         case OutputDerivative() as form:
             yield from mistakes_at_output(form)
-
-
-def _extra_terms(evidence: Evidence, line: str) -> Iterator[Candidate]:
-    """Add the term of a regulariser that is not in the cost, proportional to the parameter or to its sign."""
-    if line in evidence.graph.params:
-        value = evidence.forward_values[line].astype(np.float64)
-        for text, direction in ((line, value), (f"sign({line})", np.sign(value))):
-            sentence = f"it has an extra term {{k}} {text}, as of a regulariser, which is not in the cost"
-            yield Candidate("extra term", evidence.expected[line], sentence, direction)

@@ -36,9 +36,9 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
                 return f"np.outer({', '.join((D, form.name) if form.line_first else (form.name, D))})"
             form = form.transposed() if equation.line in transposed else form
             line = D + ".T" * (form.transpose_line != (successor in transposed) and dimensions[0] == 2)
-            value = form.name + ".T" * (
-                form.transpose != _is_stored_transposed(evidence, form.name) and dimensions[1] == 2
-            )
+            # the author stores a value in the layout of the lines of its kind
+            kind = evidence.graph.params if form.name in evidence.graph.params else evidence.graph.nodes
+            value = form.name + ".T" * (form.transpose == transposed.isdisjoint(kind) and dimensions[1] == 2)
             return f"{line} @ {value}" if form.line_first else f"{value} @ {line}"
         case Sum(axes):
             at = tuple(1 - axis for axis in axes) if successor in transposed else axes
@@ -70,13 +70,6 @@ def derivative_text(evidence: Evidence, line: str, successor: str, G: np.ndarray
         f"({line} > 0)": (Z > 0) * 1.0,
     }
     return next((text for text, array in known.items() if evidence.same(array, G)), f"g'({line})")
-
-
-def _is_stored_transposed(evidence: Evidence, name: str) -> bool:
-    """Return whether the author of the lines keeps a value transposed, judging by the lines of its kind."""
-    if name in evidence.graph.params:
-        return any(n in evidence.transposed for n in evidence.graph.params if evidence.forward_values[n].ndim == 2)
-    return any(n in evidence.transposed for n in evidence.graph.nodes)
 
 
 def _in_full(evidence: Evidence, node: str) -> str:

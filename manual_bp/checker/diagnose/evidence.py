@@ -34,9 +34,8 @@ class Evidence:
         self.returned = self.found.keys()
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
-        inputs = {n: np.asarray(a) for n, a in zip(graph.inputs, arrays, strict=True)}
-        inputs = {n: a for n, a in inputs.items() if a.dtype.kind in "fiub"}
-        self.forward_values = inputs | result.node_values
+        numeric = {n: a for n, a in zip(graph.inputs, arrays, strict=True) if getattr(a.dtype, "kind", "O") in "fiub"}
+        self.forward_values = {n: np.asarray(a) for n, a in numeric.items()} | result.node_values
         self.expected = result.lines
 
     def assume(self, node: str, line: np.ndarray) -> None:

@@ -42,7 +42,12 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
             return finding
     if c is not None:
         return factor_mistake(evidence, line, c)
-    return Finding(UNKNOWN, _largest_difference(found, expected), exact=False)
+    difference = np.abs(found - expected)
+    at = np.unravel_index(np.argmax(difference), found.shape)
+    count = int(np.sum(difference > 1e-3 * difference[at]))
+    largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
+    unknown = f"no mistake in the catalogue fits: {count} of {found.size} elements differ, {largest}"
+    return Finding(UNKNOWN, f"{unknown}, a difference of {found[at] - expected[at]:.1e}", exact=False)
 
 
 def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Finding:
@@ -112,13 +117,3 @@ def fitted_multiple(
 def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
     error = relative_error(found, as_mistaken)
     return f" (this reproduces your line {f'within {error:.0e}' if error else 'exactly'})"
-
-
-def _largest_difference(found: np.ndarray, expected: np.ndarray) -> str:
-    difference = np.abs(found - expected)
-    at = np.unravel_index(np.argmax(difference), found.shape)
-    wrong = int(np.sum(difference > 1e-3 * difference[at]))
-    return (
-        f"no mistake in the catalogue fits: {wrong} of {found.size} elements differ, most at {[int(i) for i in at]}, "
-        f"found {found[at]:.9g}, expected {expected[at]:.9g}, a difference of {found[at] - expected[at]:.1e}"
-    )

@@ -1,13 +1,13 @@
 """The arguments of a cost as a list of named arrays."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 
 class Arguments(NamedTuple):
@@ -80,22 +80,12 @@ def argument_names(function: Callable, number: int) -> list[str]:
 def path_name(path: tuple, names: Sequence[str]) -> str:
     """Return W1 for params["W1"], layers[0].W for params["layers"][0].W, params[0].W for params[0].W, X for X."""
     argument, *rest = path
-    if argument.idx == 0 and rest and isinstance(getattr(rest[0], "key", getattr(rest[0], "name", None)), str):
-        return _key(rest[0]).removeprefix(".") + path_suffix(rest[1:])
-    return names[argument.idx] + path_suffix(rest)
+    suffix = path_suffix(rest)
+    return suffix[1:] if argument.idx == 0 and suffix.startswith(".") else names[argument.idx] + suffix
 
 
 def path_suffix(path: Sequence) -> str:
-    return "".join(_key(key) for key in path)
-
-
-def _key(key: Any) -> str:
-    match key:
-        case DictKey(key=str(name)) | GetAttrKey(name=name):
-            return f".{name}"
-        case DictKey(key=name) | SequenceKey(idx=name):
-            return f"[{name}]"
-    return f".{key}"
+    return re.sub(r"\['([^']*)'\]", r".\1", jax.tree_util.keystr(tuple(path)))
 
 
 def _cast(array: Any, dtype: Any) -> Any:

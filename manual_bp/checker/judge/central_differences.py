@@ -24,7 +24,7 @@ def compare_autodiff(traced: TracedCost, directions: int = 3) -> tuple[bool, str
     worst, at = 0.0, STEPS[0]
     for v in _random_directions(gradient, directions):
         slope = sum(float(np.sum(gradient[n] * v[n])) for n in v)
-        error, h = min((_nan_to_infinity(abs(slope_along(v, h) - slope) / size), h) for h in STEPS)
+        error, h = min((_or_infinity(abs(slope_along(v, h) - slope) / size), h) for h in STEPS)
         if error >= worst:
             worst, at = error, h
     differences = f"central differences of the cost along {directions} random directions"
@@ -45,7 +45,7 @@ def judge_by_differences(traced: TracedCost, found: dict[str, np.ndarray], direc
         for v in _random_directions({name: line}, directions):
             slopes = [slope_along(v, h) for h in STEPS]
             own = float(np.sum(line * v[name]))
-            errors.append(min(_nan_to_infinity(abs(s - own) / max(abs(s), abs(own), 1e-300)) for s in slopes))
+            errors.append(min(_or_infinity(abs(s - own) / max(abs(s), abs(own), 1e-300)) for s in slopes))
         error = max(errors)
         ok = error <= _largest_error(traced)
         diagnosis = "" if ok else f"its component along a random direction has a relative error of {error:.1e}"
@@ -80,8 +80,8 @@ def _random_directions(like: dict[str, np.ndarray], number: int) -> Iterator[dic
         yield {name: a / norm for name, a in v.items()}
 
 
-def _nan_to_infinity(error: float) -> float:
-    """Disregard a long step that leaves the domain of the cost."""
+def _or_infinity(error: float) -> float:
+    """Disregard a step that leaves the domain of the cost, so that the error is nan."""
     return error if math.isfinite(error) else math.inf
 
 

@@ -106,10 +106,3 @@ def common_ratio(found: Arrays, expected: Arrays) -> float | None:
     constants = np.array(ratios, float)
     same = np.ptp(constants) <= 1e-6 * abs(constants[0])
     return float(constants[0]) if same and constants[0] > 0 and abs(constants[0] - 1) > 1e-6 else None
-
-
-def layout_sentences(graph: CostGraph, transposed: set[str]) -> list[str]:
-    deltas = ", ".join("d" + n for n in sorted(transposed & graph.nodes.keys()))
-    weights = ", ".join("d" + n for n in sorted(transposed - graph.nodes.keys()))
-    sentences = [f"rows for columns: {deltas}, transposed relative to the cost's intermediates"] if deltas else []
-    return sentences + ([f"weights stored transposed: {weights}, relative to the parameters"] if weights else [])

@@ -8,18 +8,16 @@ from manual_bp.checker.judge.kinks import moved_off_kinks
 from manual_bp.checker.judge.returned_lines import call_backward
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
-from manual_bp.checker.judge.verdicts import Judgement, judge_lines
+from manual_bp.checker.judge.verdicts import Judgement
 
 
 def reconsider(
-    traced: TracedCost,
-    backward: Callable,
-    found: dict[str, np.ndarray],
-    judgement: Judgement,
-    tolerance: float | None,
-    layouts: bool,
+    traced: TracedCost, backward: Callable, found: dict[str, np.ndarray], judgement: Judgement, judge: Callable
 ) -> tuple[Sequence, Judgement]:
-    """Turn verdicts that do not hold into "cannot tell", and return the arrays at which the judgement was made."""
+    """Turn verdicts that do not hold into "cannot tell", and return the arrays at which the judgement was made.
+
+    `judge` is judge_lines as a function of arrays and lines.
+    """
     arrays = traced.arguments.arrays
     doubted = judgement.with_verdict("wrong", "inherited")
     reasons = _not_deterministic(traced, backward, found, doubted, judgement.cost)
@@ -28,7 +26,7 @@ def reconsider(
         moved = moved_off_kinks(traced.graph, arrays)
         again = call_backward(backward, traced.arguments._replace(arrays=moved).copies(), traced.names()).found
         if found.keys() <= again.keys():
-            elsewhere = judge_lines(traced, moved, {n: again[n] for n in found}, tolerance, layouts)
+            elsewhere = judge(moved, {n: again[n] for n in found})
             unclear = {n: judgement.reasons[n] for n in judgement.with_verdict("cannot tell")}
             reasons = unclear | _at_a_kink(traced, kinks, judgement, elsewhere)
             # a mistake is looked for where no unit is at a kink

@@ -28,6 +28,10 @@ class TracedCost(NamedTuple):
     cut: Callable[..., CutGraph]
     count_kinks: Callable
 
+    @property
+    def precision(self) -> str:
+        return "float64" if self.eps < 1e-10 else "float32" if self.eps < 1e-6 else "less than float32"
+
     def names(self) -> list[str]:
         """List everything that can have a line, the parameters first and in the order of the leaves of params."""
         params = [n for n, p in zip(self.arguments.names, self.arguments.of_params, strict=True) if p]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.linalg import norm
 
 from manual_bp.checker._report import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
@@ -46,7 +47,7 @@ class _Bounds(NamedTuple):
     zero: set[str]
 
     def allow(self, name: str, line: np.ndarray, true: np.ndarray, error: float, share: float = 1.0) -> bool:
-        return error <= self.relative[name] or _norm(line - true) <= share * self.absolute[name]
+        return bool(error <= self.relative[name] or norm(line - true) <= share * self.absolute[name])
 
 
 class _Trial(NamedTuple):
@@ -63,7 +64,7 @@ class _Trial(NamedTuple):
 
 
 def judge_lines(
-    traced: TracedCost, arrays: Sequence, returned: Arrays, tolerance: float | None, layouts: bool = True
+    traced: TracedCost, arrays: Sequence, returned: Arrays, tolerance: float | None, layouts: bool
 ) -> Judgement:
     """Judge each line against autodiff, and against the line that follows from the user's own lines upstream.
 
@@ -138,7 +139,7 @@ def _find_bounds(
     absolute = {n: relative[n] * sensitivity[n] for n in relative}
     # a line that is zero, or left by terms that cancel, has no size of its own to compare an error with
     whole = float(np.sqrt(sum(np.sum(e[np.isfinite(e)] ** 2) for e in expected.values())))
-    zero = {n for n in relative if _norm(expected[n]) <= min(relative[n], 1e-3) * whole}
+    zero = {n for n in relative if norm(expected[n]) <= min(relative[n], 1e-3) * whole}
     return _Bounds(relative, absolute | {n: max(absolute[n], relative[n] * whole) for n in zero}, zero)
 
 
@@ -151,7 +152,7 @@ def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expect
         return "inherited" if name in trial.follows else "wrong", ""
     if name in bounds.zero:
         return "cannot tell", "the derivative is zero up to rounding, and most mistakes would leave it zero"
-    error, share = trial.global_errors[name], bounds.absolute[name] / _norm(expected)
+    error, share = trial.global_errors[name], bounds.absolute[name] / norm(expected)
     if error > bounds.relative[name] and share > COARSE:
         return "cannot tell", f"below the resolution: rounding alone can change the line by {share:.0e} of its norm"
     if error > COARSE:
@@ -183,11 +184,7 @@ def _scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays:
     return [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]
 
 
-def _norm(line: np.ndarray) -> float:
-    return float(np.linalg.norm(line))
-
-
 def _relative_size(line: np.ndarray, expected: np.ndarray) -> float:
     """Return the norm of a local expectation over that of autodiff's line, by which its absolute bound is scaled."""
-    size = _norm(expected)
-    return _norm(line) / size if size and np.isfinite(line).all() else 1.0
+    size = norm(expected)
+    return norm(line) / size if size and np.isfinite(line).all() else 1.0
