@@ -55,12 +55,12 @@ def check_gradients(
 ) -> Report:
     """Judge every line of a hand-written backward pass against autodiff of the cost, and name the mistakes in it.
 
-    A line, such as dZ2 or dW1, is judged twice: against autodiff, and against the line that follows from the user's own
-    lines upstream of it. The second needs the cost's graph, which is cut at the returned lines. A line that fails both
-    is wrong, and is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
+    A line, such as dZ2 or dW1, is judged twice: against autodiff (global), and against the line that follows from the
+    user's own lines upstream (local), by cutting the cost's graph at each of them. A line that fails both is wrong, and
+    is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
 
-    Some choices are conventions, which are inferred and accepted: where 1/m or the examples' weights are applied,
-    examples in rows, and W stored transposed. A pytree like params is subtracted from params, so must have its layout.
+    Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W stored
+    transposed. A pytree like params must have the layout of params, because it is subtracted from them.
 
     Both functions run in float64 where they allow it, with matmul precision "highest".
 
@@ -90,7 +90,7 @@ def check_gradients(
     Example:
         >>> cost = lambda params, X, Y: jnp.mean(jnp.sum((params["W"] @ X - Y) ** 2, axis=0))
         >>> backward = lambda params, X, Y: {"dW": 2 * (params["W"] @ X - Y) @ X.T}
-        >>> report = bp.check_gradients(cost, backward, {"W": np.ones((2, 3))}, np.eye(3, 5), np.ones((2, 5)))
+        >>> report = bp.check_gradients(cost, backward, {"W": np.ones((2, 3))}, np.eye(3, 5), np.zeros((2, 5)))
         >>> report.verdict, report["dW"].mistake
         ('wrong', 'missing 1/m')
     """
@@ -158,7 +158,11 @@ def report_on(
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         evidence = Evidence(traced.cut_at(graph.successors), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
         findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
-    lines = [*_judged_lines(traced, judgement, findings, evidence), *_unreadable_lines(returned, evidence)]
+    lines = [*_judged_lines(traced, judgement, findings, evidence)]
+    for name, fault in returned.faults.items():
+        suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""
+        verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
+        lines.append(Line(name, verdict, None, None, mistake, fault, suggestion))
     notes = [*_notes(traced, returned, after, judgement)]
     if order == 2:
         lines += judge_second_order(traced, backward, judgement)
@@ -188,15 +192,6 @@ def _judged_lines(
             # a wrong line without a finding follows from a line that was not returned
             verdict = "inherited" if judgement.verdicts[name] == "wrong" else judgement.verdicts[name]
             yield Line("d" + name, verdict, *errors, None, judgement.reasons.get(name, ""))
-
-
-def _unreadable_lines(returned: ReturnedLines, evidence: Evidence | None) -> Iterator[Line]:
-    for name, fault in returned.faults.items():
-        if returned.raised:
-            suggestion = corrected_line(evidence, name[1:]) if evidence and name != "backward" else ""
-            yield Line(name, "wrong", None, None, "raised", fault, suggestion)
-        else:
-            yield Line(name, "cannot tell", None, None, None, fault)
 
 
 def _conventions(traced: TracedCost, judgement: Judgement) -> Iterator[str]:

@@ -2,11 +2,10 @@
 
 Columns are examples. The products are written as on the page, so shapes refuse some of them at most sizes. Sources:
 course notes of a deep-learning specialisation and community transcripts of them; pages that give the bias sensitivity
-of a chain of single neurons as that of the weight. A comment after the wrong part gives the right one.
+of a chain of single neurons as that of the weight. A comment gives the right equation.
 """
 
 from collections.abc import Callable, Mapping
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -49,36 +48,29 @@ def backward_by_layer(
 
 
 def its_own_activation(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> Lines:
-    def make_dW(l, L, dZ, A):
-        return dZ[l] @ A[L if l == L else l - 1].T  # A[l - 1]
-
-    return backward_by_layer(params, X, Y, make_dW=make_dW)
+    # right: A[l - 1].T in every layer
+    return backward_by_layer(params, X, Y, make_dW=lambda l, L, dZ, A: dZ[l] @ A[l if l == L else l - 1].T)
 
 
 def back_through_the_gradient(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> Lines:
-    def make_dA(l, L, W, dW, dZ):
-        return (dW[l] if l == L else W[l]).T @ dZ[l]  # W[l]
-
-    return backward_by_layer(params, X, Y, make_dA=make_dA)
+    # right: W[l].T in every layer
+    return backward_by_layer(params, X, Y, make_dA=lambda l, L, W, dW, dZ: (dW[l] if l == L else W[l]).T @ dZ[l])
 
 
 def both_in_every_layer(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> Lines:
     """Return the lines with both mistakes above in every layer, as on one page."""
-
-    def make_dW(l, L, dZ, A):
-        return dZ[l] @ A[l].T  # A[l - 1]
-
-    def make_dA(l, L, W, dW, dZ):
-        return dW[l].T @ dZ[l]  # W[l]
-
-    return backward_by_layer(params, X, Y, make_dW=make_dW, make_dA=make_dA)
+    return backward_by_layer(
+        params,
+        X,
+        Y,
+        make_dW=lambda l, L, dZ, A: dZ[l] @ A[l].T,  # right: A[l - 1].T
+        make_dA=lambda l, L, W, dW, dZ: dW[l].T @ dZ[l],  # right: W[l].T
+    )
 
 
 def summed_over_units(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray, keepdims: bool) -> Lines:
-    def make_db(dZ):
-        return np.sum(dZ, axis=0, keepdims=keepdims)  # axis=1
-
-    return backward_by_layer(params, X, Y, make_db=make_db)
+    # right: axis=1
+    return backward_by_layer(params, X, Y, make_db=lambda dZ: np.sum(dZ, axis=0, keepdims=keepdims))
 
 
 def rows_for_columns(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> Lines:
@@ -96,9 +88,7 @@ def rows_for_columns(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> L
 
 def product_with_the_gradient(params: Mapping[str, NDArray], X: NDArray, Y: NDArray) -> Lines:
     W1, b1, W2, b2 = (params[name] for name in ("W1", "b1", "W2", "b2"))
-    right = two_layers_vectorised(W1, b1, W2, b2, X, Y, sigmoid, sigmoid_prime)
-    dZ2, dW2, db2 = itemgetter("dZ2", "dW2", "db2")(right)
-    del right  # so that only the lines above can be read after an error
+    dZ2, dW2, db2, *_ = two_layers_vectorised(W1, b1, W2, b2, X, Y, sigmoid, sigmoid_prime).values()
     m, Z1 = X.shape[1], W1 @ X + b1
     dZ1 = dW2 * dZ2 * sigmoid_prime(Z1)  # W2.T @ dZ2 * ...
     dW1 = 1 / m * dZ1 @ X.T
