@@ -1,4 +1,4 @@
-"""Bad input to the checker: the message names the line and what came, and the other lines are still judged."""
+"""Bad input to the checker: the message names the line and what was given, and the other lines are still judged."""
 
 import jax
 import jax.numpy as jnp

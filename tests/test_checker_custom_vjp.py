@@ -1,4 +1,4 @@
-"""check_custom_vjp: the rule of a function against autodiff of what the function computes."""
+"""The rule of a function against autodiff of the function, by check_custom_vjp."""
 
 import functools
 
@@ -14,7 +14,7 @@ W, B, X = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 1)), RNG.normal(size=(3, 
 
 
 def layer(rule):
-    """tanh(W x + b) with a backward rule of its own, rule(W, x, a, cotangent)."""
+    """Make tanh(W x + b) with the backward rule rule(W, x, a, cotangent)."""
 
     @jax.custom_vjp
     def f(W, b, x):
@@ -116,7 +116,7 @@ def test_without_autodiff_by_central_differences():
 
 @pytest.mark.parametrize("rule, verdict", [(lambda x, u: 2 * u * x, "right"), (lambda x, u: 3 * u * x, "wrong")])
 def test_a_rule_inside_a_loop(rule, verdict):
-    """Autodiff of the loop would go by the rule: it is judged by central differences."""
+    """Autodiff of the loop would use the rule, so central differences judge it."""
 
     @jax.custom_vjp
     def square(x):

@@ -53,7 +53,7 @@ def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch):
 
 
 def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):
-    """Without its local expectations the checker blames what follows from a mistake as well."""
+    """Without local expectations, the checker also blames the lines that follow from a mistake."""
     from manual_bp.checker.judge import verdicts
 
     monkeypatch.setattr(verdicts._Trial, "follows", property(lambda self: set()), raising=True)
@@ -64,7 +64,7 @@ def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_independent_mistakes_are_each_named(number):
-    """Factors, which can undo one another, and zeros, after which there is nothing to see, are left out."""
+    """Factors are left out because they can cancel, and zeros because nothing is visible after them."""
     plain = {"missing g'", "g' at A", "g for g'", "g' kept", "wrong activation index", "Z for A", "dW for W",
              "updated W", "wrong axis", "unsummed", "extra term", "missing term"}  # fmt: skip
     checked = 0
@@ -90,7 +90,7 @@ def test_independent_mistakes_are_each_named(number):
 
 
 def test_the_plants_are_right_without_mistakes():
-    """A subject's own pass agrees with central differences of its cost: the proof does not rest on the checker."""
+    """The right pass agrees with central differences of the cost, so the proof does not rest on the checker."""
     subject = random_subject(4)
     lines = planted_pass(subject, Style("columns", "output", "parameters"))(subject.params, subject.X, subject.Y)
 

@@ -1,4 +1,4 @@
-"""The gradient checker on published sets of equations as they are printed, right and misprinted, and the command."""
+"""The gradient checker on published sets of equations, right and misprinted, and the command that runs it."""
 
 import contextlib
 import functools
@@ -35,7 +35,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran() -> Iterator[Ran]:
-    """The command, run once, and the reports that it made."""
+    """Run the command once, and keep its reports."""
     reports = []
 
     def check_gradients(*args: Any) -> Report:
@@ -75,7 +75,7 @@ def test_the_sets_are_those_that_are_known():
 
 
 def names(printed: PrintedSet) -> dict[str, Any]:
-    """What the right equations define, by the names on the page, for a correction to be made of."""
+    """Return the results of the right equations by their names on the page, in which a correction is written."""
     params, X, Y = printed.data
     known: dict[str, Any] = {"m": X.shape[1], "X": X, "Y": Y} | params
     if not isinstance(printed.cost, functools.partial):

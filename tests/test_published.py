@@ -1,4 +1,4 @@
-"""The published systems of equations, each against the record of the same network."""
+"""The published systems of equations against the records of the same networks."""
 
 import functools
 
@@ -105,7 +105,7 @@ def _descend(network, params, X, Y, alpha, steps):
 
 
 def test_gradient_descent():
-    """W := W - alpha dW, b := b - alpha db: one step to the letter, many steps to a lower cost."""
+    """W := W - alpha dW, b := b - alpha db: one step is exact, and many steps lower the cost."""
     network, params, X, Y, _ = arrays(DEEP)
     grads, alpha = bp.grad(network)(params, X, Y), 0.1
     for (W, b), (dW, db), (W_new, b_new) in zip(params, grads, _descend(network, params, X, Y, alpha, 1), strict=True):
@@ -116,7 +116,7 @@ def test_gradient_descent():
 
 
 def test_zero_initialisation_does_not_learn():
-    """XOR needs hidden units that differ. From zeros they never do; from `init` they do, and it is learnt."""
+    """XOR needs hidden units that differ. They never do from zeros; from `init` they do, and XOR is learnt."""
     network = bp.Network((2, 6, 1), "tanh", "sigmoid")
     X, Y = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]]), jnp.array([[0.0, 1.0, 1.0, 0.0]])
     random = bp.init(network, jax.random.key(0))

@@ -59,8 +59,8 @@ def check_gradients(
     user's own lines upstream (local), by cutting the cost's graph at each of them. A line that fails both is wrong, and
     is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
 
-    Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W stored
-    transposed. A pytree like params must have the layout of params, because it is subtracted from them.
+    Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W
+    stored transposed. A pytree like params must have the layout of params, because it is subtracted from them.
 
     Both functions run in float64 where they allow it, with matmul precision "highest".
 

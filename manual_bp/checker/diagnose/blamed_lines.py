@@ -34,10 +34,8 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Mapping[str, np.nda
     own = {n: identify_mistake(evidence, n, line) for n, line in unexplained.items()}
     for nodes, fed in _unreturned_nodes(evidence):
         if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed):
-            together = (
-                f"{_join(evidence, fed)} are wrong together; a mistake in this line or upstream of it explains that"
-            )
-            findings[nodes[0]] = Finding(UNKNOWN, together)
+            cause = "a mistake in this line, or upstream of it, explains that"
+            findings[nodes[0]] = Finding(UNKNOWN, f"{_join(evidence, fed)} are wrong together; {cause}")
             own = {n: f for n, f in own.items() if n not in fed}
     for line, finding in own.items():
         before = None if finding.exact else _mistake_between(evidence, line, found[line])

@@ -38,7 +38,7 @@ class TracedCost(NamedTuple):
         return list(dict.fromkeys([*params, *self.graph.nodes, *self.graph.roots]))
 
     def cut_at(self, names: Collection[str]) -> CutGraph:
-        return self.cut(*(tuple(n for n in names if n in known) for known in (self.graph.nodes, self.graph.roots)))
+        return self.cut(*(tuple(n for n in known if n in names) for known in (self.graph.nodes, self.graph.roots)))
 
     def cost_again(self) -> float:
         return float(call_with_tap(self.cost, self.arguments.copies(), lambda name, value: value))
