@@ -1,1 +1,1 @@
-"""Oracles that share no code with manual_bp: autodiff, scalar loops, central differences, the published equations."""
+"""The oracles, which share no code with manual_bp: autodiff, scalar loops, central differences."""

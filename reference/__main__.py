@@ -1,6 +1,8 @@
-"""`python -m reference`: manual_bp against autodiff over the grid, a line for each case.
+"""Compare manual_bp with the oracles.
 
-`python -m reference quantities`: the same for what is more than the gradient.
+`python -m reference`: gradients against autodiff over the grid, one line per case.
+`python -m reference quantities`: the same for the quantities in addition to the gradient.
+`python -m reference checker`: the gradient checker on planted mistakes.
 `python -m reference published`: the gradient checker on published sets of equations as they are printed.
 `python -m reference estimators`: the estimators against scikit-learn's on real data.
 """
@@ -8,7 +10,7 @@
 import argparse
 import sys
 
-from reference.commands import cross_check, estimators, published, quantities
+from reference.commands import checker, cross_check, estimators, published, quantities
 from reference.grid import PROBLEMS
 
 
@@ -16,15 +18,22 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reference",
         description="Check manual_bp against autodiff over a grid of networks, costs, seeds and weights. "
-        "An error is that of the worst leaf (cost, dW, db, dX, every dA and dZ), relative, in norm.",
+        "An error is the relative error, in norm, of the worst leaf (cost, dW, db, dX, every dA and dZ).",
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
-    commands = parser.add_subparsers(dest="command", metavar="[quantities | published | estimators]")
+    commands = parser.add_subparsers(dest="command", metavar="[quantities | checker | published | estimators]")
     commands.add_parser(
         "quantities",
-        help="instead, what is more than the gradient: per-example norms, clipping, moments, curvature",
+        help="instead, check per-example norms, clipping, moments and curvature",
         description="Check per-example quantities, moments and curvature against vmap(grad), jvp of grad and "
         "Jacobians written out, in float64.",
+    )
+    commands.add_parser(
+        "checker",
+        help="instead, let the gradient checker find planted mistakes",
+        description="Plant every mistake of the catalogue in every layer of random networks, and count those that the "
+        "gradient checker and jax.test_util.check_grads find. The status is 1 if the checker misses or misnames one, "
+        "or calls a correct pass wrong.",
     )
     commands.add_parser(
         "published",
@@ -39,10 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         "test examples. The status is 1 if they differ by more than noise.",
     )
     args = parser.parse_args(argv)
-    if args.command in ("published", "estimators"):
+    without_grid = {"checker": checker, "published": published, "estimators": estimators}
+    if args.command in without_grid:
         if args.only:
             parser.error("--only is for the cases of the cross-check")
-        return 1 if (published if args.command == "published" else estimators).run() else 0
+        return 1 if without_grid[args.command].run() else 0
     problems = [p for p in PROBLEMS if args.only in p.name]
     if not problems:
         parser.error("no case has that in its name; without --only all are listed")

@@ -1,8 +1,8 @@
-"""The oracle by autodiff: a forward pass and losses of its own, differentiated by JAX.
+"""The oracle by autodiff: a separate forward pass and losses, differentiated by JAX.
 
-Nothing here comes from manual_bp. Activations are those of `jax.nn`, losses those of `optax.losses`. `cost` keeps
-examples in columns, as the equations do, and `cost_of_rows` in rows, as most JAX code does; both are what one writes
-without thinking about the backward pass, and the baselines of the benchmarks.
+Activations come from `jax.nn` and losses from `optax.losses`. `cost` has examples in columns, as the equations do, and
+`cost_of_rows` in rows, as most JAX code does. Both are written without regard to the backward pass, and are the
+baselines of the benchmarks.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ Params = Sequence[tuple[Array, Array]]
 
 
 class Model(NamedTuple):
-    """A network in plain words: sizes, and the names of its activations and its cost."""
+    """A network described by its sizes and the names of its activations and its cost."""
 
     sizes: tuple[int, ...]
     hidden: str | tuple[str, ...] = "relu"
@@ -44,12 +44,12 @@ class Model(NamedTuple):
 
 
 def cost(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
-    """The weighted mean of the examples' losses; X is (n_0, m), Y (n_L, m) or class indices (m,)."""
+    """Compute the weighted mean of the examples' losses; X is (n_0, m), Y (n_L, m) or class indices (m,)."""
     return _mean(losses(model, forward(model, params, X)[1][-1], Y), weights)
 
 
 def cost_of_rows(model: Model, params: Params, X: Array, Y: Array, weights: Array | None = None) -> Array:
-    """`cost` with examples in rows: X is (m, n_0), Y (m, n_L) or class indices (m,); the same params."""
+    """Compute `cost` with examples in rows: X is (m, n_0), Y (m, n_L) or class indices (m,); the same params."""
     *hidden, (W_L, b_L) = params
     A = X
     for g, (W, b) in zip(model.activations[:-1], hidden, strict=True):
@@ -63,11 +63,11 @@ def cost_of_rows(model: Model, params: Params, X: Array, Y: Array, weights: Arra
 
 
 def intermediates(model: Model, params: Params, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
-    """dA[0..L] and dZ[1..L], the derivative of each example's own loss with respect to every intermediate.
+    """Compute dA[0..L] and dZ[1..L], the derivatives of each example's own loss by every intermediate.
 
-    Each intermediate is given a zero to be added to it, and the sum of the losses is differentiated with respect to
-    the zeros: examples do not meet, so column i holds the derivative of loss i. At a layer whose activation and loss
-    are taken together, dA[L] is differentiated on its own, from the loss as a function of A[L].
+    A zero is added to each intermediate, and the sum of the losses is differentiated by the zeros. Examples do not mix,
+    so column i is the derivative of loss i. If the output activation and the loss are combined, dA[L] is differentiated
+    separately, from the loss as a function of A[L].
     """
     m = X.shape[1]
     zeros = [jnp.zeros((n, m), X.dtype) for n in model.sizes]
@@ -88,7 +88,7 @@ def forward(
     zeros_A: list[Array] | None = None,
     zeros_Z: list[Array] | None = None,
 ) -> tuple[list[Array], list[Array]]:
-    """A[0..L] and Z[1..L], each plus its zero."""
+    """Compute A[0..L] and Z[1..L], each plus its zero."""
     A, Z = [X if zeros_A is None else X + zeros_A[0]], []
     for i, (g, (W, b)) in enumerate(zip(model.activations, params, strict=True)):
         Z.append(W @ A[-1] + b + (0 if zeros_Z is None else zeros_Z[i]))
@@ -97,7 +97,7 @@ def forward(
 
 
 def losses(model: Model, Z: Array, Y: Array) -> Array:
-    """Each example's loss from Z[L], cross-entropies as functions of the logits."""
+    """Compute each example's loss from Z[L], cross-entropies as functions of the logits."""
     if model.cost != "cross_entropy":
         return losses_of_output(model, ACTIVATIONS[model.output](Z), Y)
     if model.output == "sigmoid":
@@ -108,7 +108,7 @@ def losses(model: Model, Z: Array, Y: Array) -> Array:
 
 
 def losses_of_output(model: Model, A: Array, Y: Array) -> Array:
-    """Each example's loss from A[L]."""
+    """Compute each example's loss from A[L]."""
     if model.cost == "squared_error":
         return jnp.sum(optax.losses.squared_error(A, Y), axis=0)
     if model.cost == "absolute_error":

@@ -1,7 +1,7 @@
-"""How two gradients are compared: relative error of each leaf, in norm, after structure, shape and dtype.
+"""The comparison of two gradients: the relative error of each leaf, in norm, after structure, shape and dtype.
 
-A leaf whose true gradient is zero has no relative error of its own; its error is scaled by the norm of the whole.
-An element-wise tolerance would be the wrong tool: 1e-2 accepts db = 0 on a mean loss.
+A leaf whose true gradient is zero has no relative error, so its error is divided by the norm of the whole gradient. An
+element-wise tolerance would not do: 1e-2 accepts db = 0 on a mean loss.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 
 
 def errors(found: Any, true: Any) -> dict[str, float]:
-    """|found - true| / |true| of every leaf, by its path; infinite where either is not finite.
+    """Return |found - true| / |true| of every leaf by its path, or infinity if either is not finite.
 
-    `true` may be of a wider dtype than `found`; structure and shapes must agree.
+    `true` may have a wider dtype than `found`; structure and shapes must agree.
     """
     found_leaves, structure = jax.tree.flatten(found)
     paths, true_structure = jax.tree_util.tree_flatten_with_path(true)
@@ -28,7 +28,7 @@ def errors(found: Any, true: Any) -> dict[str, float]:
 
 
 def largest_error(found: Any, true: Any) -> float:
-    """The largest of `errors`."""
+    """Return the largest of `errors`."""
     return max(errors(found, true).values())
 
 

@@ -1,4 +1,4 @@
-"""Second derivatives by autodiff: jvp of grad, and the Gauss-Newton matrix from jvp, vjp and a Hessian of the loss."""
+"""Second derivatives by autodiff: jvp of grad, and the Gauss-Newton matrix by jvp, vjp and a Hessian of the loss."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from reference.autodiff import Model, Params
 
 
 def hessian_product(model: Model, params: Params, X: Array, Y: Array, weights: Array | None, V: Params) -> Any:
-    """The Hessian of the cost times V: forward over reverse."""
+    """Multiply the Hessian of the cost with V, forward over reverse."""
     return jax.jvp(lambda p: jax.grad(lambda p: autodiff.cost(model, p, X, Y, weights))(p), (params,), (V,))[1]
 
 
 def gauss_newton_product(model: Model, params: Params, X: Array, Y: Array, w: Array, V: Params) -> Any:
-    """sum_i w_i J_i^T H_i J_i V: J by jvp, H by jvp of the loss's gradient, J^T by vjp."""
+    """Compute sum_i w_i J_i^T H_i J_i V: J by jvp, H by jvp of the loss's gradient, J^T by vjp."""
     outputs, JV = jax.jvp(lambda p: _outputs(model, p, X), (params,), (V,))
     _, HJV = jax.jvp(lambda out: jax.grad(lambda out: jnp.sum(_losses(model, out, Y)))(out), (outputs,), (JV,))
     _, transpose = jax.vjp(lambda p: _outputs(model, p, X), params)
@@ -24,7 +24,7 @@ def gauss_newton_product(model: Model, params: Params, X: Array, Y: Array, w: Ar
 
 
 def gauss_newton_diagonal(model: Model, params: Params, X: Array, Y: Array, w: Array) -> Any:
-    """The diagonal of sum_i w_i J_i^T H_i J_i, from every example's Jacobian written out."""
+    """Compute the diagonal of sum_i w_i J_i^T H_i J_i from the full Jacobian of every example."""
     J, H = _jacobians(model, params, X), _hessians(model, params, X, Y)
     return jax.tree.map(lambda J: jnp.einsum("i,ikl,ik...,il...->...", w, H, J, J), J)
 
@@ -32,10 +32,10 @@ def gauss_newton_diagonal(model: Model, params: Params, X: Array, Y: Array, w: A
 def kfac_factors(
     model: Model, params: Params, X: Array, Y: Array, w: Array, fisher: str = "exact"
 ) -> tuple[tuple[Array, Array], ...]:
-    """Of every layer (sum_i w_i a a^T, sum_i w_i dz dz^T or B^T H B), from derivatives by the biases."""
+    """Compute (sum_i w_i a a^T, sum_i w_i dz dz^T or B^T H B) of every layer, from derivatives by the biases."""
     A, _ = autodiff.forward(model, params, X)
     if fisher == "empirical":
-        # by b[l], an example's derivative is that by its column of Z[l]
+        # the derivative of an example by b[l] is that by its column of Z[l]
         _, dZ = autodiff.intermediates(model, params, X, Y)
         G = [jnp.einsum("i,ni,mi->nm", w, d, d) for d in dZ]
     else:
@@ -47,7 +47,7 @@ def kfac_factors(
 
 
 def output_gradient(model: Model, params: Params, X: Array, k: int, before_activation: bool) -> Array:
-    """The derivative of every example's output k with respect to X."""
+    """Compute the derivative of every example's output k by X."""
 
     def output(X: Array) -> Array:
         A, Z = autodiff.forward(model, params, X)
@@ -57,7 +57,7 @@ def output_gradient(model: Model, params: Params, X: Array, k: int, before_activ
 
 
 def _outputs(model: Model, params: Params, X: Array) -> Array:
-    """What the loss is a function of: the logits of a cross-entropy, otherwise A[L]."""
+    """Compute the argument of the loss: the logits for a cross-entropy, otherwise A[L]."""
     A, Z = autodiff.forward(model, params, X)
     return Z[-1] if model.cost == "cross_entropy" else A[-1]
 
@@ -69,12 +69,12 @@ def _losses(model: Model, outputs: Array, Y: Array) -> Array:
 
 
 def _jacobians(model: Model, params: Params, X: Array) -> Any:
-    """Every example's Jacobian of the outputs with respect to the parameters: params with axes (m, n_L) in front."""
+    """Compute every example's Jacobian of the outputs by the parameters: params with leading axes (m, n_L)."""
     return jax.vmap(lambda x: jax.jacrev(lambda p: _outputs(model, p, x[:, None])[:, 0])(params), in_axes=1)(X)
 
 
 def _hessians(model: Model, params: Params, X: Array, Y: Array) -> Array:
-    """Every example's Hessian of its loss with respect to the outputs, shape (m, n_L, n_L)."""
+    """Compute every example's Hessian of its loss by the outputs, shape (m, n_L, n_L)."""
 
     def hessian(out: Array, y: Array) -> Array:
         return jax.hessian(lambda out: _losses(model, out[:, None], y[..., None])[0])(out)

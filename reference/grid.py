@@ -1,4 +1,4 @@
-"""The named grid of the cross-check: networks and costs, and the data each is tried on."""
+"""The grid of the cross-check: named networks and costs, and their data."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from reference.autodiff import Model
 
 
 class Problem(NamedTuple):
-    """A network and cost with a batch size; `targets` is how Y is drawn."""
+    """A network and cost with a batch size; `targets` selects how Y is drawn."""
 
     name: str
     model: Model
@@ -62,7 +62,7 @@ SEEDS = (0, 1, 2, 3)
 
 
 def draw(problem: Problem, seed: int) -> Data:
-    """Random parameters at He or Glorot scale, inputs, targets, and weights of which every third is zero."""
+    """Draw random parameters at He or Glorot scale, inputs, targets, and weights, every third of them zero."""
     rng = np.random.default_rng([seed, sum(problem.name.encode())])
     sizes, m = problem.model.sizes, problem.m
     params = tuple(

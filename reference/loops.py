@@ -1,10 +1,10 @@
-"""The oracle by scalar loops: the per-neuron equations, one number at a time, in NumPy float64.
+"""The oracle by scalar loops: the equations of single neurons, one number at a time, in NumPy float64.
 
 With s for the activation of a layer, z_j = sum_k w_jk a_k + b_j and a_j = s(z_j):
 
     dC/dw_jk = a_k s'(z_j) dC/da_j      dC/db_j = s'(z_j) dC/da_j      dC/da_k = sum_j w_jk s'(z_j) dC/da_j
 
-and 2(a_j - y_j) = dC/da_j at the output of a squared error. The gradient is the average over examples.
+and dC/da_j = 2(a_j - y_j) at the output for the squared error. The gradient is the average over examples.
 """
 
 import math
@@ -46,7 +46,7 @@ SCALAR = {
 def cost_and_gradient(
     model: Model, params: Params, X: NDArray, Y: NDArray, weights: NDArray | None = None
 ) -> tuple[float, list[tuple[NDArray, NDArray]], NDArray]:
-    """The cost, (dW, db) of every layer, and dX, each of example i's terms times w_i."""
+    """Compute the cost, (dW, db) of every layer, and dX, with the terms of example i times w_i."""
     m = X.shape[1]
     w = np.full(m, 1 / m) if weights is None else np.ravel(weights) / np.sum(weights)
     C = 0.0
@@ -74,7 +74,7 @@ def cost_and_gradient(
 
 
 def _forward(model: Model, params: Params, x: NDArray) -> tuple[list[list[float]], list[list[float]]]:
-    """z of every layer, and a of every layer from the inputs on."""
+    """Compute z of every layer, and a of the inputs and every layer."""
     z, a = [], [[float(v) for v in x]]
     for g, (W, b) in zip(model.activations, params, strict=True):
         n, n_before = W.shape
@@ -89,7 +89,7 @@ def _softmax(z: list[float]) -> list[float]:
 
 
 def _output(model: Model, z: list[float], a: list[float], y: NDArray) -> tuple[float, list[float]]:
-    """One example's loss and its derivative with respect to z[L]."""
+    """Compute the loss of one example and its derivative by z[L]."""
     n = range(len(a))
     if model.cost == "squared_error":
         loss, da = sum((a[j] - y[j]) ** 2 for j in n), [2 * (a[j] - y[j]) for j in n]

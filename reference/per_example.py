@@ -1,7 +1,7 @@
-"""What autodiff makes of single examples: vmap of grad, and everything that follows from the gradients written out.
+"""Quantities of single examples by autodiff: vmap of grad, and everything computed from the m gradients.
 
-The oracle of manual_bp's quantities and the baseline of their benchmark: what one writes without looking into the
-backward pass, at the price of m gradients in memory.
+This is the oracle of the quantities in manual_bp and the baseline of their benchmark. It is written without regard to
+the backward pass, and holds m gradients in memory.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from reference.autodiff import Model, Params
 
 
 def gradients(model: Model, params: Params, X: Array, Y: Array) -> Any:
-    """Every example's own gradient: params with an axis of length m in front."""
+    """Compute every example's own gradient: params with a leading axis of length m."""
 
     def gradient(x: Array, y: Array) -> Any:
         return jax.grad(lambda p: autodiff.cost(model, p, x[:, None], y[..., None]))(params)
@@ -25,22 +25,22 @@ def gradients(model: Model, params: Params, X: Array, Y: Array) -> Any:
 
 
 def mean(grads: Any, w: Array) -> Any:
-    """sum_i w_i g_i, and of the other trees with an axis of examples in front. An example of weight 0 is left out."""
+    """Compute sum_i w_i g_i, also for other trees with a leading axis of examples; weight 0 leaves an example out."""
     return jax.tree.map(lambda g: jnp.tensordot(w, jnp.where(_like(w, g) == 0, 0, g), 1), grads)
 
 
 def layer_norms(grads: Any) -> Array:
-    """The norm of every example's gradient by each layer's parameters, shape (m, L)."""
+    """Compute the norm of every example's gradient by each layer's parameters, shape (m, L)."""
     return jnp.sqrt(jnp.stack([sum(_square(leaf) for leaf in jax.tree.leaves(layer)) for layer in grads], axis=1))
 
 
 def norms(grads: Any) -> Array:
-    """The norm of every example's gradient, shape (m,)."""
+    """Compute the norm of every example's gradient, shape (m,)."""
     return jnp.sqrt(jnp.sum(layer_norms(grads) ** 2, axis=1))
 
 
 def clipped(grads: Any, w: Array, max_norm: float | Array | Sequence[Array]) -> Any:
-    """sum_i w_i g_i, each g_i scaled down to norm C first; or layer by layer to C[l]."""
+    """Compute sum_i w_i g_i, with each g_i scaled down to norm C first, or layer by layer to C[l]."""
     if isinstance(max_norm, Sequence):
         factors = [jnp.minimum(1, C / n) for C, n in zip(max_norm, layer_norms(grads).T, strict=True)]
     else:
@@ -50,23 +50,23 @@ def clipped(grads: Any, w: Array, max_norm: float | Array | Sequence[Array]) -> 
 
 
 def gram_matrix(grads: Any) -> Array:
-    """Inner products between the examples' gradients, shape (m, m)."""
+    """Compute the inner products between the examples' gradients, shape (m, m)."""
     flat = jnp.concatenate([g.reshape(len(g), -1) for g in jax.tree.leaves(grads)], axis=1)
     return flat @ flat.T
 
 
 def second_moment(grads: Any, w: Array) -> Any:
-    """sum_i w_i g_i^2, element by element."""
+    """Compute sum_i w_i g_i^2, element by element."""
     return mean(jax.tree.map(jnp.square, grads), w)
 
 
 def variance(grads: Any, w: Array) -> Any:
-    """sum_i w_i (g_i - g)^2, element by element."""
+    """Compute sum_i w_i (g_i - g)^2, element by element."""
     return mean(jax.tree.map(lambda g, mean: (g - mean) ** 2, grads, mean(grads, w)), w)
 
 
 def noise_scale(grads: Any, w: Array) -> Array:
-    """tr(S) / |G|^2 from the unbiased estimates: with weights 1/m, S with m - 1 and |G|^2 = |g|^2 - tr(S)/m."""
+    """Estimate tr(S) / |G|^2 without bias: for weights 1/m, S divides by m - 1, and |G|^2 = |g|^2 - tr(S)/m."""
     effective = 1 / jnp.sum(w**2)
     trace = sum(jnp.sum(v) for v in jax.tree.leaves(variance(grads, w))) * effective / (effective - 1)
     square = sum(jnp.sum(g**2) for g in jax.tree.leaves(mean(grads, w)))
@@ -74,7 +74,7 @@ def noise_scale(grads: Any, w: Array) -> Array:
 
 
 def _like(rows: Array, g: Array) -> Array:
-    """One number for each example, to be multiplied with `g`."""
+    """Reshape one number per example, to be multiplied with `g`."""
     return rows.reshape(-1, *[1] * (g.ndim - 1))
 
 

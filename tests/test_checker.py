@@ -1,6 +1,8 @@
-"""The checker as its users meet it: verdicts, lines, conventions."""
+"""The checker as seen by its users: verdicts, lines, conventions."""
 
 import functools
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,7 @@ def test_inferred_from_the_parameters_gradients(of):
         "dW2": "right", "db2": "right", "dZ1": "wrong", "dW1": "inherited", "db1": "inherited"
     }  # fmt: skip
     assert report["dZ1"].mistake == "g for g'" and not report["dZ1"].returned
-    assert "dW1, db1 are what follows from that" in report["dZ1"].diagnosis
+    assert "dW1, db1 follow from that" in report["dZ1"].diagnosis
 
 
 def test_inferred_without_a_name_for_the_mistake():
@@ -70,13 +72,20 @@ def test_inferred_without_a_name_for_the_mistake():
 
 
 def test_a_check_is_one_backward_pass_and_two_of_autodiff(monkeypatch):
-    """What a check costs where nothing is wrong: the user's pass, autodiff's, and one with the graph cut."""
-    from manual_bp.checker._cut import Cut
+    """A check that finds nothing wrong runs the user's pass, autodiff's, and one with the graph cut."""
+    from manual_bp.checker.judge.cut_graph import CutGraph
 
-    evaluations, passes, evaluate = [], [], Cut.__call__
-    monkeypatch.setattr(Cut, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
+    evaluations, passes, evaluate = [], [], CutGraph.__call__
+    monkeypatch.setattr(CutGraph, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
     check(cost, lambda *args: (passes.append(1), lines(*args))[1], PARAMS, X, Y)
     assert (len(evaluations), len(passes)) == (2, 1)
+
+
+def test_a_room_of_the_checker_imports_from_itself_and_the_rooms_below():
+    rooms = ["graph", "judge", "diagnose"]
+    for number, room in enumerate(rooms, start=1):
+        for file in (Path(bp.checker.__file__).parent / room).glob("*.py"):
+            assert {*re.findall(r"manual_bp\.checker\.(\w+)", file.read_text())} <= {*rooms[:number], "_report"}, file
 
 
 def test_a_small_mistake_in_one_element():
@@ -172,7 +181,7 @@ def test_conventions_are_accepted_and_named(convention, m_at):
 
 
 def test_gradients_like_params_have_the_shape_of_params():
-    """Lines may be of another layout; a pytree like params is subtracted from them."""
+    """Lines may have another layout, but a pytree like params may not: it is subtracted from params."""
 
     def turned(*args):
         return {n: v.T if n[0] == "W" else v for n, v in gradient(*args).items()}
@@ -184,7 +193,7 @@ def test_gradients_like_params_have_the_shape_of_params():
 
 
 def test_weights_taken_at_the_gradients():
-    """As in this library: dZ of each example's own loss, w in dW and db."""
+    """This library computes dZ of each example's own loss, and applies w in dW and db."""
     w = RNG.uniform(0.1, 2, size=M)
 
     def weighted(params, X, Y, w, tap):
@@ -203,7 +212,7 @@ def test_weights_taken_at_the_gradients():
 
 
 def test_stacks_of_matrices_and_vectors():
-    """Shapes other than those of the textbook: a batch of sequences, and one example as a vector."""
+    """The checker takes other shapes than the textbook's: a batch of sequences, and one example as a vector."""
     stack, params = RNG.normal(size=(3, 6, 4)), {"W": RNG.normal(size=(4, 5)), "V": RNG.normal(size=(5, 2))}
 
     def of_stack(p, X):
@@ -216,7 +225,7 @@ def test_stacks_of_matrices_and_vectors():
 
     report = check(of_stack, lambda *a: backward(*a) | {"V": -backward(*a)["V"]}, params, stack)
     assert report["dV"].mistake == "wrong sign"
-    assert report["dW"].diagnosis.startswith("dA stands where dZ should")  # g' left out, as far as dW alone can tell
+    assert report["dW"].diagnosis.startswith("dA is used in place of dZ")  # g' left out, as far as dW alone can tell
 
     def vector(p, x):
         return jnp.sum(jnp.tanh(p["W"] @ jnp.tanh(p["W"] @ x + p["b"]) + p["b"]) ** 2)
@@ -238,7 +247,7 @@ def test_suggestions_are_in_the_users_convention():
 
 
 def test_a_sum_in_the_place_of_a_mean():
-    """All gradients are m times too large: one mistake, at the place where 1/m should have been taken."""
+    """If all gradients are m times too large, the one mistake is at the line where 1/m belongs."""
     report = check(cost, lambda *a: {n: M * v for n, v in lines(*a).items()}, PARAMS, X, Y)
     assert [(line.line, line.mistake) for line in report.lines if line.verdict == "wrong"] == [("dA2", "missing 1/m")]
 
@@ -333,14 +342,19 @@ def test_a_step_out_of_the_domain_says_nothing():
 
 def test_assert_gradients_match():
     bp.assert_gradients_match(cost, lines, PARAMS, X, Y)
-    with pytest.raises(AssertionError, match="missing g'"):
-        bp.assert_gradients_match(cost, replaced(dZ1=lambda d: d["dA1"]), PARAMS, X, Y)
-    with pytest.raises(AssertionError, match="could not be verified"):
+    wrong = replaced(dZ1=lambda d: d["dA1"])
+    with pytest.raises(AssertionError, match="missing g'") as of_wrong:
+        bp.assert_gradients_match(cost, wrong, PARAMS, X, Y)
+    with pytest.raises(AssertionError, match="could not be verified") as of_doubt:
         bp.assert_gradients_match(cost, lambda *a: {"dW9": np.ones(2)}, PARAMS, X, Y)
+    with pytest.raises(AssertionError) as of_report:
+        check(cost, wrong, PARAMS, X, Y).raise_if_wrong()
+    for caught in (of_wrong, of_doubt, of_report):  # what pytest shows ends in the user's own frame
+        assert [entry.name for entry in caught.traceback.filter(caught)] == ["test_assert_gradients_match"]
 
 
 def test_a_residual_connection_and_a_regulariser():
-    """A line with two ways to the cost: each is a term, and either can be the one that is wrong."""
+    """A line with two ways to the cost is a sum of two terms, and either can be wrong."""
     W, V = RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
     inputs, targets = RNG.normal(size=(5, M)), RNG.normal(size=(5, M))
 

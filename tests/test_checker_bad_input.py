@@ -1,4 +1,4 @@
-"""Bad input to the checker: the message names the line and what came, and the other lines are still judged."""
+"""Bad input to the checker: the message names the line and what was given, and the other lines are still judged."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from two_layers import PARAMS, X, Y, check, cost, gradient, lines, replaced, untapped, verdicts
 
+import manual_bp as bp
+
 
 def test_unknown_name():
     report = check(cost, lambda *a: {"dW3": np.ones(3), "dW1": lines(*a)["dW1"], "Z1": np.ones(2)}, PARAMS, X, Y)
     assert verdicts(report) == {"dW1": "right", "dW3": "cannot tell", "Z1": "cannot tell"}
-    assert "did you mean dW" in report["dW3"].diagnosis and "its line is dZ1" in report["Z1"].diagnosis
+    assert "did you mean dW" in report["dW3"].diagnosis and "did you mean dZ1" in report["Z1"].diagnosis
 
 
 def test_wrong_shape():
@@ -101,9 +103,22 @@ def test_none_and_complex():
     assert gradients["db1"].verdict == "cannot tell"
 
 
+@pytest.mark.parametrize("of", [bp.check_gradients, bp.assert_gradients_match])
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ((3, 4), r"cost must be a function of \(params, \*args\); got int; call {}\(cost, backward, params, \*args\)"),
+        ((cost, 4, PARAMS), r"backward must be a function of \(params, \*args\); got int; call {}"),
+        ((cost, lines(PARAMS, X, Y), PARAMS, X, Y), "backward must be a function .*; got dict"),
+        ((cost, lines), r"params must be a pytree of arrays; got nothing; call {}"),
+    ],
+)
+def test_refused_calls(of, args, message):
+    with pytest.raises(TypeError, match=message.format(of.__name__)):
+        of(*args)
+
+
 def test_no_function():
-    with pytest.raises(TypeError, match="backward must be a function"):
-        check(cost, lines(PARAMS, X, Y), PARAMS, X, Y)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="without b1"):
         check(cost, lambda *a: {"W1": 0, "W2": 0, "b2": 0}, PARAMS, X, Y)
     with pytest.raises(TypeError, match="written in JAX"):
@@ -115,7 +130,7 @@ def test_no_function():
 
 
 def test_no_line():
-    with pytest.raises(ValueError, match="returned no line"):
+    with pytest.raises(ValueError, match="returned no lines"):
         check(cost, lambda *a: {}, PARAMS, X, Y)
     with pytest.raises(TypeError, match="a dict of lines, .* or a pytree like params"):
         check(cost, lambda *a: [np.ones(2)] * 4, PARAMS, X, Y)

@@ -1,4 +1,4 @@
-"""Where the checker says neither right nor wrong, and why."""
+"""The cases in which the checker says neither right nor wrong, with its reasons."""
 
 import functools
 
@@ -23,7 +23,7 @@ def test_zero_gradient():
 
 
 def test_units_at_a_kink():
-    """relu'(0) = 1 is no mistake, and none may hide behind it."""
+    """relu'(0) = 1 is not a mistake, but must not hide one."""
     params = PARAMS | {"b1": np.zeros((6, 1))}
     with_zero = np.concatenate([X, np.zeros((4, 1))], axis=1)
     targets = np.concatenate([Y, np.ones((3, 1))], axis=1)
@@ -46,7 +46,7 @@ def test_units_at_a_kink():
 
 
 def test_below_the_resolution():
-    """At a minimum, within rounding, the outputs and the targets cancel: nobody gets a digit of that right."""
+    """At a minimum the outputs and the targets cancel up to rounding, and no program gets a digit of the rest right."""
 
     def fit(params, X, Y):
         return jnp.sum((jnp.tanh(params["W1"] @ X) - Y) ** 2)
@@ -63,7 +63,7 @@ def test_below_the_resolution():
 
 
 def test_zero_by_cancellation():
-    """A shift that is taken out again has no gradient but what rounding leaves."""
+    """A shift that is removed again has a gradient of zero, up to rounding."""
 
     def shifted(params, X):
         Z = params["W1"] @ X + params["b1"]

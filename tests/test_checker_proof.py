@@ -1,4 +1,4 @@
-"""The checker's proof of itself, on enough subjects for a thousand mistakes and a thousand correct passes."""
+"""The proof of the checker, on enough networks for a thousand mistakes and a thousand correct passes."""
 
 import io
 import random
@@ -6,11 +6,13 @@ import random
 import numpy as np
 import pytest
 
-from manual_bp.checker import selftest
-from manual_bp.checker._check import check
-from manual_bp.checker._prepare import prepare
-from reference.checker_proof._plants import Style, backward, mistakes
-from reference.checker_proof._subjects import draw
+from manual_bp.checker._check import report_on
+from manual_bp.checker.judge.traced_cost import trace_cost
+from reference import __main__ as command
+from reference.checker_proof.planted_passes import Style, planted_pass, possible_mistakes
+from reference.checker_proof.proof import prove_checker
+from reference.checker_proof.subjects import random_subject
+from reference.commands import checker
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def proof():
 
     printed = io.StringIO()
     with jax.enable_x64(True):
-        found = selftest(7, compare=False, stream=printed)
+        found = prove_checker(7, compare=False, stream=printed)
     assert str(found) in printed.getvalue() and "7 of 7 networks" in printed.getvalue()
     return found
 
@@ -43,37 +45,44 @@ def test_no_correct_pass_is_called_wrong(proof):
     assert [str(report) for report in proof.false_alarms] == []
 
 
-def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):
-    """Without its local expectations the checker blames what follows from a mistake as well."""
-    from manual_bp.checker import _judge
+def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch):
+    missed = proof.planted[0]._replace(diagnosis=False)
+    for planted, status in ((proof.planted, 0), ((missed, *proof.planted), 1)):
+        monkeypatch.setattr(checker, "prove_checker", lambda planted=planted: proof._replace(planted=planted))
+        assert command.main(["checker"]) == status
 
-    monkeypatch.setattr(_judge._Trial, "follows", property(lambda self: set()), raising=True)
-    found = selftest(2, compare=False, stream=io.StringIO())
+
+def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch):
+    """Without local expectations, the checker also blames the lines that follow from a mistake."""
+    from manual_bp.checker.judge import verdicts
+
+    monkeypatch.setattr(verdicts._Trial, "follows", property(lambda self: set()), raising=True)
+    found = prove_checker(2, compare=False, stream=io.StringIO())
     assert all(p.detected for p in found.planted)
     assert sum(p.line for p in found.planted) < 0.8 * len(found.planted)
 
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_independent_mistakes_are_each_named(number):
-    """Factors, which can undo one another, and zeros, after which there is nothing to see, are left out."""
+    """Factors are left out because they can cancel, and zeros because nothing is visible after them."""
     plain = {"missing g'", "g' at A", "g for g'", "g' kept", "wrong activation index", "Z for A", "dW for W",
              "updated W", "wrong axis", "unsummed", "extra term", "missing term"}  # fmt: skip
     checked = 0
     for seed in range(6):
-        subject = draw(seed)
-        prepared = prepare(subject.cost, subject.params, (subject.X, subject.Y))
+        subject = random_subject(seed)
+        traced = trace_cost(subject.cost, subject.params, (subject.X, subject.Y))
         rng = random.Random(seed)
         for average in ("output", "parameters"):
             style = Style("columns", average, "all")
-            found = [m for m in mistakes(subject, style) if m.key in plain]
+            found = [m for m in possible_mistakes(subject, style) if m.key in plain]
             for _ in range(6):
                 planted = {m.line: m for m in rng.sample(found, min(len(found), 12))}
                 chosen = rng.sample(sorted(planted.values()), min(number, len(planted)))
                 try:
-                    backward(subject, style, *chosen)(subject.params, subject.X, subject.Y)
+                    planted_pass(subject, style, *chosen)(subject.params, subject.X, subject.Y)
                 except ValueError:
                     continue  # the two do not go together
-                report = check(prepared, backward(subject, style, *chosen))
+                report = report_on(traced, planted_pass(subject, style, *chosen))
                 named = {(line.line, line.mistake) for line in report.lines if line.verdict == "wrong"}
                 assert named == {(m.line, m.key) for m in chosen}, f"{subject.name}, {average}: {chosen}\n{report}"
                 checked += len(chosen) == number
@@ -81,9 +90,9 @@ def test_independent_mistakes_are_each_named(number):
 
 
 def test_the_plants_are_right_without_mistakes():
-    """A subject's own pass agrees with central differences of its cost: the proof does not rest on the checker."""
-    subject = draw(4)
-    lines = backward(subject, Style("columns", "output", "parameters"))(subject.params, subject.X, subject.Y)
+    """The right pass agrees with central differences of the cost, so the proof does not rest on the checker."""
+    subject = random_subject(4)
+    lines = planted_pass(subject, Style("columns", "output", "parameters"))(subject.params, subject.X, subject.Y)
 
     def cost(**changed):
         return float(subject.cost(subject.params | changed, subject.X, subject.Y, lambda name, value: value))

@@ -1,10 +1,10 @@
-"""The gradient checker on published sets of equations as they are printed, right and misprinted, and the command."""
+"""The gradient checker on published sets of equations, right and misprinted, and the command that runs it."""
 
 import contextlib
 import functools
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +13,17 @@ import pytest
 
 from manual_bp.checker import Report
 from reference import __main__ as command
-from reference import published, scikit_learn
+from reference.checker_proof import published_equations as published
+from reference.checker_proof import scikit_learn
+from reference.checker_proof.printed_sets import G, PrintedSet, misprinted_sets, right_sets, scikit_learn_sets
 from reference.commands import published as published_command
-from reference.printed import G, PrintedSet, logistic_cost, misprinted_sets, network_cost, right_sets, scikit_learn_sets
 
 SETS = [*right_sets(), *misprinted_sets()]
 # one neuron per layer left out
 MATRICES = [
     number
     for number, printed in enumerate(SETS)
-    if printed.mistakes and getattr(printed.cost, "func", printed.cost) in (network_cost, logistic_cost)
+    if printed.mistakes and getattr(printed.cost, "func", printed.cost).__name__ in ("network_cost", "logistic_cost")
 ]
 
 
@@ -34,7 +35,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran() -> Iterator[Ran]:
-    """The command, run once, and the reports that it made."""
+    """Run the command once, and keep its reports."""
     reports = []
 
     def check_gradients(*args: Any) -> Report:
@@ -49,15 +50,12 @@ def ran() -> Iterator[Ran]:
     yield Ran(status, out.getvalue(), reports)
 
 
-def wrong_lines(report: Report) -> dict[str, str | None]:
-    return {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
-
-
 @pytest.mark.parametrize("number", range(len(SETS)), ids=[printed.text for printed in SETS])
 def test_verdict_line_and_mistake(ran, number):
     printed, report = SETS[number], ran.reports[number]
     assert report.verdict == ("wrong" if printed.mistakes else "right"), report
-    assert wrong_lines(report) == printed.mistakes, report
+    wrong = {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
+    assert wrong == printed.mistakes, report
     assert any("average is taken at dW and db" in c for c in report.conventions) == printed.average, report
     assert printed.surprises(report) == []
 
@@ -77,12 +75,11 @@ def test_the_sets_are_those_that_are_known():
 
 
 def names(printed: PrintedSet) -> dict[str, Any]:
-    """What the right equations define, by the names on the page, for a correction to be made of."""
+    """Return the results of the right equations by their names on the page, in which a correction is written."""
     params, X, Y = printed.data
     known: dict[str, Any] = {"m": X.shape[1], "X": X, "Y": Y} | params
-    if printed.cost is logistic_cost:
+    if not isinstance(printed.cost, functools.partial):
         return known | published.logistic_regression_vectorised(params["W"], params["b"], X, Y)
-    assert isinstance(printed.cost, functools.partial)
     g = printed.cost.keywords["g"]
     W, b = ([params[k][l] if k in params else params[f"{k}{l}"] for l in range(1, len(g) + 1)] for k in "Wb")
     layers = list(zip(W, b, strict=True))
@@ -90,10 +87,6 @@ def names(printed: PrintedSet) -> dict[str, Any]:
     for kind in ("Z", "A", "dZ", "dA", "dW", "db"):
         known[kind] = {l: q[f"{kind}{l}"] for l in range(len(g) + 1) if f"{kind}{l}" in q}
     return known | q
-
-
-def value(name: str, known: Mapping[str, Any]) -> Any:
-    return eval(name, {"np": np}, dict(known))
 
 
 @pytest.mark.parametrize("number", MATRICES, ids=[SETS[number].text for number in MATRICES])
@@ -104,8 +97,7 @@ def test_a_correction_gives_the_right_line(ran, number):
             known = names(printed)
             target, correction = line.suggestion.split(" = ")
             assert target == line.line
-            right = value(target, known)
-            found = value(correction, known)
+            right, found = (eval(text, {"np": np}, known) for text in (target, correction))
             assert found.shape == right.shape, line.suggestion
             np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-14, err_msg=line.suggestion)
 
@@ -139,7 +131,7 @@ def test_the_cost_is_the_loss_that_scikit_learn_returns(alpha):
     loss, gradient = scikit_learn.loss_and_gradient(params, X, y, alpha)
     assert loss == pytest.approx(float(scikit_learn.cost(params, X, y, lambda _, v: v, alpha=alpha)), rel=1e-13)
     assert jax.tree.map(np.shape, gradient) == jax.tree.map(np.shape, params)
-    factor = scikit_learn.factor(params, X, y, alpha)
+    factor = scikit_learn.gradient_over_difference(params, X, y, alpha)
     assert factor == pytest.approx(3, rel=1e-7) or factor == pytest.approx(1, rel=1e-7)
 
 

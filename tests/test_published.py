@@ -1,4 +1,4 @@
-"""The published systems of equations, each against the record of the same network."""
+"""The published systems of equations against the records of the same networks."""
 
 import functools
 
@@ -11,8 +11,10 @@ from jax.flatten_util import ravel_pytree
 from problems import BY_NAME, DEEP, REGRESSION, arrays, random_network
 
 import manual_bp as bp
-from reference import loops, published
+from reference import loops
 from reference.autodiff import Model
+from reference.checker_proof import printed_sets
+from reference.checker_proof import published_equations as published
 from reference.grid import draw
 
 assert_exact = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-15)
@@ -22,10 +24,6 @@ def check(found: dict, expected: dict) -> None:
     assert found.keys() <= expected.keys()
     for name in found:
         assert_exact(found[name], expected[name], err_msg=name)
-
-
-def tanh_prime(Z):
-    return 1 - np.tanh(Z) ** 2
 
 
 @pytest.mark.parametrize("name", ["logistic regression, one example", "logistic regression"])
@@ -44,21 +42,13 @@ def test_two_layers(name):
     r = bp.backpropagate(network, params, X, Y)
     (dW1, db1), (dW2, db2) = bp.gradients(r)
     (W1, b1), (W2, b2) = draw(BY_NAME[name], 0).params
-    args = (W1, b1, W2, b2, np.asarray(X), np.asarray(Y), np.tanh, tanh_prime)
-    if X.shape[1] == 1:
-        found = {"dz2": r.dZ[2], "dW2": dW2, "db2": db2, "dz1": r.dZ[1], "dW1": dW1, "db1": db1}
-        check(found, published.two_layers(*args))
-    else:
-        found = {"dZ2": r.dZ[2], "dW2": dW2, "db2": db2, "dZ1": r.dZ[1], "dW1": dW1, "db1": db1}
-        check(found, published.two_layers_vectorised(*args))
+    args = (W1, b1, W2, b2, np.asarray(X), np.asarray(Y), np.tanh, published.tanh_prime)
+    expected = (published.two_layers if X.shape[1] == 1 else published.two_layers_vectorised)(*args)
+    found = {"dZ2": r.dZ[2], "dW2": dW2, "db2": db2, "dZ1": r.dZ[1], "dW1": dW1, "db1": db1}
+    check(found, {name.replace("z", "Z"): line for name, line in expected.items()})
 
 
-G = {
-    "relu": (lambda Z: np.maximum(Z, 0), lambda Z: (Z > 0) * 1.0),
-    "tanh": (np.tanh, tanh_prime),
-    "sigmoid": (published.sigmoid, lambda Z: published.sigmoid(Z) * (1 - published.sigmoid(Z))),
-    "identity": (lambda Z: Z, np.ones_like),
-}
+G = printed_sets.G | {"identity": (lambda Z: Z, np.ones_like)}
 DA_L = {
     "squared_error": lambda A, Y: 2 * (A - Y),
     "absolute_error": lambda A, Y: np.sign(A - Y),
@@ -115,7 +105,7 @@ def _descend(network, params, X, Y, alpha, steps):
 
 
 def test_gradient_descent():
-    """W := W - alpha dW, b := b - alpha db: one step to the letter, many steps to a lower cost."""
+    """W := W - alpha dW, b := b - alpha db: one step is exact, and many steps lower the cost."""
     network, params, X, Y, _ = arrays(DEEP)
     grads, alpha = bp.grad(network)(params, X, Y), 0.1
     for (W, b), (dW, db), (W_new, b_new) in zip(params, grads, _descend(network, params, X, Y, alpha, 1), strict=True):
@@ -126,7 +116,7 @@ def test_gradient_descent():
 
 
 def test_zero_initialisation_does_not_learn():
-    """XOR needs hidden units that differ. From zeros they never do; from `init` they do, and it is learnt."""
+    """XOR needs hidden units that differ. They never do from zeros; from `init` they do, and XOR is learnt."""
     network = bp.Network((2, 6, 1), "tanh", "sigmoid")
     X, Y = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]]), jnp.array([[0.0, 1.0, 1.0, 0.0]])
     random = bp.init(network, jax.random.key(0))

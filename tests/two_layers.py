@@ -1,4 +1,4 @@
-"""One small network for the checker's tests: its cost, a right backward pass, and what is asked of a report."""
+"""A small network for the tests of the checker: its cost, a right backward pass, and helpers to read a report."""
 
 import functools
 

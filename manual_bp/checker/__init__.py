@@ -1,4 +1,8 @@
-"""The gradient checker: which line of a hand-written backward pass is wrong, and what the mistake is."""
+"""The gradient checker: which line of a hand-written backward pass is wrong, and what the mistake is.
+
+`check_gradients` returns a `Report` on a backward pass, with a `Line` for each of its lines; `assert_gradients_match`
+is the same as a test, and raises `WrongGradient`. `check_custom_vjp` checks the rule of a `jax.custom_vjp`.
+"""
 
 from manual_bp.checker._check import assert_gradients_match as assert_gradients_match
 from manual_bp.checker._check import check_gradients as check_gradients

@@ -1,30 +1,49 @@
-"""The check itself: trace the cost, run the backward pass, judge its lines, and say what is wrong with them."""
+"""The check of a backward pass: trace the cost, run the pass, judge its lines, and diagnose the wrong ones."""
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
-from manual_bp.checker._conventions import layout_sentences
-from manual_bp.checker._doubt import reconsider
-from manual_bp.checker._explain import explain
-from manual_bp.checker._factor import Finding
-from manual_bp.checker._finite_differences import agreement
-from manual_bp.checker._graph import has_custom_vjp
-from manual_bp.checker._inputs import is_float, take_apart
-from manual_bp.checker._judge import Judged, judge
-from manual_bp.checker._prepare import Prepared, is_narrow, prepare
 from manual_bp.checker._report import Line, Report
-from manual_bp.checker._returned import Returned, call
-from manual_bp.checker._scene import Scene
-from manual_bp.checker._second_order import second_order
-from manual_bp.checker._stage import written
-from manual_bp.checker._walk import CUSTOM_VJP
+from manual_bp.checker.diagnose.blamed_lines import blame_lines
+from manual_bp.checker.diagnose.corrected_code import corrected_line
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.graph.arguments import flatten_arguments, is_float
+from manual_bp.checker.graph.cost_graph import has_custom_vjp
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
+from manual_bp.checker.judge.central_differences import compare_autodiff
+from manual_bp.checker.judge.reconsider import reconsider
+from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
+from manual_bp.checker.judge.second_order import judge_second_order
+from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
+from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 
-PRECISIONS = {1e-10: "float64", 1e-6: "float32"}
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
+def _refuse_non_functions(check: Callable[P, R]) -> Callable[P, R]:
+    """Look at the first three arguments before Python counts them."""
+
+    @functools.wraps(check)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True
+        given: dict[str, Any] = dict(zip(("cost", "backward", "params"), args, strict=False)) | kwargs
+        for name in ("cost", "backward", "params"):
+            if name not in given or (name != "params" and not callable(given[name])):
+                kind = "a pytree of arrays" if name == "params" else "a function of (params, *args)"
+                got = type(given[name]).__name__ if name in given else "nothing"
+                call = f"call {check.__name__}(cost, backward, params, *args)"
+                raise TypeError(f"{name} must be {kind}; got {got}; {call}")
+        return check(*args, **kwargs)
+
+    return checked
+
+
+@_refuse_non_functions
 def check_gradients(
     cost: Callable,
     backward: Callable,
@@ -34,58 +53,72 @@ def check_gradients(
     order: int = 1,
     finite_differences: bool = False,
 ) -> Report:
-    """Judge a hand-written backward pass line by line against autodiff of the cost, and name the mistakes in it.
+    """Judge every line of a hand-written backward pass against autodiff of the cost, and name the mistakes in it.
 
-    Each line d_r is judged twice: against the derivative that autodiff finds, and against what it should be given the
-    user's own lines upstream of it, sum over the t that r feeds of (dt/dr)^T d_t, by cutting the cost's graph at each
-    of those. A line that fails the first and passes the second is "inherited"; one that fails both is wrong, and is
-    compared with a catalogue of mistakes. Where 1/m (or the examples' weights) are taken, rows for columns, and W
-    stored transposed are conventions: they are inferred and accepted, the transposed ones not in a pytree like params,
-    which is there to be subtracted from them.
+    A line, such as dZ2 or dW1, is judged twice: against autodiff (global), and against the line that follows from the
+    user's own lines upstream (local), by cutting the cost's graph at each of them. A line that fails both is wrong, and
+    is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
+
+    Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W
+    stored transposed. A pytree like params must have the layout of params, because it is subtracted from them.
+
+    Both functions run in float64 where they allow it, with matmul precision "highest".
 
     Args:
-        cost: cost(params, *args) or cost(params, *args, tap), a scalar, in JAX. tap("Z1", Z1) returns Z1 and names it,
-            so that its line is "dZ1". The weighted inputs and activations around products with a parameter are found
-            without a tap, and are named after the parameter: Z1 and A1 for W1.
-        backward: backward(params, *args), in JAX or NumPy. It returns any subset of the lines, {"dZ2": ..., "dW2":
-            ...}, where a line is "d" and the name of a tap, a parameter or an argument (for a nested one its path,
-            "dlayers[0].W"), or a pytree like params, none of it None. It gets copies.
-        params: a pytree of arrays, NumPy's or JAX's.
-        args: what the cost takes besides; arrays in them may have a line too.
-        tolerance: the relative error in norm that passes. By default it follows from the dtype, the depth of the line
-            and the longest sum: some 1e-14 in float64 and 1e-5 in float32 for a small network.
-        order: 2 also judges the derivative of each right line along a random direction of params, a line d(dW1).
-        finite_differences: also compare autodiff with central differences of the cost, over a sweep of steps; if they
-            differ, no line is called right.
+        cost: a function cost(params, *args) or cost(params, *args, tap), written in JAX, that returns a scalar.
+            tap("Z1", Z1) returns Z1 and names it, so that its line is "dZ1". The weighted inputs and activations around
+            products with a parameter need no tap: they are named after the parameter, Z1 and A1 for W1.
+        backward: a function backward(params, *args), in JAX or NumPy. It returns any of the lines, {"dZ2": ...,
+            "dW2": ...}, or a complete pytree like params. A line is named "d" and the name of a tap, a parameter or an
+            argument; a nested parameter by its path, "dlayers[0].W". It gets copies of the arrays.
+        params: a pytree of NumPy or JAX arrays.
+        args: the other arguments of the cost. Arrays among them can have a line too.
+        tolerance: the relative error, in norm, that a right line may have. The default depends on the dtype, the depth
+            of the line and the longest sum: about 1e-14 in float64 and 1e-5 in float32 for a small network.
+        order: 2 to also judge the derivative of each right line along a random direction of params, as line d(dW1).
+        finite_differences: also compare autodiff with central differences of the cost, over a sweep of step sizes. If
+            they differ, no line is called right.
 
     Returns:
         A `Report`: print it, look at report.lines, or call report.raise_if_wrong().
 
     Raises:
         ValueError: the cost is not a floating-point scalar, a tap is called twice or inside a loop, or backward raised
-            before it had any line. If it had some, they are judged and the report is "wrong".
-        TypeError: the cost is not written in JAX, or backward returned something other than lines or gradients.
+            an error before it had any line. If it had some, they are judged and the report is "wrong".
+        TypeError: the cost is not written in JAX, or backward returned neither lines nor gradients.
 
-    Both functions run in float64 where they allow it, with matmul precision "highest".
+    Example:
+        >>> cost = lambda params, X, Y: jnp.mean(jnp.sum((params["W"] @ X - Y) ** 2, axis=0))
+        >>> backward = lambda params, X, Y: {"dW": 2 * (params["W"] @ X - Y) @ X.T}
+        >>> report = bp.check_gradients(cost, backward, {"W": np.ones((2, 3))}, np.eye(3, 5), np.zeros((2, 5)))
+        >>> report.verdict, report["dW"].mistake
+        ('wrong', 'missing 1/m')
     """
     if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
-        raise ValueError(f"tolerance must be a positive number, a relative error; got {tolerance!r}")
+        raise ValueError(f"tolerance must be a positive number, the largest relative error allowed; got {tolerance!r}")
     if order not in (1, 2):
-        raise ValueError(f"order must be 1, or 2 for second derivatives as well; got {order!r}")
+        raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        prepared = prepare(cost, params, args)
-        run = _run(prepared, backward)
-        if run.returned.raised and is_narrow(take_apart(cost, params, args)):
-            narrow = prepare(cost, params, args, as_given=True)
-            again = _run(narrow, backward)
-            prepared, run = (prepared, run) if again.returned.raised else (narrow, again)
-        return check(prepared, backward, run, tolerance, order, finite_differences)
+        traced = trace_cost(cost, params, args)
+        call = _call(traced, backward)
+        if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
+            narrow = trace_cost(cost, params, args, as_given=True)
+            again = _call(narrow, backward)
+            traced, call = (traced, call) if again[0].raised else (narrow, again)
+        return report_on(traced, backward, call, tolerance, order, finite_differences)
 
 
+@_refuse_non_functions
 def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *args: Any, **options: Any) -> None:
-    """`check_gradients` for a test: raise `AssertionError`, with the report, unless every line is right.
+    """Raise `AssertionError` with the report of `check_gradients`, unless every line is right.
 
-    A line about which nothing can be told, a gradient of zero for instance, fails too: the test would show nothing.
+    It is meant for tests. A line that cannot be judged, such as a gradient of zero, fails too, because such a test
+    would show nothing. The options are those of `check_gradients`.
+
+    Example:
+        >>> cost = lambda params, X: jnp.sum(jnp.tanh(params["W"] @ X))
+        >>> backward = lambda params, X: {"dW": (1 - np.tanh(params["W"] @ X) ** 2) @ X.T}
+        >>> bp.assert_gradients_match(cost, backward, {"W": np.ones((2, 3))}, np.eye(3, 5))
     """
     __tracebackhide__ = True
     report = check_gradients(cost, backward, params, *args, **options)
@@ -94,113 +127,103 @@ def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *arg
         raise AssertionError(f"the gradients could not be verified\n{report}")
 
 
-class Run(NamedTuple):
-    """What backward returned, and the arrays that it was given, after it had run."""
+def _call(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
+    """Return the lines of backward, and the arrays that it was given, as it left them."""
+    arrays = traced.arguments.copied_arrays()
+    return call_backward(backward, traced.arguments.rebuild(arrays), traced.names()), arrays
 
-    returned: Returned
-    arrays: list
 
-
-def check(
-    prepared: Prepared,
+def report_on(
+    traced: TracedCost,
     backward: Callable,
-    run: Run | None = None,
+    call: tuple[ReturnedLines, list] | None = None,
     tolerance: float | None = None,
     order: int = 1,
     finite_differences: bool = False,
 ) -> Report:
-    """The report on one backward pass, under the precision that is set."""
-    graph, arrays = prepared.graph, prepared.inputs.arrays
-    returned, after = run or _run(prepared, backward)
+    """Report on one backward pass, under the current precision settings of JAX."""
+    graph, arrays = traced.graph, traced.arguments.arrays
+    returned, after = call or _call(traced, backward)
     found = {n: line for n, line in returned.found.items() if n in graph.nodes or n in graph.roots}
     if "backward" in returned.faults and not found:
         raise ValueError(returned.raised)
     if not found and not returned.faults:
-        raise ValueError("backward returned no line; expected a dict such as {'dW1': ...}")
-    with np.errstate(all="ignore"):  # what is not finite is judged, not warned of
-        judged = judge(prepared, arrays, found, tolerance, layouts=not returned.like_params)
-    if judged.with_verdict("wrong", "inherited") and not returned.raised:
-        arrays, judged = reconsider(prepared, backward, found, judged, tolerance, not returned.like_params)
-    wrong, scene, findings = judged.with_verdict("wrong"), None, {}
-    if wrong or (returned.raised and returned.faults and judged.well_shaped()):
-        scene = Scene(prepared.full_cut(), arrays, judged, 1e-7 if prepared.eps < 1e-10 else 2e-3)
-        findings = explain(scene, wrong, judged.found) if wrong else {}
-    lines = [*_lines(prepared, judged, findings, scene), *_faults(returned, scene)]
-    notes = [*_notes(prepared, returned, after, judged)]
+        raise ValueError("backward returned no lines; expected a dict such as {'dW1': ...} or a pytree like params")
+    judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=not returned.like_params)
+    with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
+        judgement = judge(arrays, found)
+    if judgement.with_verdict("wrong", "inherited") and not returned.raised:
+        arrays, judgement = reconsider(traced, backward, found, judgement, judge)
+    wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
+    if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
+        evidence = Evidence(traced.cut_at(graph.successors), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
+        findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
+    lines = [*_judged_lines(traced, judgement, findings, evidence)]
+    for name, fault in returned.faults.items():
+        suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""
+        verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
+        lines.append(Line(name, verdict, None, None, mistake, fault, suggestion))
+    notes = [*_notes(traced, returned, after, judgement)]
     if order == 2:
-        lines += second_order(prepared, backward, judged)
+        lines += judge_second_order(traced, backward, judgement)
     if finite_differences:
-        agrees, note = agreement(prepared)
+        agrees, note = compare_autodiff(traced)
         notes.append(note)
         if not agrees:
-            why = "autodiff itself is in doubt: see the note on central differences"
+            why = "autodiff itself may be wrong here: see the note on central differences"
             lines = [x._replace(verdict="cannot tell", diagnosis=why) if x.verdict == "right" else x for x in lines]
-    return Report(
-        tuple(lines), tuple(_conventions(prepared, judged)), tuple(notes), precision(prepared.eps), judged.cost
-    )
+    return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
 
 
-def precision(eps: float) -> str:
-    return next((name for limit, name in PRECISIONS.items() if eps < limit), "less than float32")
+def _join(names: list[str]) -> str:
+    return ", ".join("d" + n for n in names)
 
 
-def _run(prepared: Prepared, backward: Callable) -> Run:
-    arrays = prepared.inputs.copied_arrays()
-    return Run(call(backward, prepared.inputs.rebuild(arrays), prepared.names()), arrays)
-
-
-def _lines(prepared: Prepared, judged: Judged, findings: dict[str, Finding], scene: Scene | None) -> Iterator[Line]:
-    for name in prepared.graph.backward_order():
-        errors = judged.global_errors.get(name), judged.local_errors.get(name)
+def _judged_lines(
+    traced: TracedCost, judgement: Judgement, findings: dict[str, Finding], evidence: Evidence | None
+) -> Iterator[Line]:
+    for name in traced.graph.backward_order():
+        errors = judgement.global_errors.get(name), judgement.local_errors.get(name)
         finding = findings.get(name)
-        if finding and scene:
-            what = finding.mistake, finding.diagnosis, written(scene, name)
-            yield Line("d" + name, "wrong", *errors, *what, returned=name in judged.verdicts)
-        elif name in judged.verdicts:
-            # a wrong line that nothing was found for follows from one that was not returned
-            verdict = "inherited" if judged.verdicts[name] == "wrong" else judged.verdicts[name]
-            yield Line("d" + name, verdict, *errors, None, judged.reasons.get(name, ""))
+        if finding and evidence:
+            diagnosis = finding.mistake, finding.diagnosis, corrected_line(evidence, name)
+            yield Line("d" + name, "wrong", *errors, *diagnosis, returned=name in judgement.verdicts)
+        elif name in judgement.verdicts:
+            # a wrong line without a finding follows from a line that was not returned
+            verdict = "inherited" if judgement.verdicts[name] == "wrong" else judgement.verdicts[name]
+            yield Line("d" + name, verdict, *errors, None, judgement.reasons.get(name, ""))
 
 
-def _faults(returned: Returned, scene: Scene | None) -> Iterator[Line]:
-    for name, fault in returned.faults.items():
-        if returned.raised:
-            suggestion = written(scene, name[1:]) if scene and name != "backward" else ""
-            yield Line(name, "wrong", None, None, "raised", fault, suggestion)
-        else:
-            yield Line(name, "cannot tell", None, None, None, fault)
-
-
-def _conventions(prepared: Prepared, judged: Judged) -> Iterator[str]:
-    yield from layout_sentences(prepared.graph, judged.turned)
-    if judged.weights is not None:
+def _conventions(traced: TracedCost, judgement: Judgement) -> Iterator[str]:
+    nodes = traced.graph.nodes.keys()
+    if deltas := sorted(judgement.transposed & nodes):
+        yield f"rows for columns: {_join(deltas)}, transposed relative to the cost's intermediates"
+    if gradients := sorted(judgement.transposed - nodes):
+        yield f"weights stored transposed: {_join(gradients)}, relative to the parameters"
+    if judgement.weights is not None:
         yield "the examples' weights are taken at dW and db: dZ and dA are derivatives of each example's own loss"
-    if judged.scale != 1:
-        text = f"m = {judged.m}" if judged.scale == judged.m else f"{judged.scale:.6g}"
+    if judgement.scale != 1:
+        text = f"m = {judgement.m}" if judgement.scale == judgement.m else f"{judgement.scale:.6g}"
         yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
 
 
-def _notes(prepared: Prepared, returned: Returned, after: list, judged: Judged) -> Iterator[str]:
-    if not np.isfinite(judged.cost):
-        yield f"the cost is {judged.cost} here"
+def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: Judgement) -> Iterator[str]:
+    graph, arguments = traced.graph, traced.arguments
+    if not np.isfinite(judgement.cost):
+        yield f"the cost is {judgement.cost} here"
     if returned.raised:
-        yield "backward raised; the lines that it had by then are judged"
-    if judged.with_verdict("wrong") and judged.m > 1 and not judged.found.keys() & prepared.graph.nodes.keys():
-        yield "no dZ or dA was returned: where a correction has one, it is the derivative of the cost, 1/m in it"
-    changed = _changed(prepared, after)
-    if changed:
-        yield f"backward changed {', '.join(changed)} in place; from there on its values are not those of the cost"
-    missing = [n for n in prepared.graph.params if n not in returned.found and f"d{n}" not in returned.faults]
-    if missing and not returned.raised:
-        yield f"not returned, so not judged: {', '.join('d' + n for n in missing)}"
-    if has_custom_vjp(prepared.graph) and not CUSTOM_VJP <= prepared.graph.into:
-        yield "the cost has a custom_vjp in it, by whose rule autodiff goes; check_custom_vjp checks the rule itself"
-
-
-def _changed(prepared: Prepared, after: list) -> list[str]:
-    inputs = prepared.inputs
-    return [
+        yield "backward raised an error; only the lines computed before it are judged"
+    if judgement.with_verdict("wrong") and judgement.m > 1 and not judgement.found.keys() & graph.nodes.keys():
+        yield "no dZ or dA was returned, so a correction takes them as derivatives of the cost, which include 1/m"
+    changed = [
         name
-        for name, a, b in zip(inputs.names, inputs.arrays, after, strict=True)
+        for name, a, b in zip(arguments.names, arguments.arrays, after, strict=True)
         if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=is_float(a))
     ]
+    if changed:
+        yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
+    missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
+    if missing and not returned.raised:
+        yield f"not returned, so not judged: {_join(missing)}"
+    if has_custom_vjp(graph) and not CUSTOM_VJP <= graph.into:
+        yield "the cost contains a custom_vjp, whose rule autodiff follows; check_custom_vjp checks the rule itself"

@@ -1,135 +1,136 @@
-"""The rule of a custom_vjp against autodiff of the function it stands for."""
+"""The check of a custom_vjp: its rule against autodiff of the function that it belongs to."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp.checker._check import check, precision
-from manual_bp.checker._finite_differences import against_differences
-from manual_bp.checker._graph import has_custom_vjp, has_rule_out_of_reach
-from manual_bp.checker._inputs import is_float
-from manual_bp.checker._prepare import Prepared, prepare
+from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
-from manual_bp.checker._resolution import relative
+from manual_bp.checker.graph.arguments import is_float
+from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
+from manual_bp.checker.judge.central_differences import judge_by_differences
+from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
+
+MISUSES = {
+    "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use its cotangent",
+    "not linear in the cotangent": "it does not double with the cotangent, as every vjp must",
+}
 
 
 def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, seed: int = 0) -> Report:
-    """Judge the backward rule of a `jax.custom_vjp` function, or of those inside a function, by its cotangents.
+    """Judge the backward rule of a `jax.custom_vjp` function, or the rules inside a function.
 
-    What is checked is <u, f(*args)> for a random cotangent u: its derivative by the rule, against autodiff of what f
-    computes with the rule left aside. The lines are "d" and the names of f's arguments, "dx", "dparams[0].W"; the
-    cotangent itself is "dout". A wrong rule is run on 2 u as well, to see whether it forgets its cotangent, and what
-    fwd returns is compared with f. Where autodiff has no way through f (a callback, a kernel), or would go by the rule
-    (inside a loop or a branch), central differences take its place, and only the lines returned are judged.
+    The derivative of <u, f(*args)> by the rule, for a random cotangent u, is compared with autodiff of f without the
+    rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout".
+    A wrong rule is also given 2 u, to see whether it ignores its cotangent, and the output of fwd is compared with f.
 
-    Args:
-        f: the function, jitted or not, with outputs of any structure.
-        args: where to check it. The floating-point arrays in them, NumPy's or JAX's, get a line each; what is no array
-            is passed on as it is.
-        tolerance: as in `check_gradients`.
-        seed: of the cotangents.
-
-    Returns:
-        A `Report`, as `check_gradients` does.
-
-    Raises:
-        ValueError: no custom_vjp is in f, or no floating-point number in its output.
+    Where autodiff cannot differentiate f (a callback, a kernel) or would use the rule (inside a loop or a branch),
+    central differences take its place. Only the returned lines are judged then.
 
     f runs in float64 where it allows it, with matmul precision "highest".
+
+    Args:
+        f: the function, jitted or not, with any structure of outputs.
+        args: the arguments at which to check it. Each floating-point array in them, NumPy or JAX, gets a line.
+        tolerance: as in `check_gradients`.
+        seed: the seed of the cotangent.
+
+    Returns:
+        A `Report`, as from `check_gradients`.
+
+    Raises:
+        TypeError: f is not a function, or args hold no floating-point array.
+        ValueError: f contains no custom_vjp, or has no floating-point output.
+
+    Example:
+        >>> square = jax.custom_vjp(lambda x: x**2)
+        >>> square.defvjp(lambda x: (x**2, x), lambda x, u: (2 * x,))  # not times u
+        >>> bp.check_custom_vjp(square, np.arange(3.0))["dx"].mistake
+        'cotangent forgotten'
     """
-    if not args:
-        raise TypeError("check_custom_vjp(f, *args) needs the arguments of f, at which its rule is checked")
+    if not callable(f):
+        raise TypeError(f"f must be a function with a jax.custom_vjp in it; got {type(f).__name__}")
+    if not any(is_float(a) for a in jax.tree.leaves(args) if hasattr(a, "dtype")):
+        got = ", ".join(type(a).__name__ for a in args) or "none"
+        raise TypeError(
+            "check_custom_vjp(f, *args) needs the arguments of f, with a floating-point array among them, such as "
+            f"jnp.asarray(1.0); got {got}"
+        )
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        weighted = _weighted(f, seed)
-        prepared = prepare(weighted, args[0], args[1:], through_rules=True, named_after=f)
-        if not has_custom_vjp(prepared.graph):
-            raise ValueError("f has no custom_vjp in it, so there is no rule to check; check_gradients checks a cost")
-        by_rule = _by_rule(weighted, prepared)
-        reason = "a rule stands inside a loop or a branch" if has_rule_out_of_reach(prepared.graph) else ""
+        weighted = _weighted_output(f, seed)
+        traced = trace_cost(weighted, args[0], args[1:], through_rules=True, named_after=f)
+        if not has_custom_vjp(traced.graph):
+            raise ValueError(
+                "f has no custom_vjp in it, so there is no rule to check; use check_gradients to check the gradient of "
+                "a cost"
+            )
+        with_rule, by_rule = _differentiate_by_rule(weighted, traced)
+        reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
         try:
-            prepared.full_cut()(prepared.inputs.arrays)
+            traced.cut_at(traced.graph.successors)(traced.arguments.arrays)
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
         if reason:
-            return _by_differences(prepared, by_rule, reason)
-        report = check(prepared, by_rule, tolerance=tolerance)
+            lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in by_rule.items()}))
+            note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
+            return Report(lines, (), (note,), traced.precision, traced.cost_again(), "central differences")
+        report = report_on(traced, lambda *_: by_rule, tolerance=tolerance)
         notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
         lines = report.lines
         if report.verdict == "wrong":
-            lines = _forgotten_cotangents(lines, by_rule(), _by_rule(lambda *values: 2 * weighted(*values), prepared)())
-        return dataclasses.replace(report, lines=(*_another_value(weighted, prepared), *lines), notes=notes)
+            _, doubled = _differentiate_by_rule(lambda *arguments: 2 * weighted(*arguments), traced)
+            lines = _find_misused_cotangents(lines, by_rule, doubled)
+        without_rule = traced.cost_again()
+        if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
+            values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
+            diagnosis = f"fwd does not return the value of f: <u, f> is {values}"
+            lines = Line("out", "wrong", None, None, "another value", diagnosis), *lines
+        return dataclasses.replace(report, lines=lines, notes=notes)
 
 
-def _weighted(f: Callable, seed: int) -> Callable:
-    """<u, f(*values)>, u random and the same at each call."""
+def _weighted_output(f: Callable, seed: int) -> Callable:
+    """Return the function <u, f(*arguments)>, with the same random u at every call."""
 
-    def weighted(*values: Any, tap: Callable = lambda name, value: value) -> Any:
-        outputs = [jnp.asarray(o) for o in jax.tree.leaves(f(*values))]
+    def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
+        outputs = [jnp.asarray(o) for o in jax.tree.leaves(f(*arguments))]
         outputs = [o for o in outputs if is_float(o)]
         outputs = [tap(f"out[{i}]" if len(outputs) > 1 else "out", o) for i, o in enumerate(outputs)]
         if not outputs:
-            raise ValueError("f has no floating-point output, so there is no cotangent to give to its rule")
+            raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
         rng = np.random.default_rng(seed)
         return sum(jnp.sum(jnp.asarray(rng.normal(size=o.shape), o.dtype) * o) for o in outputs)
 
     return weighted
 
 
-def _by_rule(weighted: Callable, prepared: Prepared) -> Callable:
-    """The lines by the rule, under the names of the inputs."""
-    inputs, roots = prepared.inputs, prepared.graph.roots
+def _differentiate_by_rule(weighted: Callable, traced: TracedCost) -> tuple[Any, dict[str, Any]]:
+    """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
+    arguments, roots = traced.arguments, traced.graph.roots
 
-    def by_rule(*_: Any) -> dict[str, Any]:
-        def of_roots(active: dict) -> Any:
-            arrays = list(inputs.arrays)
-            for name, array in active.items():
-                arrays[roots[name]] = array
-            return weighted(*inputs.rebuild(arrays))
+    def output_at(active: dict) -> Any:
+        arrays = list(arguments.arrays)
+        for name, array in active.items():
+            arrays[roots[name]] = array
+        return weighted(*arguments.rebuild(arrays))
 
-        found = jax.grad(of_roots)({name: jnp.asarray(inputs.arrays[place]) for name, place in roots.items()})
-        return {"d" + name: line for name, line in found.items()}
-
-    return by_rule
+    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in roots.items()}
+    value, found = jax.value_and_grad(output_at)(active)
+    return value, {"d" + name: line for name, line in found.items()}
 
 
-def _another_value(weighted: Callable, prepared: Prepared) -> Iterator[Line]:
-    """The forward pass of the rule has to return what f does."""
-    first = next(iter(prepared.graph.params))
-    arrays, place = prepared.inputs.arrays, prepared.graph.roots[first]
-
-    def of_first(array: Any) -> Any:
-        return weighted(*prepared.inputs.rebuild([*arrays[:place], array, *arrays[place + 1 :]]))
-
-    with_rule, _ = jax.vjp(of_first, jnp.asarray(arrays[place]))
-    without = prepared.cost_again()
-    if not abs(float(with_rule) - without) <= 1e4 * prepared.eps * max(abs(without), 1.0):
-        says = f"fwd returns another value than f: <u, f> is {float(with_rule):.9g} by the rule, not {without:.9g}"
-        yield Line("out", "wrong", None, None, "another value", says)
-
-
-def _forgotten_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:
-    """A vjp is linear in its cotangent: twice the cotangent has to give twice the line."""
+def _find_misused_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:
+    """Blame the lines that do not double with the cotangent, in which a vjp is linear."""
     found = {}
     for line in lines:
         a, b = (np.asarray(by.get(line.line, 0.0), np.float64) for by in (once, twice))
-        if line.verdict in ("wrong", "inherited") and a.any() and relative(b, 2 * a) > 1e-6:
-            key = "cotangent forgotten" if relative(b, a) <= 1e-6 else "not linear in the cotangent"
-            says = {
-                "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use its cotangent",
-                "not linear in the cotangent": "it is not twice as large for twice the cotangent, as a vjp has to be",
-            }
-            found[line.line] = line._replace(verdict="wrong", mistake=key, diagnosis=says[key], suggestion="")
+        if line.verdict in ("wrong", "inherited") and a.any() and relative_error(b, 2 * a) > 1e-6:
+            key = "cotangent forgotten" if relative_error(b, a) <= 1e-6 else "not linear in the cotangent"
+            found[line.line] = line._replace(verdict="wrong", mistake=key, diagnosis=MISUSES[key], suggestion="")
     if not found:
         return lines
     return tuple(found.get(line.line, line) for line in lines if line.returned)
-
-
-def _by_differences(prepared: Prepared, by_rule: Callable, reason: str) -> Report:
-    """Where autodiff has no rule of its own for what f calls: a kernel, a callback."""
-    lines = tuple(against_differences(prepared, {name[1:]: line for name, line in by_rule().items()}))
-    note = f"judged by central differences: autodiff of f without its rule is not possible ({reason})"
-    return Report(lines, (), (note,), precision(prepared.eps), prepared.cost_again(), "central differences")

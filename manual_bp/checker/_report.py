@@ -1,4 +1,4 @@
-"""What the gradient checker found, as text, HTML and JSON."""
+"""The report of the gradient checker, as text, HTML and JSON."""
 
 import dataclasses
 import html
@@ -14,26 +14,27 @@ Verdict = Literal["right", "wrong", "inherited", "cannot tell"]
 _HEADER = ("line", "verdict", "global", "local", "mistake")
 _ERRORS = ("global_error", "local_error")
 _ANSI: dict[Verdict, int] = {"right": 32, "wrong": 31, "inherited": 33, "cannot tell": 33}
-# Of the luminance that is as far from white as from the near-black of dark notebooks
+# legible on white and on the near-black of dark notebooks
 _HTML: dict[Verdict, str] = {"right": "#198754", "wrong": "#e03131", "inherited": "#a86800", "cannot tell": "#a86800"}
 
 
 class WrongGradient(AssertionError):
-    """A line of the backward pass is wrong; the message is the report."""
+    """An error for a wrong backward pass, with the report as its message."""
 
 
 class Line(NamedTuple):
-    """The finding on one line of the backward pass.
+    """The verdict on one line of a backward pass.
 
     Attributes:
-        line: the name of what it computes, such as "dZ2".
-        verdict: "inherited" where it is right given the lines upstream of it, one of which is wrong.
-        global_error: relative error in norm against the truth, which is autodiff as a rule.
-        local_error: relative error in norm against what it should be, given the user's own lines upstream.
-        mistake: a key of the catalogue of mistakes, such as "missing g'", or None where none explains it.
+        line: the name of the line, such as "dZ2".
+        verdict: "right", "wrong", "inherited" or "cannot tell". An inherited line is right given the lines upstream of
+            it, one of which is wrong.
+        global_error: the relative error, in norm, against the truth, which is usually autodiff.
+        local_error: the relative error, in norm, against the line that follows from the user's own lines upstream.
+        mistake: a key of the catalogue of mistakes, such as "missing g'", or None.
         diagnosis: a sentence, or "".
         suggestion: the corrected line of code, or "".
-        returned: False for a line that the user did not return and that is judged by inference from the others.
+        returned: False for a line that the user did not return, inferred from the others.
     """
 
     line: str
@@ -48,14 +49,22 @@ class Line(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The finding on every line: `print` shows it as a table, a notebook as HTML.
+    """The verdict on every line of a backward pass. `print` shows a table, and so does a notebook.
 
     Attributes:
-        lines: a `Line` each (line, verdict, global_error, local_error, mistake, diagnosis, suggestion, returned), in
-            backward order, the outermost first.
+        lines: a `Line` for each line, from the cost back.
         conventions: sentences on the conventions that were accepted.
-        notes: sentences on what else there is to know, such as parameters without a returned line.
-        dtype, truth, cost: what it was judged in ("float64"), what against ("autodiff"), and the cost there.
+        notes: other sentences, such as which parameters have no returned line.
+        dtype: the precision in which the lines were judged, such as "float64".
+        cost: the cost at the arguments.
+        truth: the derivative that was compared with, "autodiff" or "central differences".
+
+    Example:
+        >>> report = bp.check_gradients(lambda p: jnp.sum(p**2), lambda p: 2 * p, np.arange(3.0))
+        >>> report.verdict, report.dtype, report["dp"].verdict
+        ('right', 'float64', 'right')
+        >>> bp.checker.Report.from_json(report.to_json()) == report
+        True
     """
 
     lines: tuple[Line, ...]
@@ -67,17 +76,18 @@ class Report:
 
     @property
     def verdict(self) -> Literal["right", "wrong", "cannot tell"]:
-        """Wrong with any line wrong or inherited, right with every line right; cannot tell otherwise or of no lines."""
+        """Wrong if any line is wrong or inherited; right if all lines are right and there are any."""
         verdicts = {line.verdict for line in self.lines}
         return "wrong" if verdicts & {"wrong", "inherited"} else "right" if verdicts == {"right"} else "cannot tell"
 
     def raise_if_wrong(self) -> None:
-        """Raise `WrongGradient`, an AssertionError with this report as its message, where the verdict is "wrong"."""
+        """Raise `WrongGradient`, an AssertionError with this report as its message, if the verdict is "wrong"."""
+        __tracebackhide__ = True
         if self.verdict == "wrong":
             raise WrongGradient(self._text(colour=False))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report and its verdict in types that JSON has; a number that is not finite becomes "inf" or "nan"."""
+        """Return the report and its verdict in JSON's types; numbers that are not finite become "inf" or "nan"."""
         return {
             "verdict": self.verdict,
             **vars(self),
@@ -88,12 +98,12 @@ class Report:
         }
 
     def to_json(self, indent: int | None = 2) -> str:
-        """`to_dict` as JSON that a strict parser takes."""
+        """Return `to_dict` as strict JSON."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """The report that `to_json` wrote."""
+        """Read a report written by `to_json`."""
         found = json.loads(text)
         lines = [line | {k: float(line[k]) for k in _ERRORS if line[k] is not None} for line in found["lines"]]
         found |= {"lines": tuple(Line(**line) for line in lines), "cost": float(found["cost"])}
@@ -102,25 +112,25 @@ class Report:
         return cls(**found)
 
     def __getitem__(self, name: str) -> Line:
-        """The line of that name."""
+        """Return the line of that name."""
         found = {line.line: line for line in self.lines}
         if name not in found:
-            raise KeyError(f"no line {name!r} in the report, which has {', '.join(found) or 'no lines'}")
+            raise KeyError(f"the report has no line {name!r}; its lines are: {', '.join(found) or 'none'}")
         return found[name]
 
     def __eq__(self, other: object) -> bool:
-        """Whether they say the same, nan being the same as nan."""
+        """Compare all fields; nan equals nan."""
         return self.to_dict() == other.to_dict() if isinstance(other, Report) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((self.dtype, *((line.line, line.verdict) for line in self.lines)))
 
     def __str__(self) -> str:
-        """The table and what it means, in colour on a terminal unless NO_COLOR is set."""
+        """Return the table and the diagnoses, in colour on a terminal unless NO_COLOR is set."""
         return self._text(colour=sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the report as HTML, for a notebook."""
         styles = [f"padding:1px 14px 1px 0;text-align:{side}" for side in ("left", "left", "right", "right", "left")]
         head = "".join(f'<th style="{style}">{name}</th>' for name, style in zip(_HEADER, styles, strict=True))
         body = []
@@ -131,7 +141,7 @@ class Report:
             body.append("<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell, style in cells) + "</tr>")
         table = "\n".join([f"<table><thead><tr>{head}</tr></thead><tbody>", *body, "</tbody></table>"])
         shown = [table, f"<div>{html.escape(self._legend())}</div>"] if self.lines else []
-        for text, code in [*self._findings(), *((remark, "") for remark in self._remarks())]:
+        for text, code in [*self._paragraphs(), *((remark, "") for remark in self._remarks())]:
             code = code and f'<pre style="margin:2px 0 0 2em">{html.escape(code)}</pre>'
             shown.append(f'<div style="margin-top:6px">{html.escape(text)}{code}</div>')
         verdict = f'<span style="color:{_HTML[self.verdict]}">{self.verdict}</span>'
@@ -151,8 +161,8 @@ class Report:
                 name, verdict, *others = (f"{c:{side}{w}}" for c, side, w in zip(cells, "<<>><", widths, strict=True))
                 table.append("  ".join(["", name, paint(verdict, line.verdict) if line else verdict, *others]).rstrip())
             blocks += ["\n".join(table), _wrap(self._legend())]
-        for text, code in self._findings():
-            # Code is not wrapped, so that it can be copied
+        for text, code in self._paragraphs():
+            # code is not wrapped, so that it can be copied
             blocks.append(_wrap(text) + (code and "\n    write: " + code.replace("\n", "\n" + " " * 11)))
         remarks = "\n".join(map(_wrap, self._remarks()))
         return "\n\n".join([*blocks, remarks] if remarks else blocks)
@@ -173,9 +183,9 @@ class Report:
         errors = f"relative errors in {self.dtype}: global against {self.truth}, local given your lines upstream"
         return f"cost {float(self.cost):.6g}; {errors}{absent}"
 
-    def _findings(self) -> list[tuple[str, str]]:
-        """A paragraph and the corrected code, for each line that is to blame or that has something to explain."""
-        names: dict[tuple[str, str], list[str]] = {}  # of the lines of which the same is to be said
+    def _paragraphs(self) -> list[tuple[str, str]]:
+        """Return a paragraph and the corrected code for each line that needs one; equal ones are joined."""
+        names: dict[tuple[str, str], list[str]] = {}
         for line in self.lines:
             if line.verdict == "wrong" or line.verdict == "cannot tell" and line.diagnosis:
                 why = line.diagnosis or line.mistake or "no known mistake explains what it computes."

@@ -1,1 +1,1 @@
-"""The checker's proof: random networks, hand-written passes with planted mistakes, and what is said of them."""
+"""The proof of the gradient checker: planted mistakes, published equations, and what the checker reports on them."""

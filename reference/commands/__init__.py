@@ -1,1 +1,1 @@
-"""What `python -m reference` does. Here, and only here, the oracles meet the library."""
+"""The commands of `python -m reference`, the only place where the oracles meet the library."""

@@ -1,4 +1,4 @@
-"""manual_bp against autodiff over the grid, a line for each case."""
+"""Compare manual_bp with autodiff over the grid, one line per case."""
 
 import functools
 import time
@@ -43,12 +43,12 @@ HEADER = f"{'case':53s} {'seed':>4s}  {'weights':8s} {'float64':>9s} {'float32':
 
 
 def cross_check(problem: Problem, seeds: Sequence[int] = SEEDS) -> Iterator[Case]:
-    """Every seed of a problem, weighted and not, in float64 and float32: one compiled program for each dtype.
+    """Compare all seeds of a problem, with and without weights, in float64 and float32, compiled once per dtype.
 
-    In float64 a leaf may be off by 1e-12. In float32 it may be off by twice what autodiff is off on that leaf in the
-    worst of these draws (on one draw autodiff can be exact by luck), or by 4 eps, and by 1e-5 in any case. Two kinds
-    of draw no float32 program gets right, and a note says so: a ReLU within rounding of its kink, where float32 is not
-    judged at all, and a sum that cancels so far that autodiff itself misses 1e-5, where that bound is left out.
+    In float64 the error of a leaf may be 1e-12. In float32 it may be 1e-5, and the larger of 4 eps and twice autodiff's
+    own error on that leaf in the worst of these draws, because autodiff can be exact on one by luck. A note marks the
+    draws that no float32 program gets right. If a ReLU is within rounding of its kink, float32 is not judged. If a sum
+    cancels so far that autodiff misses 1e-5, that bound is left out.
     """
     found = []
     for seed in seeds:
@@ -75,7 +75,7 @@ def cross_check(problem: Problem, seeds: Sequence[int] = SEEDS) -> Iterator[Case
 
 
 def _run(problem: Problem, data: Data, dtype: Any) -> tuple[dict, dict]:
-    """Costs, gradients and intermediates by hand and by autodiff, in one program."""
+    """Compute costs, gradients and intermediates by hand and by autodiff, in one program."""
     params = tuple(bp.Layer(jnp.asarray(W, dtype), jnp.asarray(b, dtype)) for W, b in data.params)
     Y = jnp.asarray(data.Y, jnp.int32 if problem.targets == "indices" else dtype)
     return _program(problem)(params, jnp.asarray(data.X, dtype), Y, jnp.asarray(data.weights, dtype))
@@ -109,9 +109,9 @@ def _program(problem: Problem) -> Any:
 
 
 def _units_at_a_kink(problem: Problem, data: Data) -> int:
-    """Units of a ReLU so near 0 that two correct float32 programs can disagree on their side.
+    """Count the ReLU units so near 0 that two correct float32 programs can put them on different sides.
 
-    There float32 is not judged: the derivative jumps, and no tolerance on the gradient would mean anything.
+    The derivative jumps there, so no tolerance on a float32 gradient would be meaningful.
     """
     kinks = ("relu", "leaky_relu")
     if not any(g in kinks for g in problem.model.activations):
@@ -122,7 +122,7 @@ def _units_at_a_kink(problem: Problem, data: Data) -> int:
 
 
 def run(problems: Sequence[Problem]) -> int:
-    """The table of the cross-check; the number of cases that failed."""
+    """Print the table of the cross-check and return the number of failed cases."""
     start, cases = time.perf_counter(), []
     print(HEADER, flush=True)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):

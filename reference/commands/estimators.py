@@ -1,4 +1,4 @@
-"""manual_bp's estimators against scikit-learn's on real data: how well they do on test data, and how long they take."""
+"""Compare the estimators of manual_bp with scikit-learn's on real data: scores on test data, and seconds to fit."""
 
 import time
 import warnings
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SEEDS = range(5)
-# scikit-learn has the first alone; the second is the first in half the precision, the third another algorithm
+# the second is the first in half the precision, and is not in scikit-learn
 VARIANTS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adam, float32": {"dtype": "float32"},
@@ -17,11 +17,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Row(NamedTuple):
-    """One set of data and one way to train, over the seeds.
+    """The results for one data set and one way to train, over the seeds.
 
     Attributes:
-        theirs, ours: accuracy, or R^2, on the test data, one for each seed: of split, initial weights and order.
-        seconds: of fit: scikit-learn's, ours when it compiles, and ours after that.
+        theirs, ours: the accuracy, or R^2, on the test data, for each seed of split, initial weights and order.
+        seconds: the seconds to fit: scikit-learn's, ours with compilation, and ours without.
     """
 
     data: str
@@ -31,14 +31,14 @@ class Row(NamedTuple):
     seconds: tuple[float, float, float]
 
     def difference(self) -> tuple[float, float]:
-        """The mean of ours - theirs, seed by seed, and half its 95 % interval by Student's t."""
+        """Return the mean of ours - theirs over the seeds, and half its 95 % interval by Student's t."""
         from scipy.stats import t
 
         d = self.ours - self.theirs
         return float(d.mean()), float(t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5)
 
     def equal(self) -> bool:
-        """Whether the difference is within noise: its own, or that of a split."""
+        """Return whether the difference is within its own noise or that of a split."""
         mean, half = self.difference()
         return abs(mean) <= max(half, self.theirs.std(ddof=1))
 
@@ -58,7 +58,7 @@ HEADER = (
 
 
 def run() -> int:
-    """The rows, and how many differ by more than noise."""
+    """Print the rows, and return how many differ by more than noise."""
     from sklearn import __version__
 
     print(
@@ -75,7 +75,7 @@ def run() -> int:
 
 
 def rows(seeds: Sequence[int] = SEEDS, data: Sequence[str] | None = None) -> Iterator[Row]:
-    """A row for each set of data and variant."""
+    """Train and score each variant on each data set."""
     from sklearn import neural_network as theirs
 
     from manual_bp import sklearn as ours
@@ -110,7 +110,7 @@ def _data() -> dict[str, Callable]:
 
 
 def _split(X: np.ndarray, y: np.ndarray, seed: int, regression: bool) -> list[np.ndarray]:
-    """X and y to train on, and to test on."""
+    """Split the data into X and y to train on and to test on."""
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
@@ -123,7 +123,7 @@ def _split(X: np.ndarray, y: np.ndarray, seed: int, regression: bool) -> list[np
 
 
 def _fit(estimator: Any, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> tuple[float, float]:
-    """The score on the test data, and the seconds it took to train."""
+    """Return the score on the test data, and the seconds to train."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -1,13 +1,13 @@
-"""The gradient checker on published sets of equations as they are printed, right and wrong."""
+"""Run the gradient checker on published sets of equations as they are printed, right and wrong."""
 
 import time
 
 from manual_bp.checker import Report, check_gradients
-from reference.printed import PrintedSet, misprinted_sets, right_sets, scikit_learn_sets
+from reference.checker_proof.printed_sets import PrintedSet, misprinted_sets, right_sets, scikit_learn_sets
 
 
 def run() -> int:
-    """The published sets under the name of their source, each with its report; the number that surprise."""
+    """Print the sets by source, with the reports on them, and return the number of surprises."""
     start, sources, surprising = time.perf_counter(), [], []
     for sets in (right_sets, misprinted_sets, scikit_learn_sets):
         try:
@@ -28,7 +28,7 @@ def run() -> int:
 
 
 def outcome(printed: PrintedSet) -> tuple[list[str], list[str]]:
-    """What there is to print on a set, and how its report differs from what it should say."""
+    """Return the lines to print for a set, and how its report differs from the expected one."""
     try:
         report = check_gradients(printed.cost, printed.backward, *printed.data)
     except ValueError as error:
@@ -37,7 +37,7 @@ def outcome(printed: PrintedSet) -> tuple[list[str], list[str]]:
 
 
 def summary(text: str, report: Report) -> list[str]:
-    """The verdict, what was accepted, and the lines to blame, each with its mistake and the correction."""
+    """Return the verdict, the accepted conventions, and the lines to blame with their mistakes and corrections."""
     lines = [f"  {report.verdict:5s}  {text}"]
     if report.verdict == "right":
         lines += [f"accepted: {convention}" for convention in report.conventions]

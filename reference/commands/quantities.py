@@ -1,4 +1,4 @@
-"""manual_bp's quantities beside the gradient against autodiff over the grid, a line for each problem."""
+"""Compare the quantities of manual_bp in addition to the gradient with autodiff over the grid, one line per problem."""
 
 import functools
 import time
@@ -18,7 +18,7 @@ BOUND = 1e-11
 
 
 def quantities(problem: Problem, data: Data, weighted: bool) -> dict[str, tuple[Any, Any]]:
-    """Every quantity by hand and by autodiff, in float64."""
+    """Compute every quantity by hand and by autodiff, in float64."""
     params = tuple(bp.Layer(jnp.asarray(W), jnp.asarray(b)) for W, b in data.params)
     V = jax.tree.map(lambda p: jnp.asarray(np.random.default_rng(p.size).normal(size=p.shape)), params)
     weights = jnp.asarray(data.weights) if weighted else None
@@ -97,7 +97,7 @@ def _program(problem: Problem) -> Any:
             "Hessian product": product(V),
             "Hessian product, two vectors": jax.vmap(product)(vectors),
         }
-        if m > 1:  # of one example neither is defined: it has no noise
+        if m > 1:  # one example has no noise, so neither is defined
             by_hand |= {"signal to noise": bp.signal_to_noise(record), "noise scale": bp.noise_scale(record)}
             by_autodiff |= {
                 "signal to noise": jax.tree.map(
@@ -111,13 +111,13 @@ def _program(problem: Problem) -> Any:
 
 
 def errors(problem: Problem, seed: int, weighted: bool) -> dict[str, float]:
-    """Of every quantity the largest relative error of a leaf, in norm."""
+    """Return the largest relative error of a leaf, in norm, of every quantity."""
     pairs = quantities(problem, draw(problem, seed), weighted)
     return {name: largest_error(found, true) for name, (found, true) in pairs.items()}
 
 
 def run(problems: Sequence[Problem]) -> int:
-    """A line for each problem, weighted and not: its worst quantity. Returns the number of cases that failed."""
+    """Print the worst quantity of each problem, with and without weights, and return the number of failed cases."""
     start, failed, cases, worst = time.perf_counter(), 0, 0, {}
     print(f"{'problem':36s} {'weights':8s} {'error':>9s}  verdict", flush=True)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):

@@ -1,0 +1,56 @@
+"""The mistake in a line, or in one of its terms, that is a constant times the right one: 1/m, 2, -1, a width."""
+
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
+
+CONSTANT = "scaled by a constant"
+
+
+def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
+    """Name the mistake in a line that is c times what it should be."""
+    if abs(c) <= 1e-6:
+        return Finding("zero", "it is 0 everywhere")
+    m, text = evidence.m, factor_text(evidence, line, c)
+    magnitude, fact = text.removeprefix("-"), f"it is {c:.6g} times what it should be"
+    if text == "-1":
+        return Finding("wrong sign", f"it has the wrong sign: {fact}")
+    sign = ", and the sign is wrong" if c < 0 else ""
+    match magnitude:
+        case "m":
+            return Finding("missing 1/m", f"{fact}, and m = {m}: the average over the examples, 1/m, is missing{sign}")
+        case "1/m":
+            return Finding("extra 1/m", f"{fact}, and 1/m = 1/{m}: there is one 1/m too many{sign}")
+        case "2":
+            return Finding("factor 2", f"{fact}: there is one factor of 2 too many{sign}")
+        case "1/2":
+            return Finding("factor 2", f"{fact}: a factor of 2 is missing{sign}")
+    if any(magnitude in (str(n), f"1/{n}") for n in _widths(evidence, line)):
+        swap = "a mean over units was replaced by a sum" if "/" not in magnitude else "a sum was replaced by a mean"
+        width = magnitude.removeprefix("1/")
+        return Finding("factor n_l", f"{fact}, and {width} is a width of its layer: {swap}{sign}")
+    named = "" if magnitude[:1].isdigit() and magnitude.replace(".", "").isdigit() else f" ({text})"
+    return Finding(CONSTANT, f"{fact}{named}{sign}")
+
+
+def factor_text(evidence: Evidence, line: str, c: float) -> str:
+    """Write a constant as the author of this line might: -1, 2, 1/m, 2/m, n_l, ..., or in digits."""
+    return constant_text(c, evidence.m, _widths(evidence, line))
+
+
+def _widths(evidence: Evidence, line: str) -> tuple[int, ...]:
+    """Return the sizes of a line and of those that it is computed from, except m."""
+    expected = evidence.expected
+    shapes = [expected[n].shape for n in (line, *evidence.graph.successors[line]) if n in expected]
+    return tuple(n for n in dict.fromkeys(n for shape in shapes for n in shape) if n not in (1, 2, evidence.m))
+
+
+def constant_text(c: float, m: int, widths: tuple[int, ...] = ()) -> str:
+    """Write a constant as 1, m or 1/m, or by 2 or a width and m; else in digits."""
+    named = {"1": 1.0, "m": float(m), "1/m": 1 / m}
+    for n in (2, *widths):
+        named |= {f"{n}": n, f"1/{n}": 1 / n, f"{n}/m": n / m, f"m/{n}": m / n}
+        named |= {f"{n} * m": n * m, f"1/({n} * m)": 1 / (n * m)}
+    for text, value in named.items():
+        for sign in (1, -1):
+            if abs(c - sign * value) <= 1e-6 * abs(c):
+                return text if sign > 0 else "-" + text
+    return f"{c:.6g}"

@@ -1,0 +1,81 @@
+"""The code of a corrected line."""
+
+import numpy as np
+
+from manual_bp.checker.diagnose.backward_equations import (
+    BackwardEquation,
+    Elementwise,
+    Product,
+    Sum,
+    backward_equations,
+)
+from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.output_derivative import OutputDerivative
+from manual_bp.checker.graph.cost_graph import COST
+from manual_bp.checker.judge.conventions import constant_ratio
+
+
+def corrected_line(evidence: Evidence, line: str) -> str:
+    """Write the equation of a line in the layout and the scale of the user's own, or return ""."""
+    equations, scale = backward_equations(evidence, line), evidence.scale
+    average = "" if line in evidence.graph.nodes or scale == 1 else " / m" if scale == evidence.m else f" / {scale:.4g}"
+    terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
+    if not terms or not all(text for text, _ in terms):
+        return ""
+    return f"d{line} = {' + '.join(text + over for text, over in terms)}"
+
+
+def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
+    successor, D, transposed = equation.successor, "d" + equation.successor, evidence.transposed
+    match equation.form:
+        case Product() as form:
+            dimensions = equation.upstream.ndim, evidence.forward_values[form.name].ndim
+            if max(dimensions) > 2:
+                return ""
+            if dimensions == (1, 1):
+                return f"np.outer({', '.join((D, form.name) if form.line_first else (form.name, D))})"
+            form = form.transposed() if equation.line in transposed else form
+            line = D + ".T" * (form.transpose_line != (successor in transposed) and dimensions[0] == 2)
+            # the author stores a value in the layout of the lines of its kind
+            kind = evidence.graph.params if form.name in evidence.graph.params else evidence.graph.nodes
+            value = form.name + ".T" * (form.transpose == transposed.isdisjoint(kind) and dimensions[1] == 2)
+            return f"{line} @ {value}" if form.line_first else f"{value} @ {line}"
+        case Sum(axes):
+            at = tuple(1 - axis for axis in axes) if successor in transposed else axes
+            axis = f"axis={at[0] if len(at) == 1 else at}" if len(at) < equation.upstream.ndim else ""
+            keep = (
+                "keepdims=True" if equation.expected.ndim == equation.upstream.ndim and equation.upstream.ndim else ""
+            )
+            return f"{D}.sum({', '.join(filter(None, (axis, keep)))})"
+        case Elementwise(G, G_name):
+            g_prime = G_name or derivative_text(evidence, equation.line, successor, G)
+            if g_prime.startswith("g'") and equation.line.rsplit(".", 1)[-1][:1] not in ("Z", "z"):
+                return ""  # the step between them is not an activation
+            D = _in_full(evidence, successor)
+            return D if g_prime == "1" else f"{D} * {g_prime}"
+        case OutputDerivative() as output:
+            return output.text(evidence.m, evidence.scale)
+    value = evidence.forward_values.get(equation.line) if successor == COST else None
+    c = None if value is None or value.size == 1 else constant_ratio(equation.expected, value)
+    return f"{c:.6g} * {equation.line}" if c else ""  # the term of a regulariser
+
+
+def derivative_text(evidence: Evidence, line: str, successor: str, G: np.ndarray) -> str:
+    """Write the derivative G of an activation by its formula, or as g'(Z1)."""
+    Z, A = evidence.forward_values[line], evidence.forward_values[successor]
+    known = {
+        "1": np.ones_like(Z),
+        f"(1 - {successor}**2)": 1 - A**2,
+        f"{successor} * (1 - {successor})": A * (1 - A),
+        f"({line} > 0)": (Z > 0) * 1.0,
+    }
+    return next((text for text, array in known.items() if evidence.same(array, G)), f"g'({line})")
+
+
+def _in_full(evidence: Evidence, node: str) -> str:
+    """Write dA1 if it was returned; else its equation in brackets if it is a product, such as (W2.T @ dZ2)."""
+    if node in evidence.returned:
+        return "d" + node
+    found = backward_equations(evidence, node)
+    text = _right_side(evidence, found[0]) if len(found) == 1 and isinstance(found[0].form, Product) else ""
+    return f"({text})" if text else "d" + node

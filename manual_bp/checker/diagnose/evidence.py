@@ -1,0 +1,69 @@
+"""The facts that a diagnosis is based on, and the finding that it leads to."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from manual_bp.checker.graph.cost_graph import COST
+from manual_bp.checker.judge.cut_graph import CutGraph
+from manual_bp.checker.judge.verdicts import Judgement
+
+UNKNOWN = "unknown"
+
+
+class Finding(NamedTuple):
+    """The key of a mistake, and a sentence. It is not exact if the line is only a multiple of the mistaken one."""
+
+    mistake: str
+    diagnosis: str
+    exact: bool = True
+
+
+class Evidence:
+    """One evaluation with the graph cut at every node, and the returned lines in the layout and scale of the cost.
+
+    `line(t)` is the line returned for t or, if there is none, the line that follows from those that were returned.
+    """
+
+    def __init__(self, cut: CutGraph, arrays: Sequence, judgement: Judgement, tolerance: float):
+        graph = cut.graph
+        self.graph, self.cut, self.arrays, self.tolerance = graph, cut, arrays, tolerance
+        self.m, self.scale, self.transposed = judgement.m, judgement.scale, judgement.transposed
+        self.found = judgement.well_shaped()
+        self.returned = self.found.keys()
+        self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
+        result = self.cut(arrays, self.deltas)
+        numeric = {n: a for n, a in zip(graph.inputs, arrays, strict=True) if getattr(a.dtype, "kind", "O") in "fiub"}
+        self.forward_values = {n: np.asarray(a) for n, a in numeric.items()} | result.node_values
+        self.expected = result.lines
+
+    def assume(self, node: str, line: np.ndarray) -> None:
+        """Continue as if `line` had been returned for a node."""
+        self.deltas = self.deltas | {node: line}
+        self.expected = self.cut(self.arrays, self.deltas).lines
+
+    def lines_given(self, node: str, line: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all lines as they would follow from this line at a node."""
+        return self.cut(self.arrays, self.deltas | {node: line}).lines
+
+    def line(self, name: str) -> np.ndarray:
+        return self.deltas.get(name, self.expected[name])
+
+    def contribution(
+        self, node: str, line: np.ndarray | None = None, shifts: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the part of each line that comes through one node alone, or directly from the cost for node COST."""
+        zeros = {n: np.zeros(self.graph.nodes[n].shape) for n in self.graph.nodes}
+        direct = self.cut(self.arrays, zeros, shifts).lines
+        if node == COST:
+            return direct
+        with_node = self.cut(self.arrays, zeros | {node: self.line(node) if line is None else line}, shifts).lines
+        return {name: with_node[name] - direct[name] for name in direct}
+
+    def same(self, found: np.ndarray, expected: np.ndarray) -> bool:
+        """Return whether two arrays have one shape and, within the tolerance, the same nonzero values."""
+        if found.shape != expected.shape:
+            return False
+        size = np.linalg.norm(expected)
+        return bool(size and np.linalg.norm(found - expected) <= self.tolerance * size)

@@ -1,0 +1,119 @@
+"""The mistake in one returned line, identified by comparing the line with the candidates."""
+
+import numpy as np
+
+from manual_bp.checker.diagnose.backward_equations import Sum, backward_equations
+from manual_bp.checker.diagnose.catalogue import candidates
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
+from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.graph.cost_graph import COST
+from manual_bp.checker.judge.conventions import constant_ratio
+from manual_bp.checker.judge.rounding import relative_error
+
+
+def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Finding:
+    """Name the mistake in a returned line, given the lines upstream of it."""
+    expected = evidence.expected[line]
+    if not np.isfinite(found).all():
+        where = np.argwhere(~np.isfinite(found)).tolist()
+        first = f"the first of them {found[tuple(where[0])]} at {where[0]}"
+        return Finding("non-finite", f"{len(where)} of {found.size} elements are not finite, {first}")
+    if found.shape == expected.shape and not found.any():
+        return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
+    if found.shape != expected.shape:
+        return _identify_by_shape(evidence, line, found)
+    c = constant_ratio(found, expected, evidence.tolerance)
+    if c is not None and not _much_closer(found, c * expected, expected):
+        c = None
+    if c is not None and (found.size > 1 or factor_mistake(evidence, line, c).mistake != CONSTANT):
+        return factor_mistake(evidence, line, c)
+    equations = backward_equations(evidence, line)
+    for equation in equations if len(equations) > 1 else ():
+        k = fitted_multiple(evidence, [found], [expected], [equation.expected])
+        if k is not None:
+            origin = "from the cost itself" if equation.successor == COST else f"through d{equation.successor}"
+            finding, term = factor_mistake(evidence, line, 1 + k), f"the term that comes {origin} "
+            if finding.mistake == "zero":
+                return Finding("missing term", f"{term}is missing")
+            return finding._replace(diagnosis=finding.diagnosis.replace("it ", term, 1))
+    for turned, right in [(found, expected)] + [(found.T, expected.T)] * (found.ndim == 2):
+        finding = _first_match(evidence, line, turned, right)
+        if finding:
+            return finding
+    if c is not None:
+        return factor_mistake(evidence, line, c)
+    difference = np.abs(found - expected)
+    at = np.unravel_index(np.argmax(difference), found.shape)
+    count = int(np.sum(difference > 1e-3 * difference[at]))
+    largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
+    unknown = f"no mistake in the catalogue fits: {count} of {found.size} elements differ, {largest}"
+    return Finding(UNKNOWN, f"{unknown}, a difference of {found[at] - expected[at]:.1e}", exact=False)
+
+
+def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Finding:
+    expected = evidence.expected[line]
+    if found.size == expected.size and evidence.same(found.reshape(expected.shape), expected):
+        hint = ": keepdims=True is missing" if found.ndim < expected.ndim else ""
+        return Finding(
+            "wrong shape", f"the values are right but its shape is {found.shape}, not {expected.shape}{hint}"
+        )
+    for turned in (found, found.T):
+        finding = _first_match(evidence, line, turned, None)
+        if finding:
+            return finding._replace(diagnosis=f"{finding.diagnosis}; shape {found.shape}, expected {expected.shape}")
+    shapes = f"it has shape {found.shape}; expected {expected.shape}"
+    # the values of some lines show nothing: the sum of softmax's dZ over the units is 0
+    if any(isinstance(equation.form, Sum) for equation in backward_equations(evidence, line)):
+        for c in candidates(evidence, line):
+            if c.key in ("unsummed", "wrong axis") and found.shape in (c.line.shape, c.line.shape[::-1]):
+                return Finding(c.key, f"judging by its shape, {c.sentence}; {shapes}")
+    return Finding("wrong shape", shapes)
+
+
+def _first_match(evidence: Evidence, line: str, found: np.ndarray, right: np.ndarray | None) -> Finding | None:
+    """Return the first candidate that equals the line, or else the first that the line is a multiple of.
+
+    `right` is the line as it should be, or None if the shape alone shows that it is wrong. A candidate must explain
+    the difference from it, which may be small.
+    """
+    multiple = None
+    for c in candidates(evidence, line):
+        if c.direction is not None:
+            k = None
+            if found.shape == c.line.shape:
+                k = fitted_multiple(evidence, [found], [c.line], [c.direction])
+            if k is not None and c.allows(k):
+                sentence = c.sentence.format(k=f"{k:.4g}")
+                return Finding(c.key, sentence + _agreement(found, c.line + k * c.direction))
+        elif found.shape != c.line.shape or (right is not None and evidence.same(c.line, right)):
+            continue
+        elif evidence.same(found, c.line) and _much_closer(found, c.line, right):
+            return Finding(c.key, c.sentence + _agreement(found, c.line))
+        elif multiple is None and found.size > 1 and c.line.any():
+            k = constant_ratio(found, c.line, evidence.tolerance)
+            if k is not None and _much_closer(found, k * c.line, right):
+                times = f", and the result is multiplied by {factor_text(evidence, line, k)}"
+                multiple = Finding(c.key, c.sentence + times + _agreement(found, k * c.line), exact=False)
+    return multiple
+
+
+def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:
+    return than is None or bool(np.linalg.norm(found - to) <= 1e-3 * np.linalg.norm(found - than))
+
+
+def fitted_multiple(
+    evidence: Evidence, found: list[np.ndarray], lines: list[np.ndarray], directions: list[np.ndarray]
+) -> float | None:
+    """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
+    difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
+    direction = np.concatenate([d.ravel() for d in directions])
+    size = float(direction @ direction) if direction.size > 1 else 0.0
+    k = float(direction @ difference) / size if size else 0.0
+    # the difference has the rounding of the two lines in it
+    floor = evidence.tolerance * (np.linalg.norm(difference) + 1e-6 * sum(float(np.linalg.norm(f)) for f in found))
+    return k if k and np.linalg.norm(difference - k * direction) <= floor else None
+
+
+def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
+    error = relative_error(found, as_mistaken)
+    return f" (this reproduces your line {f'within {error:.0e}' if error else 'exactly'})"

@@ -1,0 +1,1 @@
+"""The cost as a graph: its arguments, its intermediates, and which of them feeds which."""

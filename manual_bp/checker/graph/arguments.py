@@ -1,0 +1,94 @@
+"""The arguments of a cost as a list of named arrays."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Arguments(NamedTuple):
+    """The arrays in (params, *args), the name of each, whether it is a parameter, and the function that rebuilds them.
+
+    Leaves that are not arrays, such as Python numbers among the args, are kept by `rebuild`.
+    """
+
+    arrays: list[Any]
+    names: tuple[str, ...]
+    of_params: tuple[bool, ...]
+    rebuild: Callable[[Sequence], tuple]
+
+    def cast(self, dtype: Any) -> "Arguments":
+        """Return copies with every floating-point array in `dtype`, in NumPy or JAX as before."""
+        return self._replace(arrays=[_cast(a, dtype) for a in self.arrays])
+
+    def copies(self) -> tuple:
+        """Return (params, *args) with copied arrays, which a backward pass may change in place."""
+        return self.rebuild(self.copied_arrays())
+
+    def copied_arrays(self) -> list:
+        return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
+
+
+def is_float(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.floating)
+
+
+def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool = True) -> Arguments:
+    """Find the arrays in params and args; with `numbers`, Python numbers in params count as arrays.
+
+    A parameter is named by its path in params, an argument by the signature of the cost.
+    """
+    names = argument_names(cost, 1 + len(args))
+    paths, structure = jax.tree_util.tree_flatten_with_path((params, *args))
+    found = []
+    for index, (path, leaf) in enumerate(paths):
+        of_params = path[0].idx == 0
+        if isinstance(leaf, jax.Array | np.ndarray | np.generic) or (
+            numbers and of_params and isinstance(leaf, float | int)
+        ):
+            array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+            if jnp.issubdtype(array.dtype, jnp.complexfloating):
+                raise TypeError(
+                    f"{path_name(path, names)} has dtype {array.dtype}; expected real parameters and arguments"
+                )
+            found.append((index, array, path_name(path, names), of_params))
+    leaves = [leaf for _, leaf in paths]
+
+    def rebuild(arrays: Sequence) -> tuple:
+        replaced = list(leaves)
+        for (index, *_), array in zip(found, arrays, strict=True):
+            replaced[index] = array
+        return jax.tree.unflatten(structure, replaced)
+
+    return Arguments([f[1] for f in found], tuple(f[2] for f in found), tuple(f[3] for f in found), rebuild)
+
+
+def argument_names(function: Callable, number: int) -> list[str]:
+    """Return the names of the first positional arguments; args[i] stands for those without one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = []
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:number]
+    return named + [f"args[{i}]" for i in range(number - len(named))]
+
+
+def path_name(path: tuple, names: Sequence[str]) -> str:
+    """Return W1 for params["W1"], layers[0].W for params["layers"][0].W, params[0].W for params[0].W, X for X."""
+    argument, *rest = path
+    suffix = path_suffix(rest)
+    return suffix[1:] if argument.idx == 0 and suffix.startswith(".") else names[argument.idx] + suffix
+
+
+def path_suffix(path: Sequence) -> str:
+    return re.sub(r"\['([^']*)'\]", r".\1", jax.tree_util.keystr(tuple(path)))
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    if isinstance(array, jax.Array):
+        return array.astype(dtype) if is_float(array) else array
+    return np.array(array, dtype if is_float(array) else None)

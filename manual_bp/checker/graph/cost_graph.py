@@ -1,0 +1,141 @@
+"""The graph of a cost: its nodes and arguments, and which of them feeds which.
+
+A node is an intermediate at which the graph can be cut. The nodes include the weighted input and the activation around
+each product with a parameter, tapped or not, so a mistake always lies between two nodes.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+from manual_bp.checker.graph.arguments import Arguments, is_float
+from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_VJP, primitives_inside, walk
+from manual_bp.checker.graph.nodes import Node, find_nodes
+from manual_bp.checker.graph.tap import call_with_tap, recording_tap
+
+COST = "the cost"
+
+
+class CostGraph(NamedTuple):
+    """The nodes in forward order, the roots (parameters and arguments), and the direct successors of each."""
+
+    jaxpr: Any
+    inputs: tuple[str, ...]
+    nodes: dict[str, Node]
+    roots: dict[str, int]  # the position of each floating-point root among the inputs
+    params: tuple[str, ...]
+    successors: dict[str, tuple[str, ...]]
+    into: frozenset[str]  # the calls whose equations are part of the graph
+
+    def backward_order(self) -> list[str]:
+        """List the nodes from the cost back, each followed by the roots that feed it and no node after it."""
+        nodes = list(reversed(self.nodes))
+        place = {name: i for i, name in enumerate([COST, *nodes])}
+        last = {root: max((place[s] for s in self.successors[root]), default=0) for root in self.roots}
+        order = [r for r in self.roots if last[r] == 0]
+        for i, node in enumerate(nodes, 1):
+            order += [node, *(r for r in self.roots if last[r] == i)]
+        return order
+
+    def descendants(self, node: str) -> set[str]:
+        """Return every line computed from the line of a node, directly or not."""
+        children = {child for child, fed in self.successors.items() if node in fed}
+        return children.union(*map(self.descendants, children))
+
+    def returned_descendants(self, node: str, returned: Collection[str]) -> set[str]:
+        """Return the first returned lines on each way from a node to the roots."""
+        children = {child for child, fed in self.successors.items() if node in fed}
+        beyond = (self.returned_descendants(child, returned) for child in children if child not in returned)
+        return {child for child in children if child in returned}.union(*beyond)
+
+    def depth(self, name: str) -> int:
+        """Count the steps from the cost back to a node or root, along the longest way."""
+        depths = {COST: 0}
+        for n in [*reversed(self.nodes), name]:
+            depths[n] = 1 + max((depths[s] for s in self.successors[n] if s in depths), default=0)
+        return depths[name]
+
+
+def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = False) -> CostGraph:
+    """Trace the cost once and find its nodes.
+
+    With `through_rules`, a custom_vjp in it stands for its function, and its rule is ignored.
+    """
+    into = CALLS | CUSTOM_VJP if through_rules else CALLS
+    called: list[str] = []
+
+    def traceable_cost(*arrays: Any) -> Any:
+        return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
+
+    try:
+        closed = jax.make_jaxpr(traceable_cost)(*arguments.arrays)
+    except jax.errors.TracerArrayConversionError as error:
+        raise TypeError(
+            "the cost must be written in JAX, but it calls a NumPy function, which JAX cannot trace; use jax.numpy"
+        ) from error
+    outputs: list[Any] = list(closed.out_avals)
+    if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
+        got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
+        raise ValueError(f"cost must return one floating-point scalar; it returned {got or 'nothing'}")
+    roots = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
+    # the arguments of a function with a rule are all alike
+    params = tuple(
+        n for n, p in zip(arguments.names, arguments.of_params, strict=True) if (p or through_rules) and n in roots
+    )
+    if not params:
+        raise ValueError("params holds no floating-point array, so there is no gradient to check")
+    for name in called:
+        if name in arguments.names:
+            raise ValueError(
+                f'tap("{name}", ...) has the name of a parameter or an argument; give the intermediate its own name'
+            )
+    nodes = find_nodes(closed, arguments.names, params, into)
+    for name in called:
+        if name not in nodes:
+            raise ValueError(
+                f'tap("{name}", ...) is called inside a loop, a branch or a custom rule of the cost (scan, while_loop, '
+                "cond, custom_jvp, custom_vjp), or on an integer; tap only floating-point intermediates outside of them"
+            )
+    successors = _find_successors(closed, nodes, arguments.names, roots, into)
+    return CostGraph(closed, arguments.names, nodes, roots, params, successors, into)
+
+
+def _find_successors(
+    closed: Any, nodes: dict[str, Node], names: Sequence[str], roots: dict[str, int], into: frozenset[str]
+) -> dict[str, tuple[str, ...]]:
+    node_at = {node.equation: name for name, node in nodes.items()}
+    fed: dict[str, list[str]] = {name: [] for name in [*roots, *nodes]}
+    nothing: frozenset[str] = frozenset()
+
+    def feed(sources: frozenset[str], name: str) -> None:
+        for source in sources:
+            fed[source].append(name)
+
+    def visit(n: int, equation: Any, operands: list[frozenset[str]]) -> list[frozenset[str]]:
+        sources = nothing if equation.primitive.name == "stop_gradient" else nothing.union(*operands)
+        if n in node_at:
+            feed(sources, node_at[n])
+            return [frozenset({node_at[n]})]
+        return [sources if is_float(v.aval) else nothing for v in equation.outvars]
+
+    inputs = [frozenset({n}) if n in roots else nothing for n in names]
+    feed(walk(closed, inputs, visit, into, lift=lambda _: nothing)[0], COST)
+    return {name: tuple(fed[name]) for name in fed}
+
+
+def has_custom_vjp(graph: CostGraph) -> bool:
+    return bool(CUSTOM_VJP & primitives_inside(graph.jaxpr.jaxpr))
+
+
+def has_unreachable_rule(graph: CostGraph) -> bool:
+    """Return whether a custom_vjp is inside something that the walk does not enter, such as a loop or a branch."""
+    found = []
+
+    def visit(n: int, equation: Any, operands: list) -> list:
+        found.extend(primitives_inside(inner) for inner in core.jaxprs_in_params(equation.params))
+        return [None for _ in equation.outvars]
+
+    walk(graph.jaxpr, [None] * len(graph.inputs), visit, graph.into, lift=lambda _: None)
+    return any(CUSTOM_VJP & names for names in found)

@@ -1,0 +1,1 @@
+"""The verdict on each line of a backward pass: right, wrong, inherited or cannot tell."""

@@ -1,0 +1,108 @@
+"""Conventions that are not mistakes: where 1/m is taken, examples in rows, W stored transposed.
+
+They are inferred first and divided out. The lines are then judged in the layout and the scale of the cost.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.judge.cut_graph import Arrays
+
+
+def number_of_examples(graph: CostGraph, arrays: Sequence) -> int:
+    """Return m, the size that appears in the shape of every node and argument, or 1 if there is none."""
+    used = [i for i, name in enumerate(graph.inputs) if name not in graph.params]
+    shapes = [n.shape for n in graph.nodes.values()] + [np.shape(arrays[i]) for i in used]
+    shapes = [s for s in shapes if s]
+    common = set.intersection(*map(set, shapes)) if shapes else set()
+    last, first = ({s[k] for s in shapes if len(s) > 1} for k in (-1, 0))
+    for same in (last, first):
+        if len(same) == 1 and same <= common:
+            return same.pop()
+    return max(common, default=1)
+
+
+def transposed_lines(graph: CostGraph, found: Arrays, expected: Arrays) -> set[str]:
+    """Return the lines that are transposed by convention: a whole group (deltas, weights, biases), never a single line.
+
+    A delta is a line dZ or dA.
+    """
+    groups: dict[str, list[str]] = {"deltas": [], "weights": [], "biases": []}
+    for name, line in found.items():
+        if line.ndim == 2 and expected[name].ndim == 2:
+            kind = "deltas" if name in graph.nodes else "weights" if min(expected[name].shape) > 1 else "biases"
+            groups[kind].append(name)
+    votes = {g: _layout_votes(names, found, expected, square=False) for g, names in groups.items()}
+    for group, names in groups.items():
+        if not votes[group].any() or any(turned for _, turned in votes.values()):
+            votes[group] += _layout_votes(names, found, expected, square=True)
+    total = sum(votes.values(), np.zeros(2, int))
+    if not total[1]:
+        return set()
+    if total[1] == 1:
+        # a mistake, or the only line with a telling shape: choose the layout that more lines fit
+        everything = {n for names in groups.values() for n in names}
+        as_stored = sum(constant_ratio(found[n], expected[n]) is not None for n in everything)
+        transposed = sum(constant_ratio(found[n].T, expected[n]) is not None for n in everything)
+        return everything if transposed > as_stored else set()
+    chosen: set[str] = set()
+    for group, names in groups.items():
+        (as_stored, transposed), others = votes[group], total - votes[group]
+        if transposed > as_stored or (transposed == as_stored and others[1] > others[0]):
+            chosen.update(names)
+    return chosen
+
+
+def _layout_votes(names: Sequence[str], found: Arrays, expected: Arrays, square: bool) -> np.ndarray:
+    """Count the lines that fit as stored and transposed: by shape or, if square, by values up to a constant."""
+    votes = np.zeros(2, int)
+    for line, true in ((found[n], expected[n]) for n in names):
+        if square and line.shape == true.shape == true.shape[::-1]:
+            straight, turned = (constant_ratio(a, true) is not None for a in (line, line.T))
+            votes += [straight > turned, turned > straight]
+        elif not square and true.shape != true.shape[::-1]:
+            votes += [line.shape == true.shape, line.shape == true.shape[::-1]]
+    return votes
+
+
+def constant_ratio(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-6) -> float | None:
+    """Return the nonzero c for which found = c expected, or None."""
+    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return None
+    size = float(np.vdot(expected, expected))
+    c = float(np.vdot(expected, found)) / size if size else 0.0
+    close = np.linalg.norm(found - c * expected) <= tolerance * np.linalg.norm(found)
+    return c if c and close else None
+
+
+def weights_left_out(graph: CostGraph, found: Arrays, expected: Arrays, m: int) -> np.ndarray | None:
+    """Return the example weights w if every dZ and dA is the derivative of each example's own loss, without w.
+
+    The gradients must be right, so that they contain w, and the weights must differ.
+    """
+    deltas = [(line, expected[n]) for n, line in found.items() if n in graph.nodes]
+    gradients = [constant_ratio(line, expected[n]) for n, line in found.items() if n not in graph.nodes]
+    if not deltas or not gradients or any(c is None or abs(c - 1) > 1e-6 for c in gradients):
+        return None
+    for axis, other in ((-1, 0), (0, 1)):
+        if any(line.ndim != 2 or line.shape[axis] != m or m == 1 for line, _ in deltas):
+            continue
+        squares = sum(np.sum(line * line, axis=other, keepdims=True) for line, _ in deltas)
+        w = sum(np.sum(line * true, axis=other, keepdims=True) for line, true in deltas) / np.where(squares, squares, 1)
+        same = np.ptp(w) <= 1e-3 * np.max(np.abs(w))
+        fits = all(np.linalg.norm(line * w - true) <= 1e-6 * np.linalg.norm(true) for line, true in deltas)
+        if fits and not same:
+            return w
+    return None
+
+
+def common_ratio(found: Arrays, expected: Arrays) -> float | None:
+    """Return the positive constant, not 1, by which all these lines differ from the expected ones, or None."""
+    ratios = [constant_ratio(found[name], expected[name]) for name in found]
+    if not ratios or any(r is None for r in ratios):
+        return None
+    constants = np.array(ratios, float)
+    same = np.ptp(constants) <= 1e-6 * abs(constants[0])
+    return float(constants[0]) if same and constants[0] > 0 and abs(constants[0] - 1) > 1e-6 else None

@@ -1,0 +1,89 @@
+"""The cost with its graph cut at the returned lines: what each line should be, given the lines upstream of it.
+
+At a cut node, the user's line replaces the cotangent that autodiff brings, which is noted. One reverse pass then gives
+every derivative as it follows from the user's own lines just upstream. What still differs is a mistake in the line
+itself.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class CutResult(NamedTuple):
+    """The cost, the lines by node or root (without the d), and the values of the nodes."""
+
+    cost: float
+    lines: dict[str, np.ndarray]
+    node_values: dict[str, np.ndarray]
+
+
+@jax.custom_vjp
+def _replace_cotangent(value: Any, line: Any, replace: Any) -> Any:
+    return value
+
+
+_replace_cotangent.defvjp(
+    lambda value, line, replace: (value, (line, replace)),
+    lambda kept, cotangent: (jnp.where(kept[1], kept[0], cotangent), None, None),
+)
+
+
+class CutGraph:
+    """A graph that can be cut at `nodes`, compiled to give the derivatives by them and by `roots`."""
+
+    def __init__(self, graph: CostGraph, nodes: Sequence[str], roots: Sequence[str]):
+        self.graph, self.nodes, self.roots = graph, tuple(nodes), tuple(roots)
+        self._zeros = {n: jnp.zeros(graph.nodes[n].shape, jnp.float64) for n in nodes}
+        self._program = jax.jit(functools.partial(_differentiate, graph, self.nodes, self.roots))
+
+    def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
+        """Differentiate at `arrays`, with `lines` in place of autodiff's, and `shifts` added to the nodes' values."""
+        lines, shifts, zeros = lines or {}, shifts or {}, self._zeros
+        given = {n: (lines.get(n, zeros[n]), n in lines) for n in self.nodes}
+        cost, found, node_values = self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts})
+        to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
+        return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
+
+    def traced(self, arrays: Sequence) -> dict:
+        """Return autodiff's derivatives in a form that JAX can differentiate again."""
+        return _differentiate(self.graph, self.nodes, self.roots, list(arrays), {}, self._zeros)[1]
+
+
+def _differentiate(
+    graph: CostGraph, nodes: Sequence[str], roots: Sequence[str], arrays: list, given: dict, shifts: dict
+) -> Any:
+    node_at = {graph.nodes[name].equation: name for name in nodes}
+
+    def cost_and_nodes(active: dict, shifts: dict) -> Any:
+        node_values = {}
+
+        def visit(n: int, equation: Any, operands: list) -> Sequence:
+            outputs = apply_equation(equation, operands)
+            if n not in node_at:
+                return outputs
+            (value,), name = outputs, node_at[n]
+            if given:
+                line, replace = given[name]
+                value = _replace_cotangent(value, line.astype(value.dtype), replace)
+            node_values[name] = value + shifts[name].astype(value.dtype)
+            return [node_values[name]]
+
+        inputs = list(arrays)
+        for name, array in active.items():
+            inputs[graph.roots[name]] = array
+        return walk(graph.jaxpr, inputs, visit, graph.into)[0], node_values
+
+    active = {name: arrays[graph.roots[name]] for name in roots}
+    differentiate = jax.value_and_grad(cost_and_nodes, argnums=(0, 1), has_aux=True)
+    (cost, node_values), (by_root, by_node) = differentiate(active, shifts)
+    return cost, {**by_node, **by_root}, node_values

@@ -1,0 +1,74 @@
+"""A cost traced once, with the programs compiled from it, for any number of backward passes to be checked against."""
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
+from manual_bp.checker.graph.cost_graph import CostGraph, build_graph
+from manual_bp.checker.graph.tap import call_with_tap
+from manual_bp.checker.judge.cut_graph import CutGraph
+from manual_bp.checker.judge.kinks import units_at_a_kink
+from manual_bp.checker.judge.rounding import coarsest_eps
+
+
+class TracedCost(NamedTuple):
+    """A cost traced at some arguments.
+
+    `cut(nodes, roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once.
+    """
+
+    cost: Callable
+    arguments: Arguments
+    graph: CostGraph
+    eps: float
+    cut: Callable[..., CutGraph]
+    count_kinks: Callable
+
+    @property
+    def precision(self) -> str:
+        return "float64" if self.eps < 1e-10 else "float32" if self.eps < 1e-6 else "less than float32"
+
+    def names(self) -> list[str]:
+        """List everything that can have a line, the parameters first and in the order of the leaves of params."""
+        params = [n for n, p in zip(self.arguments.names, self.arguments.of_params, strict=True) if p]
+        return list(dict.fromkeys([*params, *self.graph.nodes, *self.graph.roots]))
+
+    def cut_at(self, names: Collection[str]) -> CutGraph:
+        return self.cut(*(tuple(n for n in known if n in names) for known in (self.graph.nodes, self.graph.roots)))
+
+    def cost_again(self) -> float:
+        return float(call_with_tap(self.cost, self.arguments.copies(), lambda name, value: value))
+
+
+def trace_cost(
+    cost: Callable,
+    params: Any,
+    args: tuple,
+    as_given: bool = False,
+    through_rules: bool = False,
+    named_after: Callable | None = None,
+) -> TracedCost:
+    """Trace the cost in float64 where it allows that, or `as_given`.
+
+    The arguments are named after the signature of `named_after`, by default the cost.
+    """
+    given = flatten_arguments(named_after or cost, params, args, numbers=not through_rules)
+    arguments = given if as_given else given.cast(np.float64)
+    try:
+        graph = build_graph(cost, arguments, through_rules)
+    except Exception:
+        if as_given or not has_narrow_floats(given):
+            raise
+        arguments = given
+        graph = build_graph(cost, arguments, through_rules)
+    cut = functools.cache(functools.partial(CutGraph, graph))
+    count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
+    return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)
+
+
+def has_narrow_floats(arguments: Arguments) -> bool:
+    return any(is_float(a) and a.dtype != np.float64 for a in arguments.arrays)

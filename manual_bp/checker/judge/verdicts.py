@@ -1,0 +1,190 @@
+"""The verdict on every returned line: right, wrong, inherited or cannot tell."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.linalg import norm
+
+from manual_bp.checker._report import Verdict
+from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.judge import conventions
+from manual_bp.checker.judge.conventions import constant_ratio
+from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
+from manual_bp.checker.judge.rounding import relative_error, rounding_bound, rounding_sensitivity
+from manual_bp.checker.judge.traced_cost import TracedCost
+
+COARSE = 0.01  # rounding larger than this can hide a mistake
+
+
+class Judgement(NamedTuple):
+    """The lines in the layout and the scale of the cost, with their errors and verdicts."""
+
+    found: dict[str, np.ndarray]
+    verdicts: dict[str, Verdict]
+    reasons: dict[str, str]
+    global_errors: dict[str, float | None]
+    local_errors: dict[str, float | None]
+    cost: float
+    m: int
+    scale: float
+    weights: np.ndarray | None  # the example weights, if dZ and dA leave them out
+    transposed: set[str]
+
+    def with_verdict(self, *verdicts: str) -> list[str]:
+        return [name for name, verdict in self.verdicts.items() if verdict in verdicts]
+
+    def well_shaped(self) -> dict[str, np.ndarray]:
+        return {name: line for name, line in self.found.items() if self.local_errors[name] is not None}
+
+
+class _Bounds(NamedTuple):
+    """The error allowed in each line, relative and as an absolute norm due to rounding; and the lines that are zero."""
+
+    relative: dict[str, float]
+    absolute: dict[str, float]
+    zero: set[str]
+
+    def allow(self, name: str, line: np.ndarray, true: np.ndarray, error: float, share: float = 1.0) -> bool:
+        return bool(error <= self.relative[name] or norm(line - true) <= share * self.absolute[name])
+
+
+class _Trial(NamedTuple):
+    """The errors with deltas at one scale; the lines that agree with autodiff, and that follow from the user's own."""
+
+    global_errors: dict[str, float]
+    local_errors: dict[str, float]
+    right: set[str]
+    follows: set[str]
+
+    def badness(self) -> tuple[int, int]:
+        lines = self.global_errors.keys()
+        return len(lines - self.right - self.follows), len(lines - self.right)
+
+
+def judge_lines(
+    traced: TracedCost, arrays: Sequence, returned: Arrays, tolerance: float | None, layouts: bool
+) -> Judgement:
+    """Judge each line against autodiff, and against the line that follows from the user's own lines upstream.
+
+    A line that agrees with autodiff is right. One that does not, but follows from the lines upstream, is inherited.
+    With `layouts`, lines may be transposed by convention. A pytree like params is subtracted from params, so may not.
+    """
+    graph = traced.graph
+    order = [name for name in graph.backward_order() if name in returned]
+    cut = traced.cut_at(order)
+    truth = cut(arrays)
+    expected, m = truth.lines, conventions.number_of_examples(graph, arrays)
+    transposed = conventions.transposed_lines(graph, returned, expected) if layouts else set()
+    found = {n: np.asarray(returned[n].T if n in transposed else returned[n], np.float64) for n in order}
+    shaped = {n: line for n, line in found.items() if line.shape == expected[n].shape}
+    errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
+    off = any(error > 1e-3 for n, error in errors.items() if n in graph.nodes)
+    weights = conventions.weights_left_out(graph, shaped, expected, m) if off else None
+    if weights is not None:
+        found |= {n: line * weights for n, line in shaped.items() if n in graph.nodes}
+        shaped = {n: found[n] for n in shaped}
+        errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
+    eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps)) for n in order}
+    relative = {n: tolerance or rounding_bound(graph, n, eps[n]) for n in order}
+    bounds = _find_bounds(cut, arrays, traced.eps, expected, relative, errors)
+
+    def at_scale(lines: Arrays, scale: float) -> dict[str, np.ndarray]:
+        return {n: line / scale if scale != 1 and n in graph.nodes else line for n, line in lines.items()}
+
+    def tried(scale: float) -> _Trial:
+        lines = at_scale(shaped, scale)
+        local = cut(arrays, {n: line for n, line in lines.items() if n in graph.nodes}).lines
+        for n in lines.keys() - graph.nodes.keys() - set(graph.params) if scale != 1 else ():
+            # authors give dX the scale of the deltas or that of the gradients
+            lines[n] = min(lines[n], lines[n] / scale, key=lambda line, true=local[n]: relative_error(line, true))
+        against = errors | {n: relative_error(lines[n], expected[n]) for n in lines if scale != 1}
+        follow = {n: relative_error(line, local[n]) for n, line in lines.items()}
+        right = {n for n in lines if bounds.allow(n, lines[n], expected[n], against[n])}
+        shares = {n: _relative_size(local[n], expected[n]) if bounds.absolute[n] else 1.0 for n in lines}
+        follows = {n for n in lines if bounds.allow(n, lines[n], local[n], follow[n], shares[n])}
+        return _Trial(against, follow, right, follows)
+
+    agree = {n for n in shaped if bounds.allow(n, shaped[n], expected[n], errors[n])}
+    scales = _possible_scales(graph, shaped, expected, agree, m)
+    if len(scales) > 1 and not agree & graph.nodes.keys():
+        scales += _scale_by_gradients(graph, shaped, cut, arrays)
+    trials = {scale: tried(scale) for scale in scales}
+    scale = min(trials, key=lambda s: trials[s].badness())
+    trial = trials[scale]
+    judged = {n: _verdict(graph, n, trial, bounds, expected[n]) for n in order}
+    return Judgement(
+        found=at_scale(found, scale),
+        verdicts={n: verdict for n, (verdict, _) in judged.items()},
+        reasons={n: reason for n, (_, reason) in judged.items() if reason},
+        global_errors={n: trial.global_errors.get(n) for n in order},
+        local_errors={n: trial.local_errors.get(n) for n in order},
+        cost=truth.cost,
+        m=m,
+        scale=scale,
+        weights=weights,
+        transposed=transposed,
+    )
+
+
+def _find_bounds(
+    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict[str, float], errors: dict
+) -> _Bounds:
+    """Bound the errors; the effect of rounding is measured only if a line is zero or exceeds its relative bound."""
+    zero = {n for n in expected if not expected[n].any()}
+    if not zero and all(n in errors and errors[n] <= relative[n] for n in relative):
+        return _Bounds(relative, dict.fromkeys(relative, 0.0), zero)
+    sensitivity = rounding_sensitivity(cut, arrays, eps)
+    absolute = {n: relative[n] * sensitivity[n] for n in relative}
+    # a line that is zero, or left by terms that cancel, has no size of its own to compare an error with
+    whole = float(np.sqrt(sum(np.sum(e[np.isfinite(e)] ** 2) for e in expected.values())))
+    zero = {n for n in relative if norm(expected[n]) <= min(relative[n], 1e-3) * whole}
+    return _Bounds(relative, absolute | {n: max(absolute[n], relative[n] * whole) for n in zero}, zero)
+
+
+def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray) -> tuple[Verdict, str]:
+    if not graph.successors[name] and trial.global_errors.get(name) == 0:
+        return "right", ""  # the cost does not depend on it
+    if not np.isfinite(expected).all():
+        return "cannot tell", "autodiff's own derivative is not finite here"
+    if name not in trial.right:
+        return "inherited" if name in trial.follows else "wrong", ""
+    if name in bounds.zero:
+        return "cannot tell", "the derivative is zero up to rounding, and most mistakes would leave it zero"
+    error, share = trial.global_errors[name], bounds.absolute[name] / norm(expected)
+    if error > bounds.relative[name] and share > COARSE:
+        return "cannot tell", f"below the resolution: rounding alone can change the line by {share:.0e} of its norm"
+    if error > COARSE:
+        limit = bounds.relative[name]
+        return (
+            "cannot tell",
+            f"below the resolution: rounding in its dtype can change the line by {limit:.0e} of its norm",
+        )
+    return "right", ""
+
+
+def _possible_scales(graph: CostGraph, shaped: Arrays, expected: Arrays, right: set[str], m: int) -> list[float]:
+    """Return the factors by which every dZ and dA may differ from the cost's derivative, dW and db making up for it."""
+    deltas = {n: line for n, line in shaped.items() if n in graph.nodes}
+    gradients = shaped.keys() - deltas.keys()
+    if not deltas or right == shaped.keys():
+        return [1.0]
+    c = conventions.common_ratio(deltas, expected)
+    if c and gradients and gradients <= right:
+        return [float(m) if abs(c - m) <= 1e-6 * m else c]
+    return [1.0, float(m)] if m > 1 else [1.0]
+
+
+def _scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays: Sequence) -> list[float]:
+    """Return the factor that at least two gradients take out of their deltas, such as the sum of the weights."""
+    local = cut(arrays, {n: line for n, line in shaped.items() if n in graph.nodes}).lines
+    found = [constant_ratio(line, local[n]) for n, line in shaped.items() if n in graph.roots]
+    constants = [1 / c for c in found if c and c > 0 and abs(c - 1) > 1e-6]
+    return [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]
+
+
+def _relative_size(line: np.ndarray, expected: np.ndarray) -> float:
+    """Return the norm of a local expectation over that of autodiff's line, by which its absolute bound is scaled."""
+    size = norm(expected)
+    return norm(line) / size if size and np.isfinite(line).all() else 1.0
