@@ -10,7 +10,7 @@ from importlib.metadata import version as _version
 
 from manual_bp import checker, convert, privacy
 from manual_bp._activations import Activation
-from manual_bp._costs import Collapsed, Cost
+from manual_bp._costs import Cost, MatchedLoss
 from manual_bp._devices import place, use_cpu_devices
 from manual_bp._forward import forward, predict
 from manual_bp._gradient import cost, grad, value_and_grad
@@ -48,7 +48,7 @@ __version__ = _version("manual_bp")
 __all__ = [
     "Activation",
     "CheckpointError",
-    "Collapsed",
+    "MatchedLoss",
     "Cost",
     "Dataset",
     "EarlyStopping",

@@ -17,7 +17,7 @@ from manual_bp._machine.class_indices import entry_at_class, is_class, minus_one
 
 
 @dataclasses.dataclass(frozen=True)
-class Collapsed:
+class MatchedLoss:
     """A cost and its matching output activation, as one function of Z[L].
 
     Args:
@@ -31,7 +31,7 @@ class Collapsed:
             Kronecker factors of the curvature need it.
 
     Example:
-        >>> pair = bp.Network((2, 1), output="sigmoid").cost.collapsed
+        >>> pair = bp.Network((2, 1), output="sigmoid").cost.matched
         >>> pair.output
         sigmoid
         >>> pair.dZ(jnp.zeros((1, 2)), jnp.full((1, 2), 0.5), jnp.array([[0.0, 1.0]])).tolist()
@@ -57,9 +57,9 @@ class Cost:
         dA: (A, Y) -> its derivative with respect to A, shape (n_L, m), with no 1/m in it.
         dY: (A, Y) -> its derivative with respect to Y, shape (n_L, m). Without it, to differentiate the cost with
             respect to Y is an error.
-        collapsed: the same loss in closed form, together with its matching output activation.
-        hessian, hessian_root: (A, Y, V) -> H V and (A, Y) -> S, as in `bp.Collapsed`, with respect to A. If there is a
-            `collapsed`, its own are used instead.
+        matched: the same loss in closed form, together with its matching output activation.
+        hessian, hessian_root: (A, Y, V) -> H V and (A, Y) -> S, as in `bp.MatchedLoss`, with respect to A. Those of
+            `matched` are used instead where there is one.
 
     Example:
         >>> def cubic(A, Y):
@@ -72,7 +72,7 @@ class Cost:
     loss: Callable[[Array, Array], Array]
     dA: Callable[[Array, Array], Array]
     dY: Callable[[Array, Array], Array] | None = None
-    collapsed: Collapsed | None = None
+    matched: MatchedLoss | None = None
     hessian: Callable[[Array, Array, Array], Array] | None = None
     hessian_root: Callable[[Array, Array], Array] | None = None
 
@@ -246,7 +246,7 @@ CROSS_ENTROPIES = {
         binary_cross_entropy,
         binary_cross_entropy_dA,
         binary_cross_entropy_dY,
-        Collapsed(
+        MatchedLoss(
             SIGMOID,
             sigmoid_cross_entropy,
             sigmoid_cross_entropy_dZ,
@@ -259,7 +259,7 @@ CROSS_ENTROPIES = {
         categorical_cross_entropy,
         categorical_cross_entropy_dA,
         categorical_cross_entropy_dY,
-        Collapsed(
+        MatchedLoss(
             SOFTMAX,
             softmax_cross_entropy,
             softmax_cross_entropy_dZ,

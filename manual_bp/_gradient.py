@@ -58,7 +58,7 @@ def cost(network: Network, params: Params, X: AnyArray, Y: AnyArray, weights: An
         (3, 2)
     """
     params, X, Y, weights = arguments.checked(network, params, X, Y, weights)
-    if network.cost.dY is None and network.cost.collapsed is None:
+    if network.cost.dY is None and network.cost.matched is None:
         Y = output.target_gradient_refused(network, Y)
     return _cost(network, params, X, Y, weights)
 

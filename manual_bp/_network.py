@@ -137,7 +137,7 @@ def _resolve_activation(activation: str | Activation, where: str, known: Iterabl
 
 def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
     if isinstance(cost, Cost):
-        needed = cost.collapsed.output if cost.collapsed else output
+        needed = cost.matched.output if cost.matched else output
         if output != needed:
             raise ValueError(f"cost {cost} has output {output}; expected {needed}, the activation it is collapsed with")
         return cost

@@ -21,7 +21,7 @@ Present = Bool[Array, "1 m"] | Bool[Array, " m"] | Bool[Array, ""] | None
 def losses_of(network: Network, A: list, Z: list, Y: Targets) -> Float[Array, " m"]:
     """Each example's own loss, from Z[L] where the cost is collapsed with the output activation."""
     cost, (Z_L, A_L, Y) = network.cost, output_in_float32(A, Z, Y)
-    return cost.collapsed.loss(Z_L, Y) if cost.collapsed else cost.loss(A_L, Y)
+    return cost.matched.loss(Z_L, Y) if cost.matched else cost.loss(A_L, Y)
 
 
 def mean_loss(losses: Float[Array, " m"], weights: Float[Array, "1 m"] | None) -> Float[Array, ""]:
@@ -48,8 +48,8 @@ def output_derivatives(
     cost, (Z_L, A_L, Y) = network.cost, output_in_float32(A, Z, Y)
     columns = one_hot(Y, A_L) if is_index(Y) else Y
     dA_L = select(cost.dA(A_L, columns) * w, present).astype(A[-1].dtype)
-    if cost.collapsed:
-        return dA_L, select(cost.collapsed.dZ(Z_L, A_L, Y) * w, present).astype(Z[-1].dtype)
+    if cost.matched:
+        return dA_L, select(cost.matched.dZ(Z_L, A_L, Y) * w, present).astype(Z[-1].dtype)
     return dA_L, select(activation_backward(network.output, dA_L, Z[-1], A[-1]), present)
 
 
@@ -58,8 +58,8 @@ def target_derivative(
 ) -> Float[Array, "n m"]:
     """The derivative of each example's loss with respect to its targets, times w; 0 where the cost has none."""
     cost, (Z_L, A_L, Y) = network.cost, output_in_float32(A, Z, Y)
-    if cost.collapsed:
-        return select(cost.collapsed.dY(Z_L, Y) * w, present)
+    if cost.matched:
+        return select(cost.matched.dY(Z_L, Y) * w, present)
     return select(cost.dY(A_L, Y) * w, present) if cost.dY else jnp.zeros_like(Y)
 
 

@@ -64,7 +64,7 @@ MISTAKES = {
     "squared error's root": ("_costs", "jnp.full_like(A, 2**0.5)", "jnp.full_like(A, 2.0)"),
     "sigmoid's root": ("_costs", "jnp.sqrt(A * jax.nn.sigmoid(-Z))", "(A * jax.nn.sigmoid(-Z))"),
     "one root left out": ("_quantities/hessian_roots", "of(S[0]), S[1:]", "of(S[0]), S[2:]"),
-    "root by A[L] taken by Z[L]": ("_quantities/loss_hessian", "dZ_L = d if network.cost.collapsed else", "dZ_L = d if True else"),
+    "root by A[L] taken by Z[L]": ("_quantities/loss_hessian", "dZ_L = d if network.cost.matched else", "dZ_L = d if True else"),
     "A not squared in the diagonal": ("_quantities/gauss_newton_diagonal", "[jnp.square(A) for A in record.A]", "record.A"),
     "K-FAC without the bias": ("_quantities/kfac", "jnp.ones_like(A[:1])", "jnp.zeros_like(A[:1])"),
     "K-FAC unweighted": ("_quantities/kfac", "outer_products(X * w, X)", "outer_products(X, X)"),

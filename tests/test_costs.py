@@ -55,7 +55,7 @@ def test_derivatives_belong_to_the_loss(name, n):
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
 @pytest.mark.parametrize("cost", [c for c in CROSS_ENTROPIES.values()], ids=repr)
 def test_collapsed_form_is_the_same_loss(cost, n):
-    pair, Z = cost.collapsed, 3 * np.random.default_rng(0).normal(size=(n, 5))
+    pair, Z = cost.matched, 3 * np.random.default_rng(0).normal(size=(n, 5))
     _, Y = outputs_and_targets(repr(cost), n)
     A, loss, (dZ, dY), expected = collapsed(pair, Z, Y)
     np.testing.assert_allclose(loss, derivatives(cost, A, Y)[0], rtol=1e-12, atol=1e-15)
@@ -71,10 +71,10 @@ def test_hessian_belongs_to_the_loss(name, n):
     cost: Any = COST_OF[name]
     A, Y = map(jnp.asarray, outputs_and_targets(name, n))
     V = jax.random.normal(jax.random.key(7), A.shape)
-    if cost.collapsed:
-        Z, loss = 3 * V[::-1], cost.collapsed.loss
-        found = cost.collapsed.hessian(Z, cost.collapsed.output.g(Z), Y, V)
-        S = cost.collapsed.hessian_root(Z, cost.collapsed.output.g(Z), Y)
+    if cost.matched:
+        Z, loss = 3 * V[::-1], cost.matched.loss
+        found = cost.matched.hessian(Z, cost.matched.output.g(Z), Y, V)
+        S = cost.matched.hessian_root(Z, cost.matched.output.g(Z), Y)
     else:
         Z, loss, found, S = A, cost.loss, cost.hessian(A, Y, V), cost.hessian_root(A, Y)
     _, expected = jax.jvp(jax.grad(lambda Z: jnp.sum(loss(Z, Y))), (Z,), (V,))
@@ -83,7 +83,7 @@ def test_hessian_belongs_to_the_loss(name, n):
 
 
 def test_hessian_of_class_indices():
-    pair: Any = CROSS_ENTROPIES[SOFTMAX].collapsed
+    pair: Any = CROSS_ENTROPIES[SOFTMAX].matched
     Z, V = jax.random.normal(jax.random.key(0), (2, 3, 4))
     Y = jnp.array([0, 2, 1, 3])
     found, columns = (pair.hessian(Z, pair.output.g(Z), y, V) for y in (Y, jnp.eye(4)[:3, Y]))
@@ -133,7 +133,7 @@ def test_saturated_logits(output, dtype):
 def test_small_derivatives_survive_saturation():
     """A rounds to Y in float32; A - Y would be 0, the derivative is exp(-20)."""
     Z, Y = jnp.full((1, 1), 20, jnp.float32), jnp.ones((1, 1), jnp.float32)
-    pair = CROSS_ENTROPIES[SIGMOID].collapsed
+    pair = CROSS_ENTROPIES[SIGMOID].matched
     assert pair is not None
     np.testing.assert_allclose(pair.dZ(Z, jax.nn.sigmoid(Z), Y), -np.exp(-20.0), rtol=1e-6)
 

@@ -13,7 +13,7 @@ import manual_bp as bp
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
-    "Activation", "CheckpointError", "Collapsed", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation",
+    "Activation", "CheckpointError", "MatchedLoss", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation",
     "FitResult", "History", "KroneckerFactors", "Layer", "Network", "Params", "Record", "Saved", "SavedModelError",
     "TrainState", "accumulate", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients",
     "checker", "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",

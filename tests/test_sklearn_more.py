@@ -36,7 +36,7 @@ def test_losses_and_their_derivatives(loss):
     np.testing.assert_allclose(
         activation_backward(network.output, ones, Z, A), jax.vjp(network.output.g, Z)[1](ones)[0]
     )
-    if pair := network.cost.collapsed:
+    if pair := network.cost.matched:
         np.testing.assert_allclose(pair.loss(Z, Y), network.cost.loss(A, Y), rtol=1e-12)
         np.testing.assert_allclose(pair.dZ(Z, A, Y), jax.grad(total)(Z, Y), rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(pair.dY(Z, Y + 1), jax.grad(total, 1)(Z, Y + 1), rtol=1e-10, atol=1e-12)

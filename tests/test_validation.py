@@ -143,9 +143,9 @@ def _wrong_shape(Z, A):
         ),
         (
             bp.Network(
-                (3, 2), (), "sigmoid", bp.Cost(_first, _no_sum, None, bp.Collapsed(SIGMOID, _no_sum, _zeros, _no_sum))
+                (3, 2), (), "sigmoid", bp.Cost(_first, _no_sum, None, bp.MatchedLoss(SIGMOID, _no_sum, _zeros, _no_sum))
             ),
-            r"collapsed.loss\(Z, Y\) returns shape \(2, 5\)",
+            r"matched.loss\(Z, Y\) returns shape \(2, 5\)",
         ),
         (
             bp.Network((3, 4, 2), bp.Activation(jnp.sin, _wrong_shape)),

@@ -9,7 +9,7 @@ import optax
 
 import manual_bp as bp
 from benchmarks.program import random_problem
-from manual_bp._training.epoch import order
+from manual_bp._training.epoch import epoch_order as order
 from reference import autodiff
 
 LEARNING_RATE = 1e-3

@@ -22,9 +22,9 @@ def activations_and_cost(network: Network, m: int, dtype: jnp.dtype) -> None:
     A = _output_like(network, m, dtype)
     _returns(f"cost {network.cost}: loss(A, Y)", network.cost.loss, (A, A), (m,), A.dtype)
     _returns(f"cost {network.cost}: dA(A, Y)", network.cost.dA, (A, A), A.shape, A.dtype)
-    if pair := network.cost.collapsed:
-        _returns(f"cost {network.cost}: collapsed.loss(Z, Y)", pair.loss, (A, A), (m,), A.dtype)
-        _returns(f"cost {network.cost}: collapsed.dZ(Z, A, Y)", pair.dZ, (A, A, A), A.shape, A.dtype)
+    if pair := network.cost.matched:
+        _returns(f"cost {network.cost}: matched.loss(Z, Y)", pair.loss, (A, A), (m,), A.dtype)
+        _returns(f"cost {network.cost}: matched.dZ(Z, A, Y)", pair.dZ, (A, A, A), A.shape, A.dtype)
 
 
 def loss_hessian(network: Network, m: int, dtype: jnp.dtype) -> Callable[..., Array]:
@@ -43,7 +43,7 @@ def second_derivatives(network: Network, m: int, dtype: jnp.dtype) -> None:
     """Check that every activation has the g'' that a Hessian needs; the softmax has it built in."""
     for l, g in enumerate(network.activations, start=1):
         # an output that is collapsed with the cost is differentiated together with it
-        if g.g_prime is None or (l == len(network.activations) and network.cost.collapsed):
+        if g.g_prime is None or (l == len(network.activations) and network.cost.matched):
             continue
         if g.g_second is None:
             raise TypeError(
@@ -55,13 +55,13 @@ def second_derivatives(network: Network, m: int, dtype: jnp.dtype) -> None:
 
 def _of_cost(cost: Cost, name: str, last: str, args: tuple, shape: tuple[int, ...]) -> Callable[..., Array]:
     """A function that a cost may lack, of (A, Y, last), or of (Z, A, Y, last) where it is collapsed."""
-    function = getattr(cost.collapsed or cost, name)
+    function = getattr(cost.matched or cost, name)
     if function is None:
-        of = "bp.Collapsed" if cost.collapsed else "bp.Cost"
+        of = "bp.MatchedLoss" if cost.matched else "bp.Cost"
         raise TypeError(f"the curvature was asked for, and cost {cost} has no {name}; pass one to {of}")
-    if cost.collapsed:
+    if cost.matched:
         args = (*args, args[0])
-    names = ", ".join(n for n in ("Z" if cost.collapsed else "", "A", "Y", last) if n)
+    names = ", ".join(n for n in ("Z" if cost.matched else "", "A", "Y", last) if n)
     _returns(f"cost {cost}: {name}({names})", function, args, shape, args[0].dtype)
     return function
 

@@ -81,6 +81,6 @@ def _hessian_product(record: Record, V: Params) -> Params:
 
 def _gauss_newton_product(record: Record, V: Params) -> Params:
     RA, RZ = r_forward(record, V)
-    R_output = (RZ if record.network.cost.collapsed else RA)[-1]
+    R_output = (RZ if record.network.cost.matched else RA)[-1]
     dZ = back_from_output(record, loss_hessian(record)(R_output) * record.weights.astype(record.cost.dtype))
     return sum_over_examples(record, record.A, dZ, 1.0)

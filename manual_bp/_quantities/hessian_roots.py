@@ -22,7 +22,7 @@ def sum_over_roots(record: Record, term: Callable[[list], Any]) -> Any:
     """The sum over k of `term(dZ)`, where dZ[0..L] is the backward pass from S[k]."""
     root = functions.loss_hessian_root(record.network, len(record.losses), record.cost.dtype)
     Z_L, A_L, Y = output.output_in_float32(record.A, record.Z, record.Y)
-    S = root(Z_L, A_L, Y) if record.network.cost.collapsed else root(A_L, Y)
+    S = root(Z_L, A_L, Y) if record.network.cost.matched else root(A_L, Y)
 
     def of(S_k: Array) -> Any:
         return term(back_from_output(record, S_k.astype(record.cost.dtype)))

@@ -19,13 +19,13 @@ def loss_hessian(record: Record) -> Callable[[Array], Array]:
 
     For the library's costs H is positive semidefinite, if the targets of a categorical cross-entropy sum to 0 or more.
     """
-    collapsed = record.network.cost.collapsed
+    matched = record.network.cost.matched
     hessian = functions.loss_hessian(record.network, len(record.losses), record.cost.dtype)
     Z_L, A_L, Y = output.output_in_float32(record.A, record.Z, record.Y)
 
     def product(V: Array) -> Array:
         wide = V.astype(Z_L.dtype)
-        HV = hessian(Z_L, A_L, Y, wide) if collapsed else hessian(A_L, Y, wide)
+        HV = hessian(Z_L, A_L, Y, wide) if matched else hessian(A_L, Y, wide)
         return HV.astype(V.dtype)
 
     return product
@@ -34,5 +34,5 @@ def loss_hessian(record: Record) -> Callable[[Array], Array]:
 def back_from_output(record: Record, d: Float[Array, "n m"]) -> list:
     """dZ[0..L] of a function whose derivative with respect to the output is `d`; dZ[0] is None."""
     network, A, Z = record.network, record.A, record.Z
-    dZ_L = d if network.cost.collapsed else activation_backward(network.output, d, Z[-1], A[-1])
+    dZ_L = d if network.cost.matched else activation_backward(network.output, d, Z[-1], A[-1])
     return equations.backward(network.activations, record.params, A, Z, dZ_L)[1]

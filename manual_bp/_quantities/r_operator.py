@@ -51,7 +51,7 @@ def r_backward(record: Record, V: Params, RA: list, RZ: list) -> tuple[list, lis
     dA, dZ = backward(activations, params, A, Z, dZ_L)
     dA.append(dA_L)
     w, RdZ = w.astype(Z[L].dtype), [NONE] * (L + 1)
-    if network.cost.collapsed:
+    if network.cost.matched:
         RdZ[L] = loss_hessian(record)(RZ[L]) * w
     else:
         RdA_L = loss_hessian(record)(RA[L]) * w

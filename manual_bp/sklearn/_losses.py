@@ -11,7 +11,7 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array
 
 from manual_bp._activations import Activation
-from manual_bp._costs import Collapsed, Cost
+from manual_bp._costs import Cost, MatchedLoss
 
 
 class Loss(NamedTuple):
@@ -82,7 +82,7 @@ REGRESSION = {
         Cost(
             half_poisson_deviance,
             half_poisson_deviance_dA,
-            collapsed=Collapsed(EXPONENTIAL, exp_poisson_deviance, exp_poisson_deviance_dZ, exp_poisson_deviance_dY),
+            matched=MatchedLoss(EXPONENTIAL, exp_poisson_deviance, exp_poisson_deviance_dZ, exp_poisson_deviance_dY),
         ),
         EXPONENTIAL,
         "exp",
