@@ -30,7 +30,7 @@ def test_the_example_prints_what_it_says(name):
     text = inspect.getdoc(PUBLIC[name]) or ""
     names = {"bp": bp, "jax": jax, "jnp": jnp, "np": np, "optax": optax}
     example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
-    assert len(example.examples) >= 2, f"{name} has no example"
+    assert len(example.examples) >= 2 or not inspect.isfunction(PUBLIC[name]), f"{name} has no example"
     said = []
     with jax.enable_x64(False):
         failed = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=said.append).failed
