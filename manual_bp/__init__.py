@@ -18,8 +18,7 @@ from manual_bp._init import init
 from manual_bp._network import Layer, Network, Params
 from manual_bp._quantities.accumulate import accumulate
 from manual_bp._quantities.clipping import clipped_gradients
-from manual_bp._quantities.curvature_products import gauss_newton_product, hessian_product
-from manual_bp._quantities.gauss_newton_diagonal import gauss_newton_diagonal
+from manual_bp._quantities.curvature import gauss_newton_diagonal, gauss_newton_product, hessian_product
 from manual_bp._quantities.kfac import KroneckerFactors, kfac_factors, scale_by_kfac
 from manual_bp._quantities.moments import noise_scale, second_moment, signal_to_noise, variance
 from manual_bp._quantities.output_gradient import output_gradient
@@ -46,62 +45,12 @@ from manual_bp.privacy import private_value_and_grad
 __version__ = _version("manual_bp")
 
 __all__ = [
-    "Activation",
-    "CheckpointError",
-    "MatchedLoss",
-    "Cost",
-    "Dataset",
-    "EarlyStopping",
-    "Epoch",
-    "Evaluation",
-    "FitResult",
-    "History",
-    "KroneckerFactors",
-    "Layer",
-    "Network",
-    "Params",
-    "Record",
-    "Saved",
-    "SavedModelError",
-    "TrainState",
-    "accumulate",
-    "assert_gradients_match",
-    "backpropagate",
-    "check_custom_vjp",
-    "check_gradients",
-    "checker",
-    "clipped_gradients",
-    "convert",
-    "cost",
-    "evaluate",
-    "fit",
-    "forward",
-    "gauss_newton_diagonal",
-    "gauss_newton_product",
-    "grad",
-    "gradients",
-    "gram_matrix",
-    "hessian_product",
-    "init",
-    "kfac_factors",
-    "load",
-    "noise_scale",
-    "output_gradient",
-    "per_example_gradients",
-    "per_example_layer_norms",
-    "per_example_norms",
-    "place",
-    "predict",
-    "privacy",
-    "private_value_and_grad",
-    "save",
-    "scale_by_kfac",
-    "second_moment",
-    "signal_to_noise",
-    "train_epoch",
-    "train_state",
-    "train_step",
-    "use_cpu_devices",
-    "value_and_grad",
-    "variance",
-]
+    "Activation", "CheckpointError", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation", "FitResult", "History",
+    "KroneckerFactors", "Layer", "MatchedLoss", "Network", "Params", "Record", "Saved", "SavedModelError", "TrainState",
+    "accumulate", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker",
+    "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",
+    "gauss_newton_product", "grad", "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "load",
+    "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms", "place",
+    "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment", "signal_to_noise",
+    "train_epoch", "train_state", "train_step", "use_cpu_devices", "value_and_grad", "variance",
+]  # fmt: skip

@@ -34,7 +34,8 @@ M = 22
 OPTIONS = {"optimizer": ADAM, "batch_size": 7, "epochs": 2}
 AGREE = 1e-12
 
-both_kinds = pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+AUTO, EXPLICIT = AxisType.Auto, AxisType.Explicit
+both_kinds = pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 both_placements = pytest.mark.parametrize("model_axis", [None, "model"])
 
 
@@ -42,20 +43,24 @@ def examples() -> Any:
     """X, classes and weights; an example of weight 0 is absent, whatever it holds."""
     rng = np.random.default_rng(0)
     X, Y, weights = rng.normal(size=(5, M)), rng.integers(3, size=M), rng.integers(3, size=M) * 0.5
-    # what batches are filled up with are copies of the first one
+    # copies of the first one fill up batches
     weights[0] = 1.5
     X[:, np.flatnonzero(weights == 0)[0]] = np.nan
     return X, Y, weights
 
 
+def validation() -> Any:
+    """All of the examples but the first; they do not divide by the devices."""
+    return tuple(x[..., 1:] for x in examples())
+
+
 def dataset(size=M) -> bp.Dataset:
-    """The first of the examples, of NumPy."""
-    X, Y, weights = examples()
-    return bp.Dataset(X[:, :size].T, Y[:size], weights[:size])
+    """The first examples, in NumPy."""
+    return bp.Dataset(*(x[..., :size].T for x in examples()))
 
 
-def mesh_of(kind):
-    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
+def mesh_of(*kinds):
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds if len(kinds) == 2 else kinds * 2)
 
 
 def start(optimizer=ADAM, network=NETWORK):
@@ -67,12 +72,12 @@ def put(x, mesh, *spec):
 
 
 def specs(tree):
-    """Where the arrays lie; P() and P(None, None) are the same place."""
+    """The axes over which the arrays lie; P() and P(None, None) are the same place."""
     return [tuple(axis for axis in x.sharding.spec if axis) for x in jax.tree.leaves(tree)]
 
 
 def same(found, expected):
-    """States agree but for rounding."""
+    """Assert that two states agree to rounding."""
     assert int(found.step) == int(expected.step)
     assert largest_error(found[:2], expected[:2]) <= AGREE
 
@@ -99,37 +104,37 @@ class TestPlace:
         assert [x.sharding.spec for x in jax.tree.leaves(place(params, mesh, "data"))] == [P(None, "data")] * 2
         assert specs(place(dataset(20), mesh, "data")) == [(), (), ()]
 
-    def test_a_batch_is_spread_and_filled_up_with_absent_examples(self, kind):
-        mesh, (X, Y, weights) = mesh_of(kind), examples()
-        data = place(dataset(), mesh)
-        rows, present = jnp.array([3, 1, 5, 6, 7, 0, 0, 0]), jnp.arange(8) < 5
-        found = jax.jit(lambda data: batch_of_rows(data, rows, present, mesh))(data)
-        for x, expected in zip(found, (X[:, rows], Y[rows], np.where(present, weights[rows], 0)), strict=True):
-            np.testing.assert_array_equal(x, expected)
-            assert {shard.data.shape for shard in x.addressable_shards} == {(*x.shape[:-1], 2)}
+
+@pytest.mark.parametrize("kinds", [(AUTO, AUTO), (EXPLICIT, EXPLICIT), (AUTO, EXPLICIT), (EXPLICIT, AUTO)], ids=str)
+def test_a_batch_is_spread_and_filled_up_with_absent_examples(kinds):
+    mesh, (X, Y, weights) = mesh_of(*kinds), examples()
+    data = place(dataset(), mesh)
+    rows, present = jnp.array([3, 1, 5, 6, 7, 0, 0, 0]), jnp.arange(8) < 5
+    found = jax.jit(lambda data: batch_of_rows(data, rows, present, mesh))(data)
+    for x, expected in zip(found, (X[:, rows], Y[rows], np.where(present, weights[rows], 0)), strict=True):
+        np.testing.assert_array_equal(x, expected)
+        assert {shard.data.shape for shard in x.addressable_shards} == {(*x.shape[:-1], 2)}
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    """What one device ends with."""
+    """The result on one device."""
     with jax.enable_x64(True):
-        X, Y, weights = examples()
-        return bp.fit(NETWORK, X, Y, weights, **OPTIONS, validation_data=(X[:, 1:], Y[1:], weights[1:]))
+        return bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation())
 
 
 @both_kinds
 @both_placements
 def test_fit(fitted, kind, model_axis):
     """With weights, a partial last batch, and validation data that do not divide by the devices either."""
-    mesh, (X, Y, weights) = mesh_of(kind), examples()
-    validation = X[:, 1:], Y[1:], weights[1:]
+    mesh = mesh_of(kind)
     state = place(start(), mesh, model_axis) if model_axis else None
-    found = bp.fit(
-        NETWORK, X, Y, weights, **OPTIONS, validation_data=validation, mesh=mesh, state=state, key=jax.random.key(0)
-    )
+    found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
     same(found.state, fitted.state)
-    for name in ("cost", "gradient_norm", "validation_cost", "validation_metric"):
-        np.testing.assert_allclose(getattr(found.history, name), getattr(fitted.history, name), rtol=AGREE)
+    columns = [
+        h.cost + h.gradient_norm + h.validation_cost + h.validation_metric for h in (found.history, fitted.history)
+    ]
+    np.testing.assert_allclose(*columns, rtol=AGREE)
     assert specs(found.state) == specs(place(start(), mesh, model_axis))
 
 
@@ -169,7 +174,7 @@ def test_step_and_evaluate(kind):
 def test_dropout_penalty_and_compute_dtype():
     """In products of float32, from a state and data that lie on the host."""
     data, options = dataset(), {"dropout": 0.3, "l2": 0.1, "compute_dtype": "float32"}
-    found, _ = bp.train_epoch(NETWORK, SGD, 8, mesh=mesh_of(AxisType.Auto), **options)(start(SGD), data)
+    found, _ = bp.train_epoch(NETWORK, SGD, 8, mesh=mesh_of(AUTO), **options)(start(SGD), data)
     expected, _ = bp.train_epoch(NETWORK, SGD, 8, **options)(start(SGD), data)
     assert largest_error(found.params, expected.params) <= 1e-6
     assert found.params[0].W.dtype == jnp.float64
@@ -177,40 +182,30 @@ def test_dropout_penalty_and_compute_dtype():
 
 def test_no_batch_is_filled_up_under_dropout():
     with pytest.raises(ValueError, match="a batch has 7 examples, under dropout; expected a multiple of 4"):
-        bp.fit(NETWORK, *examples(), batch_size=7, dropout=0.3, mesh=mesh_of(AxisType.Explicit))
+        bp.fit(NETWORK, *examples(), batch_size=7, dropout=0.3, mesh=mesh_of(EXPLICIT))
 
 
 def test_batches_from_elsewhere():
-    """Each of 6 examples, and the last of 4."""
-    X, Y, weights = examples()
-    batches = [(X[:, i : i + 6], Y[i : i + 6], weights[i : i + 6]) for i in range(0, M, 6)]
-    found, expected = (
-        bp.fit(NETWORK, batches, optimizer=SGD, epochs=2, mesh=mesh) for mesh in (mesh_of(AxisType.Explicit), None)
-    )
+    """Batches of 6 examples, the last one of 4."""
+    batches = [tuple(x[..., i : i + 6] for x in examples()) for i in range(0, M, 6)]
+    meshes = mesh_of(EXPLICIT), None
+    found, expected = (bp.fit(NETWORK, batches, optimizer=SGD, epochs=2, mesh=mesh) for mesh in meshes)
     same(found.state, expected.state)
     np.testing.assert_allclose(found.history.cost, expected.history.cost, rtol=AGREE)
 
 
 def test_data_spread_over_the_devices():
-    data, mesh = dataset(20), mesh_of(AxisType.Explicit)
+    data, mesh = dataset(20), mesh_of(EXPLICIT)
     spread = jax.tree.map(lambda x: put(x, mesh, "data"), data)
     found, _ = bp.train_epoch(NETWORK, SGD, 8, mesh=mesh)(start(SGD), spread)
     same(found, bp.train_epoch(NETWORK, SGD, 8)(start(SGD), data)[0])
 
 
-def test_axes_of_both_kinds():
-    for kinds in ((AxisType.Auto, AxisType.Explicit), (AxisType.Explicit, AxisType.Auto)):
-        mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds)
-        data = place(dataset(), mesh)
-        X, _, _ = jax.jit(lambda data, mesh=mesh: batch_of_rows(data, jnp.arange(8), jnp.arange(8) < 8, mesh))(data)
-        assert X.addressable_shards[0].data.shape == (5, 2)
-
-
 def test_validation_in_blocks():
-    """More of it than is evaluated at once: blocks of 8 examples, the second without weight, the last of 5."""
-    X, Y, weights = (jnp.asarray(x[..., 1:]) for x in examples())
+    """Blocks of 8 examples, the second without weight, the last of 5."""
+    X, Y, weights = map(jnp.asarray, validation())
     weights, params, monitor = weights.at[8:16].set(0), start().params, metric_of(NETWORK, "auto")
-    blocks = spread_in_blocks((X, Y, weights), mesh_of(AxisType.Explicit), 11)
+    blocks = spread_in_blocks((X, Y, weights), mesh_of(EXPLICIT), 11)
     assert [block[0].shape for block in blocks] == [(5, 8), (5, 8), (5, 8)]
     found: Any = evaluate_blocks(NETWORK, params, blocks, monitor)
     expected: Any = bp.evaluate(NETWORK, params, X, Y, weights)
@@ -227,7 +222,7 @@ NO_DATA = f"mesh has {XY}; expected an axis 'data'"
         (lambda mesh: bp.train_epoch(NETWORK, ADAM, 8, mesh=mesh), ValueError, NO_DATA),
         (lambda mesh: bp.fit(NETWORK, *examples(), mesh=mesh), ValueError, NO_DATA),
         (lambda mesh: place(start(), mesh, "z"), ValueError, f"model_axis is 'z'; expected None or .*, which has {XY}"),
-        (lambda mesh: place(start(), mesh.devices), TypeError, "mesh is a ndarray; expected a jax.sharding.Mesh"),
+        (lambda mesh: place(start(), mesh.devices), TypeError, r"mesh is an array of shape \(4, 2\); expected a jax.sharding.Mesh"),
     ],
 )  # fmt: skip
 def test_bad_mesh(call, error, message):
@@ -242,18 +237,15 @@ def script():
 
 
 def in_a_process(address, number, out):
-    """One of two processes: the script of the page, and a training whose result is kept in `out`."""
+    """Run one of two processes: the script of the page, and a training whose result is kept in `out`."""
     sys.argv = ["train.py", address, number]
     bp.place = place  # type: ignore[attr-defined]
     exec(compile(script(), "docs/devices.md", "exec"), {})
     jax.config.update("jax_enable_x64", True)
-    X, Y, weights = examples()
     # "data" runs over the processes, "model" over the two devices of each
-    mesh, state = jax.make_mesh((2, 2), ("data", "model")), start()
-    validation = X[:, 1:], Y[1:], weights[1:]
-    found = bp.fit(
-        NETWORK, X, Y, weights, **OPTIONS, validation_data=validation, mesh=mesh, state=place(state, mesh, "model")
-    )
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    state = place(start(), mesh, "model")
+    found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
     assert jax.process_count() == 2 and not found.params[0].W.is_fully_addressable
     # and the other way round: no process has all rows
     turned = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 2).T, ("data", "model"))
@@ -266,17 +258,12 @@ def in_a_process(address, number, out):
 
 
 def run_two(outs):
-    """What two processes print, and how they end; after two minutes at the latest, and none is left."""
+    """Run two processes for at most two minutes, and return the output and exit status of both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-    }
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "JAX_PLATFORMS": "cpu"}
+    env |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
     code = "import sys, test_training_devices as t; t.in_a_process(*sys.argv[1:])"
     processes = [
         subprocess.Popen(
@@ -288,9 +275,7 @@ def run_two(outs):
     until = time.monotonic() + 120
     try:
         # where one fails the other would wait for it
-        while any(p.poll() is None for p in processes) and not any(p.poll() for p in processes):
-            if time.monotonic() > until:
-                break
+        while None in (ended := [p.poll() for p in processes]) and not any(ended) and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         for p in processes:

@@ -28,17 +28,16 @@ def on_mesh(tree: Any, mesh: Mesh | None) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
+@functools.lru_cache(maxsize=256)
 def keeps_placement(step: Callable[..., tuple], mesh: Mesh | None) -> Callable[..., tuple]:
     """A compiled (state, ...) -> (state, more) on the mesh, whose new state is sharded like the old one.
 
     On axes of type Auto the compiler chooses the sharding of a result, and may spread an array that was whole. The next
     call would then be compiled anew, and with several processes none could read the array.
     """
-    return step if mesh is None else _kept(step, mesh)
+    if mesh is None:
+        return step
 
-
-@functools.lru_cache(maxsize=256)
-def _kept(step: Callable[..., tuple], mesh: Mesh) -> Callable[..., tuple]:
     @functools.lru_cache(maxsize=256)
     def compiled(structure: Any, shardings: tuple[NamedSharding, ...]) -> Callable[..., tuple]:
         whole = NamedSharding(mesh, PartitionSpec())
@@ -73,13 +72,14 @@ def spread(arrays: Sequence[Any], mesh: Mesh | None, axis: int, dropout: Sequenc
     """
     if mesh is None:
         return arrays
-    placed = []
-    for x in map(np.asarray, arrays):
+
+    def put(x: np.ndarray) -> jax.Array:
         at = axis % x.ndim
-        extra = padded_size(x.shape[at], mesh, dropout) - x.shape[at]
-        x = np.pad(x, [(0, extra if i == at else 0) for i in range(x.ndim)])
-        placed.append(_from_host(x, NamedSharding(mesh, PartitionSpec(*[None] * at, DATA))))
-    return placed
+        widths = [(0, 0)] * x.ndim
+        widths[at] = (0, padded_size(x.shape[at], mesh, dropout) - x.shape[at])
+        return _from_host(np.pad(x, widths), NamedSharding(mesh, PartitionSpec(*[None] * at, DATA)))
+
+    return [put(np.asarray(x)) for x in arrays]
 
 
 def spread_in_blocks(examples: tuple[Any, Any, Any], mesh: Mesh | None, size: int) -> list[tuple]:

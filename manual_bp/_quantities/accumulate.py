@@ -69,15 +69,12 @@ def accumulate(
         def of_examples(X: Array, Y: Array, w: Array) -> Any:
             return function_of_record(record_of(network, params, X, Y, w, total_weight, whole=False))
 
-        def in_blocks(*examples: Array) -> Any:
-            return blocks.over_blocks(of_examples, examples, size, axes)
-
-        def at_once(*examples: Array) -> Any:
-            return blocks.over_blocks(of_examples, examples, m, axes)
+        def in_blocks_of(size: int) -> Callable[..., Any]:
+            return lambda *examples: blocks.over_blocks(of_examples, examples, size, axes)
 
         m, size = X.shape[1], blocks.size_of_block(block_size, network.sizes, X)
         axes = _example_axes(of_examples, size, X, Y, w)
-        return blocks.in_blocks_or_at_once(block_size, size, m, in_blocks, at_once)(X, Y, w)
+        return blocks.in_blocks_or_at_once(block_size, size, m, in_blocks_of(size), in_blocks_of(m))(X, Y, w)
 
     return accumulated
 

@@ -13,7 +13,7 @@ from manual_bp._machine.precision import accumulator
 from manual_bp._machine.products import outer_products
 from manual_bp._network import Layer, Params
 from manual_bp._output import select
-from manual_bp._quantities.hessian_roots import sum_over_roots
+from manual_bp._quantities.loss_hessian import sum_over_roots
 from manual_bp._record import Record, check_record
 
 Fisher = Literal["exact", "empirical"]
@@ -123,12 +123,9 @@ def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientT
         raise ValueError(f"decay is {decay}; expected a number from 0 to below 1")
 
     def init(params: optax.Params) -> KFACState:
-        def zeros(n: int, p: Array) -> Array:
-            return jnp.zeros((n, n), accumulator(p.dtype))
-
-        layers = cast(Params, params)
-        factors = tuple(KroneckerFactors(A=zeros(W.shape[1] + 1, W), G=zeros(W.shape[0], W)) for W, _ in layers)
-        return KFACState(jnp.zeros((), jnp.int32), factors)
+        layers = [(accumulator(W.dtype), *W.shape) for W, _ in cast(Params, params)]
+        factors = [KroneckerFactors(A=jnp.zeros((k + 1, k + 1), t), G=jnp.zeros((n, n), t)) for t, n, k in layers]
+        return KFACState(jnp.zeros((), jnp.int32), tuple(factors))
 
     def update(
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: Any

@@ -81,13 +81,9 @@ def per_example_layer_norms(record: Record) -> Float[Array, "m L"]:
         (5, 2)
     """
     check_record(record)
-    return jnp.stack(
-        [
-            jnp.sqrt(jnp.sum(jnp.square(_wide(A)), axis=0) + 1) * _norms(_wide(dZ))
-            for A, dZ in zip(record.A[:-1], record.dZ[1:], strict=True)
-        ],
-        axis=1,
-    )
+    pairs = zip(record.A[:-1], record.dZ[1:], strict=True)
+    norms = [jnp.sqrt(jnp.sum(jnp.square(_wide(A)), axis=0) + 1) * _norms(_wide(dZ)) for A, dZ in pairs]
+    return jnp.stack(norms, axis=1)
 
 
 @jit

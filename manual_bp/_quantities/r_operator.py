@@ -24,6 +24,8 @@ from manual_bp._output import output_derivatives, without_absent
 from manual_bp._quantities.loss_hessian import loss_hessian
 from manual_bp._record import Record
 
+Columns = Float[Array, "n m"]
+
 
 def r_forward(record: Record, V: Params) -> tuple[list, list]:
     """The lists RA[0..L] and RZ[0..L]; RZ[0] is None."""
@@ -63,14 +65,8 @@ def r_backward(record: Record, V: Params, RA: list, RZ: list) -> tuple[list, lis
 
 
 def r_activation_backward(
-    g: Activation,
-    dA: Float[Array, "n m"],
-    Z: Float[Array, "n m"],
-    A: Float[Array, "n m"],
-    RdA: Float[Array, "n m"],
-    RZ: Float[Array, "n m"],
-    RA: Float[Array, "n m"],
-) -> Float[Array, "n m"]:
+    g: Activation, dA: Columns, Z: Columns, A: Columns, RdA: Columns, RZ: Columns, RA: Columns
+) -> Columns:
     """RdZ for dZ = dA * g'(Z), or for the softmax, where dZ = A * (dA - sum over outputs of A * dA)."""
     if g.g_prime is None:
         s, Rs = (jnp.sum(x, axis=0, keepdims=True) for x in (A * dA, RA * dA + A * RdA))

@@ -84,8 +84,7 @@ def epoch_of(
 
     @jax.jit
     def epoch(state: TrainState, data: Dataset, l2: Array | None = None) -> tuple[TrainState, Any]:
-        m = check_dataset(data)
-        goal = objective if l2 is None else objective.with_l2(l2)
+        m, goal = check_dataset(data), objective.with_l2(l2)
         size = min(batch_size, m)
 
         def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, Step]:
@@ -127,10 +126,11 @@ def steps_of_chunk(
 
     @jax.jit
     def chunk(state: TrainState, X: Array, Y: Array, weights: Array, l2: Array | None = None) -> tuple[TrainState, Any]:
-        goal = objective if l2 is None else objective.with_l2(l2)
+        goal = objective.with_l2(l2)
 
         def step(state: TrainState, batch: tuple[Array, Array, Array]) -> tuple[TrainState, Step]:
-            return descend(goal, optimizer, state, batch[0].T, batch[1].T, batch[2], True, X_in_rows=True)
+            X, Y, w = batch
+            return descend(goal, optimizer, state, X.T, Y.T, w, True, X_in_rows=True)
 
         return scan(step, state, (X, Y, weights))
 

@@ -23,7 +23,14 @@ Metric = Callable[[Array, Array], Array]
 
 
 class Evaluation(NamedTuple):
-    """The cost and the metric, weighted means over examples; the metric is None if none applies."""
+    """The cost and the metric, weighted means over examples; the metric is None if none applies.
+
+    Example:
+        >>> params = (bp.Layer(W=jnp.eye(3), b=jnp.zeros((3, 1))),)
+        >>> cost, metric = bp.evaluate(bp.Network((3, 3)), params, X=jnp.eye(3), Y=jnp.arange(3))
+        >>> float(metric)
+        1.0
+    """
 
     cost: Float[Array, ""]
     metric: Float[Array, ""] | None

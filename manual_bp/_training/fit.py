@@ -22,8 +22,7 @@ from manual_bp._training.checkpoint import Checkpoint, Progress
 from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.epoch_runner import epoch_runner
 from manual_bp._training.evaluate import Metric, evaluate_blocks, metric_of
-from manual_bp._training.fit_result import FitResult
-from manual_bp._training.history import History, weighted_mean
+from manual_bp._training.history import FitResult, History, weighted_mean
 from manual_bp._training.loop import Epoch, EpochResult, Training, run_epochs
 from manual_bp._training.objective import objective
 from manual_bp._training.optimizers import LearningRate, learning_rate_of, optimizer_of, with_learning_rate
@@ -173,7 +172,14 @@ def fit(
     def run_epoch(state: TrainState, done: int) -> EpochResult:
         end, steps = take_steps(state, done)
         if not np.isfinite(steps.cost).all():
-            _warn_not_finite(done + 1, int(end.step), int(state.step))
+            taken = int(end.step)
+            warnings.warn(
+                f"step {taken + 1} (step {taken - int(state.step) + 1} of epoch {done + 1}) has a cost or leads to "
+                f"parameters that are not finite: training ended with the parameters after {taken} steps. Try a lower "
+                "learning_rate or a max_gradient_norm, unless the batch itself is not finite",
+                RuntimeWarning,
+                stacklevel=5,  # the call of fit: above are run_epoch, run_epochs, fit and its wrapper
+            )
             return end, None
         return end, {
             "cost": weighted_mean(steps.cost, steps.weight),
@@ -207,14 +213,3 @@ def fit(
         text = f"{rule.monitor} was not finite after any epoch: the parameters returned are the initial ones"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
     return FitResult(training.best, training.state, history, rule.best_epoch(history), stopped)
-
-
-def _warn_not_finite(epoch: int, taken: int, before: int) -> None:
-    # the warning points to the call of fit: above are run_epoch, run_epochs, fit and its wrapper
-    warnings.warn(
-        f"step {taken + 1} (step {taken - before + 1} of epoch {epoch}) has a cost or leads to parameters that are not "
-        f"finite: training ended with the parameters after {taken} steps. Try a lower learning_rate or a "
-        "max_gradient_norm, unless the batch itself is not finite",
-        RuntimeWarning,
-        stacklevel=6,
-    )

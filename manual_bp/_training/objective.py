@@ -31,9 +31,9 @@ class Objective:
     dropout: tuple[float, ...]
     compute_dtype: str | None
 
-    def with_l2(self, l2: float | Array) -> "Objective":
-        """The objective with another penalty. JAX may trace it, so that a new value compiles nothing."""
-        return dataclasses.replace(self, l2=l2)  # type: ignore[arg-type]
+    def with_l2(self, l2: float | Array | None) -> "Objective":
+        """The objective with another penalty, if one is given. A traced penalty compiles nothing anew."""
+        return self if l2 is None else dataclasses.replace(self, l2=l2)  # type: ignore[arg-type]
 
 
 def objective(
@@ -55,23 +55,17 @@ def objective(
 
 
 def value_and_grad(
-    objective: Objective,
-    params: Params,
-    X: Array,
-    Y: Array,
-    weights: Array | None,
-    key: Array,
-    X_in_rows: bool = False,
+    objective: Objective, params: Params, X: Array, Y: Array, weights: Array | None, key: Array, X_in_rows: bool = False
 ) -> tuple[Array, Params]:
     """The objective and its gradient: dW[l] + l2 W[l], db[l]."""
     dtype = objective.compute_dtype
     low = params if dtype is None else jax.tree.map(lambda p: p.astype(dtype), params)
-    network = objective.network
+    network, block_size = objective.network, "auto"
     args = arguments.checked(network, low, X, Y, weights)
     if any(objective.dropout):
+        # the units that are absent are drawn for all examples at once
         network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
-    # the units that dropout takes out are drawn for all examples at once
-    block_size = None if any(objective.dropout) else "auto"
+        block_size = None
     c, dparams = cost_and_gradient(network, *args, block_size, params, X_in_rows)
     c = c.astype(params[0].W.dtype)
     if isinstance(objective.l2, Array) or objective.l2:

@@ -16,6 +16,14 @@ from manual_bp._show import layer_lines, values_of
 class TrainState(NamedTuple):
     """The state of training, a pytree.
 
+    Example:
+        >>> network, optimizer = bp.Network((4, 3)), optax.sgd(0.1)
+        >>> params = bp.init(network, jax.random.key(0))
+        >>> state = bp.TrainState(params, optimizer.init(params), step=jnp.array(0), key=jax.random.key(1))
+        >>> state, cost = bp.train_step(network, optimizer)(state, jnp.ones((4, 5)), jnp.zeros(5, int))
+        >>> int(state.step)
+        1
+
     Attributes:
         params: a tuple of layers.
         optimizer_state: the optimizer's own state, such as Adam's moments.

@@ -42,7 +42,7 @@ def training_data(
             _check(network, *given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        validation = jax.device_put(tuple(cast_floats(x, dtype) for x in given))
+        validation = jax.device_put(jax.tree.map(lambda x: cast_floats(x, dtype), given))
     if not _is_array(X):
         _check_batches(X, Y, weights, class_weight, validation_fraction)
         return X, validation
@@ -52,8 +52,8 @@ def training_data(
         if isinstance(X, np.memmap):
             raise ValueError("validation_fraction would copy X, which is memory-mapped; pass validation_data instead")
         kept, held_out = _split(X.shape[1], validation_fraction, state)
-        validation = jax.device_put(tuple(cast_floats(_selected(x, held_out), dtype) for x in (X, Y, weights)))
-        X, Y, weights = (_selected(x, kept) for x in (X, Y, weights))
+        validation = jax.device_put(jax.tree.map(lambda x: cast_floats(x[..., held_out], dtype), (X, Y, weights)))
+        X, Y, weights = jax.tree.map(lambda x: x[..., kept], (X, Y, weights))
     flat: Any = None if weights is None else np.ravel(weights)
     return Dataset(X.T, Y.T, flat), validation
 
@@ -105,13 +105,9 @@ def _split(m: int, fraction: float, state: TrainState) -> tuple[np.ndarray, np.n
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 
 
-def _selected(x: Any, columns: np.ndarray) -> Any:
-    return None if x is None else np.ravel(x)[columns] if np.ndim(x) == 1 else x[:, columns]
-
-
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
     """Casts floats to the dtype of the parameters, so that wider ones take no memory on the device."""
-    return x.astype(dtype) if x is not None and jnp.issubdtype(x.dtype, jnp.floating) else x
+    return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def _is_array(value: Any) -> bool:
