@@ -9,18 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from manual_bp.checker.diagnose.activation_mistakes import mistakes_at_output, mistakes_in_dZ
-from manual_bp.checker.diagnose.backward_equations import (
-    BackwardEquation,
-    Elementwise,
-    Product,
-    Sum,
-    backward_equations,
-)
-from manual_bp.checker.diagnose.candidates import Candidate, confusable
-from manual_bp.checker.diagnose.evidence import Evidence
-from manual_bp.checker.diagnose.output_derivative import OutputDerivative
-from manual_bp.checker.diagnose.product_mistakes import mistakes_in_dA, mistakes_in_db, mistakes_in_dW
+from manual_bp.checker.diagnose.backward_equations import backward_equations
+from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
+from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 
 
 def candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
@@ -43,7 +34,7 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     equations = backward_equations(evidence, line)
     for equation in equations:
         rest = expected - equation.expected  # the other terms
-        for c in _mistakes_in_equation(evidence, equation):
+        for c in mistakes_in_equation(evidence, equation):
             shaped = c.line.shape == rest.shape
             yield c._replace(line=c.line + rest) if shaped and len(equations) > 1 else c
     if line in evidence.graph.params:
@@ -54,16 +45,3 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
             yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")
-
-
-def _mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Iterator[Candidate]:
-    match equation.form:
-        case Product() as form:
-            through_weights = equation.line in evidence.graph.nodes and form.name in evidence.graph.params
-            yield from (mistakes_in_dA if through_weights else mistakes_in_dW)(evidence, equation, form)
-        case Sum(axes):
-            yield from mistakes_in_db(evidence, equation, axes)
-        case Elementwise() as form:
-            yield from mistakes_in_dZ(evidence, equation, form)
-        case OutputDerivative() as form:
-            yield from mistakes_at_output(form)

@@ -1,6 +1,6 @@
-"""The facts that a diagnosis is based on, and the finding that it leads to."""
+"""The facts that a diagnosis is based on, the candidates that they are compared with, and the finding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,20 @@ class Finding(NamedTuple):
     mistake: str
     diagnosis: str
     exact: bool = True
+
+
+class Candidate(NamedTuple):
+    """The key of a mistake, the line that it leads to, and a sentence.
+
+    With a direction, the line is the given one plus k times the direction, for an unknown k that passes `allows`. The
+    sentence then has a place {k} for it.
+    """
+
+    key: str
+    line: np.ndarray
+    sentence: str
+    direction: np.ndarray | None = None
+    allows: Callable[[float], bool] = lambda k: True
 
 
 class Evidence:

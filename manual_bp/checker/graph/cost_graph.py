@@ -12,8 +12,7 @@ from jax.extend import core
 
 from manual_bp.checker.graph.arguments import Arguments, is_float
 from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_VJP, primitives_inside, walk
-from manual_bp.checker.graph.nodes import Node, find_nodes
-from manual_bp.checker.graph.tap import call_with_tap, recording_tap
+from manual_bp.checker.graph.nodes import Node, call_with_tap, find_nodes, recording_tap
 
 COST = "the cost"
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from manual_bp.checker.judge.kinks import moved_off_kinks
 from manual_bp.checker.judge.returned_lines import call_backward
-from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.rounding import moved_off_kinks, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
 

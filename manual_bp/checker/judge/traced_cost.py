@@ -9,10 +9,9 @@ import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph, build_graph
-from manual_bp.checker.graph.tap import call_with_tap
+from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
-from manual_bp.checker.judge.kinks import units_at_a_kink
-from manual_bp.checker.judge.rounding import coarsest_eps
+from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
 
 
 class TracedCost(NamedTuple):
