@@ -14,10 +14,9 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
-from manual_bp.checker.judge.central_differences import compare_autodiff
+from manual_bp.checker.judge.random_directions import compare_autodiff, judge_second_order
 from manual_bp.checker.judge.reconsider import reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
-from manual_bp.checker.judge.second_order import judge_second_order
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 

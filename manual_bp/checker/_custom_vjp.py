@@ -12,7 +12,7 @@ from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
-from manual_bp.checker.judge.central_differences import judge_by_differences
+from manual_bp.checker.judge.random_directions import judge_by_differences
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
 
@@ -110,15 +110,12 @@ def _weighted_output(f: Callable, seed: int) -> Callable:
 
 def _differentiate_by_rule(weighted: Callable, traced: TracedCost) -> tuple[Any, dict[str, Any]]:
     """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
-    arguments, roots = traced.arguments, traced.graph.roots
+    arguments, graph = traced.arguments, traced.graph
+    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in graph.roots.items()}
 
     def output_at(active: dict) -> Any:
-        arrays = list(arguments.arrays)
-        for name, array in active.items():
-            arrays[roots[name]] = array
-        return weighted(*arguments.rebuild(arrays))
+        return weighted(*arguments.rebuild(graph.with_roots(arguments.arrays, active)))
 
-    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in roots.items()}
     value, found = jax.value_and_grad(output_at)(active)
     return value, {"d" + name: line for name, line in found.items()}
 

@@ -64,7 +64,7 @@ def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterato
             yield form, array
 
 
-def backward_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
+def find_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
     """Find the equation for each successor of a node or root, possibly the cost; the line is the sum of their terms."""
     successors = dict.fromkeys(evidence.graph.successors[line])
     return [_find_equation(evidence, line, s, alone=len(successors) == 1) for s in successors]

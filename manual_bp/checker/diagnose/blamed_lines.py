@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.catalogue import candidates
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
-from manual_bp.checker.diagnose.identify_mistake import fitted_multiple, identify_mistake
+from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
 
 
 def blame_lines(evidence: Evidence, wrong: list[str], found: Mapping[str, np.ndarray]) -> dict[str, Finding]:
@@ -99,9 +98,8 @@ def _possible_mistakes(
                 yield node, c.key, c.sentence, c.line
                 continue
             base, moved = (evidence.lines_given(node, line) for line in (c.line, c.line + c.direction))
-            k = fitted_multiple(
-                evidence, list(found.values()), [base[n] for n in found], [moved[n] - base[n] for n in found]
-            )
+            directions = [moved[n] - base[n] for n in found]
+            k = fitted_multiple(evidence, list(found.values()), [base[n] for n in found], directions)
             if k is not None and c.allows(k):
                 yield node, c.key, c.sentence.format(k=f"{k:.4g}"), c.line + k * c.direction
 
@@ -115,10 +113,8 @@ def _fitted_factor(
     if not any(d.any() for d in directions):
         return None
     lines = [without[n] for n in found]
-    if all(
-        np.linalg.norm(f - w) <= evidence.tolerance * np.linalg.norm(d)
-        for f, w, d in zip(found.values(), lines, directions, strict=True)
-    ):
+    triples = zip(found.values(), lines, directions, strict=True)
+    if all(np.linalg.norm(f - w) <= evidence.tolerance * np.linalg.norm(d) for f, w, d in triples):
         return 0.0
     return fitted_multiple(evidence, list(found.values()), lines, directions)
 

@@ -160,11 +160,8 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
                 yield Candidate(key, with_prime_at(node), f"g' is taken at {node} instead of {Z}")
     for left, right, text in ((D, G.T, " @ g'.T"), (D.T, G, ".T @ g'"), (D, G, " @ g'")):
         if left.ndim == 2 and left.shape[1] == right.shape[0]:
-            yield Candidate(
-                "matrix product for element-wise",
-                left @ right,
-                f"{d} and g'({Z}) are multiplied as matrices ({d}{text}), not element by element",
-            )
+            sentence = f"{d} and g'({Z}) are multiplied as matrices ({d}{text}), not element by element"
+            yield Candidate("matrix product for element-wise", left @ right, sentence)
     yield from _wrong_upstream_line(evidence, equation, lambda line: line * G if line.shape == G.shape else None)
 
 

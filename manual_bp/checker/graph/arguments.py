@@ -46,16 +46,13 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     paths, structure = jax.tree_util.tree_flatten_with_path((params, *args))
     found = []
     for index, (path, leaf) in enumerate(paths):
-        of_params = path[0].idx == 0
-        if isinstance(leaf, jax.Array | np.ndarray | np.generic) or (
-            numbers and of_params and isinstance(leaf, float | int)
-        ):
+        of_params, name = path[0].idx == 0, path_name(path, names)
+        is_number = numbers and of_params and isinstance(leaf, float | int)
+        if is_number or isinstance(leaf, jax.Array | np.ndarray | np.generic):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
-                raise TypeError(
-                    f"{path_name(path, names)} has dtype {array.dtype}; expected real parameters and arguments"
-                )
-            found.append((index, array, path_name(path, names), of_params))
+                raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")
+            found.append((index, array, name, of_params))
     leaves = [leaf for _, leaf in paths]
 
     def rebuild(arrays: Sequence) -> tuple:

@@ -4,7 +4,7 @@ A node is an intermediate at which the graph can be cut. The nodes include the w
 each product with a parameter, tapped or not, so a mistake always lies between two nodes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +37,11 @@ class CostGraph(NamedTuple):
         for i, node in enumerate(nodes, 1):
             order += [node, *(r for r in self.roots if last[r] == i)]
         return order
+
+    def with_roots(self, arrays: Sequence, roots: Mapping[str, Any]) -> list:
+        """Return the inputs with the arrays of some roots replaced."""
+        replaced = {self.roots[name]: array for name, array in roots.items()}
+        return [replaced.get(i, array) for i, array in enumerate(arrays)]
 
     def descendants(self, node: str) -> set[str]:
         """Return every line computed from the line of a node, directly or not."""

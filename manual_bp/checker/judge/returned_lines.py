@@ -56,10 +56,8 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     unknown = {}
     for key, value in raw.items():
         name = str(key).removeprefix("d")
-        inside = _read_subtree(name, value, known, of_params)
-        if str(key).startswith("d") and name in known:
-            lines.append((name, value))
-        elif str(key).startswith("d") and inside:
+        inside = [(name, value)] if name in known else _read_subtree(name, value, known, of_params)
+        if str(key).startswith("d") and inside:
             lines += inside
         else:
             unknown[str(key)] = _unknown_name(str(key), known)

@@ -94,10 +94,10 @@ def _count_near_zero(difference: Any, eps: float) -> Any:
 
 def moved_off_kinks(graph: CostGraph, arrays: Sequence) -> list:
     """Move the parameters by a thousandth, so that a unit exactly at its kink no longer is."""
-    rng, moved = np.random.default_rng(1), list(arrays)
+    rng, moved = np.random.default_rng(1), {}
     for name in graph.params:
         a = np.asarray(arrays[graph.roots[name]])
         size = 1e-3 * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
         step = (size * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)).astype(a.dtype)
-        moved[graph.roots[name]] = arrays[graph.roots[name]] + step
-    return moved
+        moved[name] = arrays[graph.roots[name]] + step
+    return graph.with_roots(arrays, moved)

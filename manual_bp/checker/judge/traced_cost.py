@@ -62,8 +62,7 @@ def trace_cost(
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
-        arguments = given
-        graph = build_graph(cost, arguments, through_rules)
+        return trace_cost(cost, params, args, True, through_rules, named_after)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)

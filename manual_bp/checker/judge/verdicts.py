@@ -156,11 +156,8 @@ def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expect
     if error > bounds.relative[name] and share > COARSE:
         return "cannot tell", f"below the resolution: rounding alone can change the line by {share:.0e} of its norm"
     if error > COARSE:
-        limit = bounds.relative[name]
-        return (
-            "cannot tell",
-            f"below the resolution: rounding in its dtype can change the line by {limit:.0e} of its norm",
-        )
+        why = f"rounding in its dtype can change the line by {bounds.relative[name]:.0e} of its norm"
+        return "cannot tell", f"below the resolution: {why}"
     return "right", ""
 
 
