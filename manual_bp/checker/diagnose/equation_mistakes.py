@@ -6,14 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp._activations import ACTIVATIONS
-from manual_bp.checker.diagnose.backward_equations import (
-    BackwardEquation,
-    Elementwise,
-    Product,
-    Sum,
-    activation_of,
-    possible_products,
-)
+from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, possible_products
 from manual_bp.checker.diagnose.corrected_code import derivative_text
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, mistakes_at_output, output_activations
@@ -39,9 +32,7 @@ def confusable(evidence: Evidence, line: str, names: list[str]) -> list[str]:
     return [name for name in names if name != line and name not in later]
 
 
-def _wrong_upstream_line(
-    evidence: Evidence, equation: BackwardEquation, make: Callable[[np.ndarray], np.ndarray | None]
-) -> Iterator[Candidate]:
+def _wrong_upstream_line(evidence: Evidence, equation: BackwardEquation, make: Callable) -> Iterator[Candidate]:
     """Make the line from every other delta in place of the one upstream."""
     for node in confusable(evidence, equation.line, list(evidence.graph.nodes)):
         array = make(evidence.line(node)) if node != equation.successor else None
@@ -50,12 +41,11 @@ def _wrong_upstream_line(
 
 
 def _mistakes_in_dW(evidence: Evidence, equation: BackwardEquation, form: Product) -> Iterator[Candidate]:
-    """Make dW = dZ A^T from other factors, or multiply them in another way."""
     D, known = equation.upstream, evidence.forward_values
     value = known[form.name]
     for name, other in (known | output_activations(evidence)).items():
         if name != form.name and name not in evidence.graph.params and other.ndim == value.ndim:
-            weighted_input = name in evidence.graph.nodes and activation_of(evidence, name) == form.name
+            weighted_input = name in evidence.graph.nodes and evidence.activation_of(name) == form.name
             key = "Z for A" if weighted_input else "wrong activation index"
             array = form.of(D, other)
             if array is not None:
@@ -65,7 +55,6 @@ def _mistakes_in_dW(evidence: Evidence, equation: BackwardEquation, form: Produc
 
 
 def _mistakes_in_db(evidence: Evidence, equation: BackwardEquation, axes: tuple[int, ...]) -> Iterator[Candidate]:
-    """Make db from dZ without a sum, summed over other axes, or from another delta."""
     D, shape, d = equation.upstream, equation.expected.shape, f"d{equation.successor}"
     yield Candidate("unsummed", D, f"{d} is not summed over the examples")
     for other in range(D.ndim):
@@ -81,7 +70,6 @@ def _mistakes_in_db(evidence: Evidence, equation: BackwardEquation, axes: tuple[
 
 
 def _mistakes_in_dA(evidence: Evidence, equation: BackwardEquation, form: Product) -> Iterator[Candidate]:
-    """Make dA = W^T dZ from other factors, or multiply them in another way."""
     D, W, expected = equation.upstream, form.name, equation.expected
     value = evidence.forward_values[W]
     for name in evidence.graph.params:
@@ -133,7 +121,6 @@ def _elementwise_products(P: np.ndarray, Q: np.ndarray, shape: tuple[int, ...]) 
 
 
 def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elementwise) -> Iterator[Candidate]:
-    """Make dZ = dA * g'(Z) with another factor, another delta, or a matrix product."""
     D, G, Z, A = equation.upstream, form.G, equation.line, equation.successor
     d = f"d{A}"
     if form.G_name:
@@ -156,7 +143,7 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
             yield Candidate("wrong g'", D * other, f"{d} is multiplied by {text.format(Z=Z, A=A)}, not by {right}")
         for node in evidence.graph.nodes:
             if node not in (Z, A) and evidence.forward_values[node].shape == D.shape:
-                key = "g' at A" if activation_of(evidence, Z) == node else "g' of another layer"
+                key = "g' at A" if evidence.activation_of(Z) == node else "g' of another layer"
                 yield Candidate(key, with_prime_at(node), f"g' is taken at {node} instead of {Z}")
     for left, right, text in ((D, G.T, " @ g'.T"), (D.T, G, ".T @ g'"), (D, G, " @ g'")):
         if left.ndim == 2 and left.shape[1] == right.shape[0]:

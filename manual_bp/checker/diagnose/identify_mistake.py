@@ -107,9 +107,7 @@ def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> 
     return than is None or bool(np.linalg.norm(found - to) <= 1e-3 * np.linalg.norm(found - than))
 
 
-def fitted_multiple(
-    evidence: Evidence, found: list[np.ndarray], lines: list[np.ndarray], directions: list[np.ndarray]
-) -> float | None:
+def fitted_multiple(evidence: Evidence, found: list, lines: list, directions: list) -> float | None:
     """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
     difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
     direction = np.concatenate([d.ravel() for d in directions])

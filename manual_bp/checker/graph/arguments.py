@@ -11,14 +11,14 @@ import numpy as np
 
 
 class Arguments(NamedTuple):
-    """The arrays in (params, *args), the name of each, whether it is a parameter, and the function that rebuilds them.
+    """The arrays in (params, *args), their names, those of the parameters, and the function that rebuilds the tree.
 
     Leaves that are not arrays, such as Python numbers among the args, are kept by `rebuild`.
     """
 
     arrays: list[Any]
     names: tuple[str, ...]
-    of_params: tuple[bool, ...]
+    params: tuple[str, ...]
     rebuild: Callable[[Sequence], tuple]
 
     def cast(self, dtype: Any) -> "Arguments":
@@ -61,7 +61,8 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
             replaced[index] = array
         return jax.tree.unflatten(structure, replaced)
 
-    return Arguments([f[1] for f in found], tuple(f[2] for f in found), tuple(f[3] for f in found), rebuild)
+    of_params = tuple(name for _, _, name, of_params in found if of_params)
+    return Arguments([f[1] for f in found], tuple(f[2] for f in found), of_params, rebuild)
 
 
 def argument_names(function: Callable, number: int) -> list[str]:

@@ -22,9 +22,8 @@ def recording_tap(called: list[str]) -> Callable[[str, Any], Any]:
         if not isinstance(name, str):
             raise TypeError(f'tap expects the name first, as in tap("Z1", Z1); got {type(name).__name__}')
         if name in called:
-            raise ValueError(
-                f'tap("{name}", ...) is called twice in one evaluation of the cost; give each intermediate its own name'
-            )
+            twice = f'tap("{name}", ...) is called twice in one evaluation of the cost'
+            raise ValueError(f"{twice}; give each intermediate its own name")
         called.append(name)
         return checkpoint_name(jnp.asarray(value), TAP_PREFIX + name)
 

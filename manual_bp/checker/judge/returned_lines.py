@@ -48,10 +48,8 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         )
     if isinstance(params, dict) and raw and raw.keys() < params.keys():
         missing = ", ".join(str(key) for key in params if key not in raw)
-        raise TypeError(
-            f"backward returned a pytree like params, but without {missing}; return all of it, or a dict of lines "
-            "named 'd...'"
-        )
+        advice = "return all of it, or a dict of lines named 'd...'"
+        raise TypeError(f"backward returned a pytree like params, but without {missing}; {advice}")
     lines: list[tuple[str, Any]] = []
     unknown = {}
     for key, value in raw.items():

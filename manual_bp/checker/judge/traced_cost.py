@@ -33,8 +33,7 @@ class TracedCost(NamedTuple):
 
     def names(self) -> list[str]:
         """List everything that can have a line, the parameters first and in the order of the leaves of params."""
-        params = [n for n, p in zip(self.arguments.names, self.arguments.of_params, strict=True) if p]
-        return list(dict.fromkeys([*params, *self.graph.nodes, *self.graph.roots]))
+        return list(dict.fromkeys([*self.arguments.params, *self.graph.nodes, *self.graph.roots]))
 
     def cut_at(self, names: Collection[str]) -> CutGraph:
         return self.cut(*(tuple(n for n in known if n in names) for known in (self.graph.nodes, self.graph.roots)))
@@ -44,25 +43,20 @@ class TracedCost(NamedTuple):
 
 
 def trace_cost(
-    cost: Callable,
-    params: Any,
-    args: tuple,
-    as_given: bool = False,
-    through_rules: bool = False,
-    named_after: Callable | None = None,
+    cost: Callable, params: Any, args: tuple, as_given: bool = False, rules_of: Callable | None = None
 ) -> TracedCost:
     """Trace the cost in float64 where it allows that, or `as_given`.
 
-    The arguments are named after the signature of `named_after`, by default the cost.
+    With `rules_of`, a function that the cost calls, custom_vjp rules are ignored, and its signature gives the names.
     """
-    given = flatten_arguments(named_after or cost, params, args, numbers=not through_rules)
+    given = flatten_arguments(rules_of or cost, params, args, numbers=not rules_of)
     arguments = given if as_given else given.cast(np.float64)
     try:
-        graph = build_graph(cost, arguments, through_rules)
+        graph = build_graph(cost, arguments, through_rules=bool(rules_of))
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
-        return trace_cost(cost, params, args, True, through_rules, named_after)
+        return trace_cost(cost, params, args, True, rules_of)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)

@@ -129,7 +129,7 @@ def judge_lines(
 
 
 def _find_bounds(
-    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict[str, float], errors: dict
+    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict, errors: dict
 ) -> _Bounds:
     """Bound the errors; the effect of rounding is measured only if a line is zero or exceeds its relative bound."""
     zero = {n for n in expected if not expected[n].any()}
