@@ -63,15 +63,9 @@ def test_verdict_line_and_mistake(ran, number):
 def test_the_sets_are_those_that_are_known():
     assert sum(not printed.mistakes for printed in SETS) == 6
     assert {mistake for printed in SETS for mistake in printed.mistakes.values()} == {
-        "wrong activation index",
-        "dW for W",
-        "missing transpose",
-        "wrong axis",
-        "cost sign",
-        "missing factor",
-        "raised",
-        "wrong shape",
-    }
+        "wrong activation index", "dW for W", "missing transpose", "wrong axis",
+        "cost sign", "missing factor", "raised", "wrong shape",
+    }  # fmt: skip
 
 
 def names(printed: PrintedSet) -> dict[str, Any]:

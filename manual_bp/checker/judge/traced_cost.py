@@ -49,10 +49,11 @@ def trace_cost(
 
     With `rules_of`, a function that the cost calls, custom_vjp rules are ignored, and its signature gives the names.
     """
-    given = flatten_arguments(rules_of or cost, params, args, numbers=not rules_of)
+    through_rules = rules_of is not None
+    given = flatten_arguments(rules_of if through_rules else cost, params, args, numbers=not through_rules)
     arguments = given if as_given else given.cast(np.float64)
     try:
-        graph = build_graph(cost, arguments, through_rules=bool(rules_of))
+        graph = build_graph(cost, arguments, through_rules)
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
