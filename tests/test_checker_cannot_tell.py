@@ -9,13 +9,8 @@ from two_layers import PARAMS, X, Y, check, cost, lines, untapped, verdicts
 
 
 def test_zero_gradient():
-    dead = PARAMS | {"b1": np.full((6, 1), -100.0)}
-
-    def relu(params, X, Y):
-        A1 = jax.nn.relu(params["W1"] @ X + params["b1"])
-        return jnp.mean((params["W2"] @ A1 + params["b2"] - Y) ** 2)
-
-    report = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y), dead, X, Y)
+    dead, relu = PARAMS | {"b1": np.full((6, 1), -100.0)}, functools.partial(untapped, g=jax.nn.relu)
+    report = check(relu, jax.grad(relu), dead, X, Y)
     assert verdicts(report) == {"dW2": "cannot tell", "db2": "right", "dW1": "cannot tell", "db1": "cannot tell"}
     assert report.verdict == "cannot tell" and "zero" in report["dW1"].diagnosis
     one = check(relu, lambda p, X, Y: jax.grad(relu)(p, X, Y) | {"W1": np.ones((6, 4))}, dead, X, Y)
@@ -25,12 +20,9 @@ def test_zero_gradient():
 def test_units_at_a_kink():
     """relu'(0) = 1 is not a mistake, but must not hide one."""
     params = PARAMS | {"b1": np.zeros((6, 1))}
-    with_zero = np.concatenate([X, np.zeros((4, 1))], axis=1)
-    targets = np.concatenate([Y, np.ones((3, 1))], axis=1)
+    with_zero, targets = np.c_[X, np.zeros(4)], np.c_[Y, np.ones(3)]
 
-    def relu(params, X, Y, tap):
-        A1 = tap("A1", jax.nn.relu(tap("Z1", params["W1"] @ X + params["b1"])))
-        return jnp.mean(jnp.sum((params["W2"] @ A1 + params["b2"] - Y) ** 2, axis=0))
+    relu = functools.partial(cost, g=jax.nn.relu)
 
     def backward(params, X, Y, sign=1):
         Z1 = params["W1"] @ X + params["b1"]
@@ -92,11 +84,12 @@ def test_a_tie_of_the_maximum():
     assert check(largest, backward, {"W1": np.zeros((6, 4))}, X)["dW1"].verdict == "cannot tell"
 
 
-def test_non_finite():
-    def root(params, X):
-        return jnp.sum(jnp.sqrt(params["a"])) + jnp.sum(params["b"] ** 2)
+def of_two(g, params, X):
+    return jnp.sum(g(params["a"])) + jnp.sum(params["b"] ** 2)
 
-    params = {"a": np.zeros(3), "b": np.ones(4)}
+
+def test_non_finite():
+    root, params = functools.partial(of_two, jnp.sqrt), {"a": np.zeros(3), "b": np.ones(4)}
     report = check(root, lambda p, X: {"da": np.full(3, np.inf), "db": 2 * p["b"]}, params, X)
     assert verdicts(report) == {"da": "cannot tell", "db": "right"}
     assert "not finite" in report["da"].diagnosis
@@ -105,11 +98,8 @@ def test_non_finite():
 
 
 def test_a_cost_of_nan():
-    def of_log(params, X):
-        return jnp.sum(jnp.log(params["a"])) + jnp.sum(params["b"] ** 2)
-
     params = {"a": np.array([-1.0, 1.0]), "b": np.ones(4)}
-    report = check(of_log, lambda p, X: {"db": 2 * p["b"]}, params, X)
+    report = check(functools.partial(of_two, jnp.log), lambda p, X: {"db": 2 * p["b"]}, params, X)
     assert report["db"].verdict == "right" and report.notes[0] == "the cost is nan here"
 
 

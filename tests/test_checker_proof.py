@@ -13,6 +13,7 @@ from reference.checker_proof.planted_passes import Style, planted_pass, possible
 from reference.checker_proof.proof import prove_checker
 from reference.checker_proof.subjects import random_subject
 from reference.commands import checker
+from reference.finite_differences import central_differences
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,9 @@ def proof():
     return found
 
 
-def test_every_planted_mistake_is_noticed(proof):
+def test_every_mistake_is_noticed_the_right_line_blamed_and_no_other(proof):
     assert len(proof.planted) >= 1000
-    assert [str(p) for p in proof.planted if not p.detected] == []
-
-
-def test_the_right_line_is_blamed_and_no_other(proof):
-    assert [str(p) for p in proof.planted if not p.line] == []
+    assert [str(p) for p in proof.planted if not (p.detected and p.line)] == []
 
 
 def test_the_mistake_is_named(proof):
@@ -98,6 +95,5 @@ def test_the_plants_are_right_without_mistakes():
         return float(subject.cost(subject.params | changed, subject.X, subject.Y, lambda name, value: value))
 
     for name, p in subject.params.items():
-        direction = np.random.default_rng(0).normal(size=p.shape)
-        slope = (cost(**{name: p + 1e-6 * direction}) - cost(**{name: p - 1e-6 * direction})) / 2e-6
-        assert slope == pytest.approx(float(np.sum(lines["d" + name] * direction)), rel=1e-6)
+        found = central_differences(lambda p, name=name: cost(**{name: p}), p)
+        np.testing.assert_allclose(lines["d" + name], found, rtol=1e-6, atol=1e-9)

@@ -53,25 +53,15 @@ def ran() -> Iterator[Ran]:
 @pytest.mark.parametrize("number", range(len(SETS)), ids=[printed.text for printed in SETS])
 def test_verdict_line_and_mistake(ran, number):
     printed, report = SETS[number], ran.reports[number]
-    assert report.verdict == ("wrong" if printed.mistakes else "right"), report
-    wrong = {line.line: line.mistake for line in report.lines if line.verdict == "wrong"}
-    assert wrong == printed.mistakes, report
-    assert any("average is taken at dW and db" in c for c in report.conventions) == printed.average, report
-    assert printed.surprises(report) == []
+    assert printed.surprises(report) == [], report  # that these are noticed is tested below
 
 
 def test_the_sets_are_those_that_are_known():
     assert sum(not printed.mistakes for printed in SETS) == 6
     assert {mistake for printed in SETS for mistake in printed.mistakes.values()} == {
-        "wrong activation index",
-        "dW for W",
-        "missing transpose",
-        "wrong axis",
-        "cost sign",
-        "missing factor",
-        "raised",
-        "wrong shape",
-    }
+        "wrong activation index", "dW for W", "missing transpose", "wrong axis",
+        "cost sign", "missing factor", "raised", "wrong shape",
+    }  # fmt: skip
 
 
 def names(printed: PrintedSet) -> dict[str, Any]:

@@ -4,11 +4,8 @@
 is the same as a test, and raises `WrongGradient`. `check_custom_vjp` checks the rule of a `jax.custom_vjp`.
 """
 
-from manual_bp.checker._check import assert_gradients_match as assert_gradients_match
-from manual_bp.checker._check import check_gradients as check_gradients
-from manual_bp.checker._custom_vjp import check_custom_vjp as check_custom_vjp
-from manual_bp.checker._report import Line as Line
-from manual_bp.checker._report import Report as Report
-from manual_bp.checker._report import WrongGradient as WrongGradient
+from manual_bp.checker._check import assert_gradients_match, check_gradients
+from manual_bp.checker._custom_vjp import check_custom_vjp
+from manual_bp.checker._report import Line, Report, WrongGradient
 
 __all__ = ["Line", "Report", "WrongGradient", "assert_gradients_match", "check_custom_vjp", "check_gradients"]

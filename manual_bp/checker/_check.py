@@ -14,10 +14,9 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
-from manual_bp.checker.judge.central_differences import compare_autodiff
+from manual_bp.checker.judge.random_directions import compare_autodiff, judge_second_order
 from manual_bp.checker.judge.reconsider import reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
-from manual_bp.checker.judge.second_order import judge_second_order
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 
@@ -215,12 +214,8 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
         yield "backward raised an error; only the lines computed before it are judged"
     if judgement.with_verdict("wrong") and judgement.m > 1 and not judgement.found.keys() & graph.nodes.keys():
         yield "no dZ or dA was returned, so a correction takes them as derivatives of the cost, which include 1/m"
-    changed = [
-        name
-        for name, a, b in zip(arguments.names, arguments.arrays, after, strict=True)
-        if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=is_float(a))
-    ]
-    if changed:
+    triples = zip(arguments.names, arguments.arrays, after, strict=True)
+    if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:
         yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:

@@ -12,7 +12,7 @@ from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
-from manual_bp.checker.judge.central_differences import judge_by_differences
+from manual_bp.checker.judge.random_directions import judge_by_differences
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
 
@@ -57,18 +57,14 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         raise TypeError(f"f must be a function with a jax.custom_vjp in it; got {type(f).__name__}")
     if not any(is_float(a) for a in jax.tree.leaves(args) if hasattr(a, "dtype")):
         got = ", ".join(type(a).__name__ for a in args) or "none"
-        raise TypeError(
-            "check_custom_vjp(f, *args) needs the arguments of f, with a floating-point array among them, such as "
-            f"jnp.asarray(1.0); got {got}"
-        )
+        needed = "the arguments of f, with a floating-point array among them, such as jnp.asarray(1.0)"
+        raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         weighted = _weighted_output(f, seed)
-        traced = trace_cost(weighted, args[0], args[1:], through_rules=True, named_after=f)
+        traced = trace_cost(weighted, args[0], args[1:], rules_of=f)
         if not has_custom_vjp(traced.graph):
-            raise ValueError(
-                "f has no custom_vjp in it, so there is no rule to check; use check_gradients to check the gradient of "
-                "a cost"
-            )
+            advice = "use check_gradients to check the gradient of a cost"
+            raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
         with_rule, by_rule = _differentiate_by_rule(weighted, traced)
         reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
         try:
@@ -110,15 +106,12 @@ def _weighted_output(f: Callable, seed: int) -> Callable:
 
 def _differentiate_by_rule(weighted: Callable, traced: TracedCost) -> tuple[Any, dict[str, Any]]:
     """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
-    arguments, roots = traced.arguments, traced.graph.roots
+    arguments, graph = traced.arguments, traced.graph
+    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in graph.roots.items()}
 
     def output_at(active: dict) -> Any:
-        arrays = list(arguments.arrays)
-        for name, array in active.items():
-            arrays[roots[name]] = array
-        return weighted(*arguments.rebuild(arrays))
+        return weighted(*arguments.rebuild(graph.with_roots(arguments.arrays, active)))
 
-    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in roots.items()}
     value, found = jax.value_and_grad(output_at)(active)
     return value, {"d" + name: line for name, line in found.items()}
 

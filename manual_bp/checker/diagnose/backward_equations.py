@@ -12,7 +12,6 @@ import numpy as np
 from manual_bp.checker.diagnose.evidence import Evidence
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, find_output_derivative
 from manual_bp.checker.graph.cost_graph import COST
-from manual_bp.checker.graph.nodes import sibling_name
 
 
 class Product(NamedTuple):
@@ -64,7 +63,7 @@ def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterato
             yield form, array
 
 
-def backward_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
+def find_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
     """Find the equation for each successor of a node or root, possibly the cost; the line is the sum of their terms."""
     successors = dict.fromkeys(evidence.graph.successors[line])
     return [_find_equation(evidence, line, s, alone=len(successors) == 1) for s in successors]
@@ -76,11 +75,8 @@ def _find_equation(evidence: Evidence, line: str, successor: str, alone: bool) -
         return BackwardEquation(line, COST, expected, expected, find_output_derivative(evidence, line, expected))
     D = evidence.line(successor)
     expected = evidence.expected[line] if alone else evidence.contribution(successor)[line]
-    form = (
-        _find_elementwise(evidence, line, successor, D, expected)
-        or _find_sum(evidence, D, expected)
-        or _find_product(evidence, line, D, expected)
-    )
+    form = _find_elementwise(evidence, line, successor, D, expected) or _find_sum(evidence, D, expected)
+    form = form or _find_product(evidence, line, D, expected)
     return BackwardEquation(line, successor, D, expected, form)
 
 
@@ -118,12 +114,6 @@ def _find_elementwise(
     if not evidence.same(D * G, expected):
         return None
     return Elementwise(G, next((n for n, v in evidence.forward_values.items() if evidence.same(G, v)), ""))
-
-
-def activation_of(evidence: Evidence, line: str) -> str:
-    """Name the activation at a weighted input: the node that it feeds, or A2 for Z2."""
-    nodes = [s for s in evidence.graph.successors[line] if s in evidence.graph.nodes]
-    return nodes[0] if nodes else sibling_name(line, "A")
 
 
 def _as_matrix(array: np.ndarray) -> np.ndarray:

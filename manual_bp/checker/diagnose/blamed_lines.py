@@ -1,17 +1,17 @@
 """The lines to blame, returned or inferred from those returned, and their mistakes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.catalogue import candidates
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
-from manual_bp.checker.diagnose.identify_mistake import fitted_multiple, identify_mistake
+from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
+from manual_bp.checker.judge.cut_graph import Arrays
 
 
-def blame_lines(evidence: Evidence, wrong: list[str], found: Mapping[str, np.ndarray]) -> dict[str, Finding]:
+def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, Finding]:
     """Return a finding for each line to blame. A wrong line without one follows from a line that has one.
 
     If all lines that follow from a node without a returned line are wrong, one mistake there is likelier than one in
@@ -63,7 +63,7 @@ def _unreturned_nodes(evidence: Evidence) -> list[tuple[list[str], set[str]]]:
     return groups
 
 
-def _infer_mistake(evidence: Evidence, nodes: list[str], found: Mapping[str, np.ndarray]) -> _InferredMistake | None:
+def _infer_mistake(evidence: Evidence, nodes: list[str], found: Arrays) -> _InferredMistake | None:
     """Find one mistake at one of these nodes that explains all of these lines, some of them up to a factor."""
     first = nodes[0]
     expected = evidence.expected[first]
@@ -88,7 +88,7 @@ def _infer_mistake(evidence: Evidence, nodes: list[str], found: Mapping[str, np.
 
 
 def _possible_mistakes(
-    evidence: Evidence, nodes: list[str], found: Mapping[str, np.ndarray]
+    evidence: Evidence, nodes: list[str], found: Arrays
 ) -> Iterator[tuple[str, str, str, np.ndarray]]:
     """List the mistakes that can be made at these nodes: the node, the key, the sentence, and the resulting line."""
     for node in nodes:
@@ -99,26 +99,21 @@ def _possible_mistakes(
                 yield node, c.key, c.sentence, c.line
                 continue
             base, moved = (evidence.lines_given(node, line) for line in (c.line, c.line + c.direction))
-            k = fitted_multiple(
-                evidence, list(found.values()), [base[n] for n in found], [moved[n] - base[n] for n in found]
-            )
+            directions = [moved[n] - base[n] for n in found]
+            k = fitted_multiple(evidence, list(found.values()), [base[n] for n in found], directions)
             if k is not None and c.allows(k):
                 yield node, c.key, c.sentence.format(k=f"{k:.4g}"), c.line + k * c.direction
 
 
-def _fitted_factor(
-    evidence: Evidence, node: str, line: np.ndarray, found: Mapping[str, np.ndarray], without: Mapping[str, np.ndarray]
-) -> float | None:
+def _fitted_factor(evidence: Evidence, node: str, line: np.ndarray, found: Arrays, without: Arrays) -> float | None:
     """Return the c for which all lines found follow from c times `line` at the node, or None."""
     made = evidence.lines_given(node, line)
     directions = [made[n] - without[n] for n in found]
     if not any(d.any() for d in directions):
         return None
     lines = [without[n] for n in found]
-    if all(
-        np.linalg.norm(f - w) <= evidence.tolerance * np.linalg.norm(d)
-        for f, w, d in zip(found.values(), lines, directions, strict=True)
-    ):
+    triples = zip(found.values(), lines, directions, strict=True)
+    if all(np.linalg.norm(f - w) <= evidence.tolerance * np.linalg.norm(d) for f, w, d in triples):
         return 0.0
     return fitted_multiple(evidence, list(found.values()), lines, directions)
 

@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from manual_bp.checker.diagnose.backward_equations import (
-    BackwardEquation,
-    Elementwise,
-    Product,
-    Sum,
-    backward_equations,
-)
+from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, find_equations
 from manual_bp.checker.diagnose.evidence import Evidence
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative
 from manual_bp.checker.graph.cost_graph import COST
@@ -17,7 +11,7 @@ from manual_bp.checker.judge.conventions import constant_ratio
 
 def corrected_line(evidence: Evidence, line: str) -> str:
     """Write the equation of a line in the layout and the scale of the user's own, or return ""."""
-    equations, scale = backward_equations(evidence, line), evidence.scale
+    equations, scale = find_equations(evidence, line), evidence.scale
     average = "" if line in evidence.graph.nodes or scale == 1 else " / m" if scale == evidence.m else f" / {scale:.4g}"
     terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
     if not terms or not all(text for text, _ in terms):
@@ -43,9 +37,7 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
         case Sum(axes):
             at = tuple(1 - axis for axis in axes) if successor in transposed else axes
             axis = f"axis={at[0] if len(at) == 1 else at}" if len(at) < equation.upstream.ndim else ""
-            keep = (
-                "keepdims=True" if equation.expected.ndim == equation.upstream.ndim and equation.upstream.ndim else ""
-            )
+            keep = "keepdims=True" if equation.expected.ndim == equation.upstream.ndim > 0 else ""
             return f"{D}.sum({', '.join(filter(None, (axis, keep)))})"
         case Elementwise(G, G_name):
             g_prime = G_name or derivative_text(evidence, equation.line, successor, G)
@@ -76,6 +68,6 @@ def _in_full(evidence: Evidence, node: str) -> str:
     """Write dA1 if it was returned; else its equation in brackets if it is a product, such as (W2.T @ dZ2)."""
     if node in evidence.returned:
         return "d" + node
-    found = backward_equations(evidence, node)
+    found = find_equations(evidence, node)
     text = _right_side(evidence, found[0]) if len(found) == 1 and isinstance(found[0].form, Product) else ""
     return f"({text})" if text else "d" + node

@@ -1,12 +1,13 @@
-"""The facts that a diagnosis is based on, and the finding that it leads to."""
+"""The facts that a diagnosis is based on, the candidates that they are compared with, and the finding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from manual_bp.checker.graph.cost_graph import COST
-from manual_bp.checker.judge.cut_graph import CutGraph
+from manual_bp.checker.graph.nodes import sibling_name
+from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
@@ -18,6 +19,20 @@ class Finding(NamedTuple):
     mistake: str
     diagnosis: str
     exact: bool = True
+
+
+class Candidate(NamedTuple):
+    """The key of a mistake, the line that it leads to, and a sentence.
+
+    With a direction, the line is the given one plus k times the direction, for an unknown k that passes `allows`. The
+    sentence then has a place {k} for it.
+    """
+
+    key: str
+    line: np.ndarray
+    sentence: str
+    direction: np.ndarray | None = None
+    allows: Callable[[float], bool] = lambda k: True
 
 
 class Evidence:
@@ -47,12 +62,15 @@ class Evidence:
         """Return all lines as they would follow from this line at a node."""
         return self.cut(self.arrays, self.deltas | {node: line}).lines
 
+    def activation_of(self, line: str) -> str:
+        """Name the activation at a weighted input: the node that it feeds, or A2 for Z2."""
+        nodes = [s for s in self.graph.successors[line] if s in self.graph.nodes]
+        return nodes[0] if nodes else sibling_name(line, "A")
+
     def line(self, name: str) -> np.ndarray:
         return self.deltas.get(name, self.expected[name])
 
-    def contribution(
-        self, node: str, line: np.ndarray | None = None, shifts: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, np.ndarray]:
+    def contribution(self, node: str, line: np.ndarray | None = None, shifts: Arrays | None = None) -> Arrays:
         """Return the part of each line that comes through one node alone, or directly from the cost for node COST."""
         zeros = {n: np.zeros(self.graph.nodes[n].shape) for n in self.graph.nodes}
         direct = self.cut(self.arrays, zeros, shifts).lines

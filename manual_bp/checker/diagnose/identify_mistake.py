@@ -1,11 +1,18 @@
-"""The mistake in one returned line, identified by comparing the line with the candidates."""
+"""The mistake in one returned line, identified by comparing it with the line that each possible mistake leads to.
+
+These candidates are made from the equation that the line should have followed (see backward_equations), so a diagnosis
+uses the names of the cost. Factors, zeros and shapes need no candidates.
+"""
+
+import math
+from collections.abc import Iterator
 
 import numpy as np
 
-from manual_bp.checker.diagnose.backward_equations import Sum, backward_equations
-from manual_bp.checker.diagnose.catalogue import candidates
+from manual_bp.checker.diagnose.backward_equations import Sum, find_equations
 from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
-from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
+from manual_bp.checker.diagnose.evidence import UNKNOWN, Candidate, Evidence, Finding
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.rounding import relative_error
@@ -27,7 +34,7 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         c = None
     if c is not None and (found.size > 1 or factor_mistake(evidence, line, c).mistake != CONSTANT):
         return factor_mistake(evidence, line, c)
-    equations = backward_equations(evidence, line)
+    equations = find_equations(evidence, line)
     for equation in equations if len(equations) > 1 else ():
         k = fitted_multiple(evidence, [found], [expected], [equation.expected])
         if k is not None:
@@ -54,16 +61,15 @@ def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Find
     expected = evidence.expected[line]
     if found.size == expected.size and evidence.same(found.reshape(expected.shape), expected):
         hint = ": keepdims=True is missing" if found.ndim < expected.ndim else ""
-        return Finding(
-            "wrong shape", f"the values are right but its shape is {found.shape}, not {expected.shape}{hint}"
-        )
+        fact = f"the values are right but its shape is {found.shape}, not {expected.shape}{hint}"
+        return Finding("wrong shape", fact)
     for turned in (found, found.T):
         finding = _first_match(evidence, line, turned, None)
         if finding:
             return finding._replace(diagnosis=f"{finding.diagnosis}; shape {found.shape}, expected {expected.shape}")
     shapes = f"it has shape {found.shape}; expected {expected.shape}"
     # the values of some lines show nothing: the sum of softmax's dZ over the units is 0
-    if any(isinstance(equation.form, Sum) for equation in backward_equations(evidence, line)):
+    if any(isinstance(equation.form, Sum) for equation in find_equations(evidence, line)):
         for c in candidates(evidence, line):
             if c.key in ("unsummed", "wrong axis") and found.shape in (c.line.shape, c.line.shape[::-1]):
                 return Finding(c.key, f"judging by its shape, {c.sentence}; {shapes}")
@@ -101,9 +107,7 @@ def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> 
     return than is None or bool(np.linalg.norm(found - to) <= 1e-3 * np.linalg.norm(found - than))
 
 
-def fitted_multiple(
-    evidence: Evidence, found: list[np.ndarray], lines: list[np.ndarray], directions: list[np.ndarray]
-) -> float | None:
+def fitted_multiple(evidence: Evidence, found: list, lines: list, directions: list) -> float | None:
     """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
     difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
     direction = np.concatenate([d.ravel() for d in directions])
@@ -117,3 +121,36 @@ def fitted_multiple(
 def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
     error = relative_error(found, as_mistaken)
     return f" (this reproduces your line {f'within {error:.0e}' if error else 'exactly'})"
+
+
+def candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
+    """Make the candidates for the line of a node or root, the likeliest first."""
+    shape = evidence.expected[line].shape
+    for c in _all_candidates(evidence, line):
+        # a column stands for a vector, because of how products are formed here
+        vector = len(shape) < 2 and c.line.size == math.prod(shape) and c.line.ndim == 2
+        c = c._replace(line=c.line.reshape(shape)) if vector else c
+        if c.direction is not None and c.direction.size == c.line.size:
+            yield c._replace(direction=c.direction.reshape(c.line.shape))
+        elif c.direction is None:
+            yield c
+
+
+def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
+    expected = evidence.expected[line]
+    if expected.ndim == 2:
+        yield Candidate("transposed", expected.T, f"d{line} is transposed")
+    equations = find_equations(evidence, line)
+    for equation in equations:
+        rest = expected - equation.expected  # the other terms
+        for c in mistakes_in_equation(evidence, equation):
+            shaped = c.line.shape == rest.shape
+            yield c._replace(line=c.line + rest) if shaped and len(equations) > 1 else c
+    if line in evidence.graph.params:
+        value = evidence.forward_values[line].astype(np.float64)
+        for text, direction in ((line, value), (f"sign({line})", np.sign(value))):
+            sentence = f"it has an extra term {{k}} {text}, as of a regulariser, which is not in the cost"
+            yield Candidate("extra term", expected, sentence, direction)
+    for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
+        if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
+            yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_bp.checker.diagnose.constant_factors import constant_text
-from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.graph.nodes import sibling_name
 from manual_bp.checker.judge.conventions import constant_ratio
@@ -71,6 +71,28 @@ def find_output_derivative(evidence: Evidence, line: str, expected: np.ndarray) 
                     if c is not None:
                         return OutputDerivative(c, derivative, prime, A_name, Y_name, (A, Y))
     return None
+
+
+def mistakes_at_output(form: OutputDerivative) -> Iterator[Candidate]:
+    """Make the derivative at the output without its g', with g' twice, or from another cost."""
+    names = {"A": form.A, "Y": form.Y}
+    right = form.derivative.format(**names)
+    for other in form.others():
+        cost = DERIVATIVES[other][1]
+        key = "cost sign" if cost == ONE_SIGN_LOST else "derivative of another cost"
+        sentence = f"it uses {other.format(**names)} ({cost}); the cost's derivative is {right}"
+        yield Candidate(key, form.array(other), sentence)
+        if cost == SQUARED_ERROR:
+            yield Candidate(key, 2 * form.array(other), sentence)
+    if form.prime:
+        g_prime = form.prime[3:].format(**names)
+        yield Candidate("missing g'", form.array(prime=""), f"the output's g', {g_prime}, is missing")
+        twice = form.array() * PRIMES[form.prime](form.operands[0])
+        yield Candidate("g' twice", twice, "the output's g' is applied twice")
+    else:
+        for prime in (p for p in PRIMES if p):
+            sentence = f"the output's g', {prime[3:].format(**names)}, is applied to {right}, which already contains it"
+            yield Candidate("g' kept", form.array(prime=prime), sentence)
 
 
 def output_activations(evidence: Evidence) -> dict[str, np.ndarray]:

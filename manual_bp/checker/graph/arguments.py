@@ -11,14 +11,14 @@ import numpy as np
 
 
 class Arguments(NamedTuple):
-    """The arrays in (params, *args), the name of each, whether it is a parameter, and the function that rebuilds them.
+    """The arrays in (params, *args), their names, those of the parameters, and the function that rebuilds the tree.
 
     Leaves that are not arrays, such as Python numbers among the args, are kept by `rebuild`.
     """
 
     arrays: list[Any]
     names: tuple[str, ...]
-    of_params: tuple[bool, ...]
+    params: tuple[str, ...]
     rebuild: Callable[[Sequence], tuple]
 
     def cast(self, dtype: Any) -> "Arguments":
@@ -46,16 +46,13 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     paths, structure = jax.tree_util.tree_flatten_with_path((params, *args))
     found = []
     for index, (path, leaf) in enumerate(paths):
-        of_params = path[0].idx == 0
-        if isinstance(leaf, jax.Array | np.ndarray | np.generic) or (
-            numbers and of_params and isinstance(leaf, float | int)
-        ):
+        of_params, name = path[0].idx == 0, path_name(path, names)
+        is_number = numbers and of_params and isinstance(leaf, float | int)
+        if is_number or isinstance(leaf, jax.Array | np.ndarray | np.generic):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
-                raise TypeError(
-                    f"{path_name(path, names)} has dtype {array.dtype}; expected real parameters and arguments"
-                )
-            found.append((index, array, path_name(path, names), of_params))
+                raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")
+            found.append((index, array, name, of_params))
     leaves = [leaf for _, leaf in paths]
 
     def rebuild(arrays: Sequence) -> tuple:
@@ -64,7 +61,8 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
             replaced[index] = array
         return jax.tree.unflatten(structure, replaced)
 
-    return Arguments([f[1] for f in found], tuple(f[2] for f in found), tuple(f[3] for f in found), rebuild)
+    of_params = tuple(name for _, _, name, of_params in found if of_params)
+    return Arguments([f[1] for f in found], tuple(f[2] for f in found), of_params, rebuild)
 
 
 def argument_names(function: Callable, number: int) -> list[str]:

@@ -4,7 +4,7 @@ A node is an intermediate at which the graph can be cut. The nodes include the w
 each product with a parameter, tapped or not, so a mistake always lies between two nodes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,7 @@ from jax.extend import core
 
 from manual_bp.checker.graph.arguments import Arguments, is_float
 from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_VJP, primitives_inside, walk
-from manual_bp.checker.graph.nodes import Node, find_nodes
-from manual_bp.checker.graph.tap import call_with_tap, recording_tap
+from manual_bp.checker.graph.nodes import Node, call_with_tap, find_nodes, recording_tap
 
 COST = "the cost"
 
@@ -38,6 +37,11 @@ class CostGraph(NamedTuple):
         for i, node in enumerate(nodes, 1):
             order += [node, *(r for r in self.roots if last[r] == i)]
         return order
+
+    def with_roots(self, arrays: Sequence, roots: Mapping[str, Any]) -> list:
+        """Return the inputs with the arrays of some roots replaced."""
+        replaced = {self.roots[name]: array for name, array in roots.items()}
+        return [replaced.get(i, array) for i, array in enumerate(arrays)]
 
     def descendants(self, node: str) -> set[str]:
         """Return every line computed from the line of a node, directly or not."""
@@ -81,16 +85,13 @@ def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = Fals
         raise ValueError(f"cost must return one floating-point scalar; it returned {got or 'nothing'}")
     roots = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
     # the arguments of a function with a rule are all alike
-    params = tuple(
-        n for n, p in zip(arguments.names, arguments.of_params, strict=True) if (p or through_rules) and n in roots
-    )
+    params = tuple(n for n in (arguments.names if through_rules else arguments.params) if n in roots)
     if not params:
         raise ValueError("params holds no floating-point array, so there is no gradient to check")
     for name in called:
         if name in arguments.names:
-            raise ValueError(
-                f'tap("{name}", ...) has the name of a parameter or an argument; give the intermediate its own name'
-            )
+            clash = f'tap("{name}", ...) has the name of a parameter or an argument'
+            raise ValueError(f"{clash}; give the intermediate its own name")
     nodes = find_nodes(closed, arguments.names, params, into)
     for name in called:
         if name not in nodes:
@@ -131,11 +132,11 @@ def has_custom_vjp(graph: CostGraph) -> bool:
 
 def has_unreachable_rule(graph: CostGraph) -> bool:
     """Return whether a custom_vjp is inside something that the walk does not enter, such as a loop or a branch."""
-    found = []
+    inside: set[str] = set()
 
     def visit(n: int, equation: Any, operands: list) -> list:
-        found.extend(primitives_inside(inner) for inner in core.jaxprs_in_params(equation.params))
-        return [None for _ in equation.outvars]
+        inside.update(*map(primitives_inside, core.jaxprs_in_params(equation.params)))
+        return equation.outvars
 
-    walk(graph.jaxpr, [None] * len(graph.inputs), visit, graph.into, lift=lambda _: None)
-    return any(CUSTOM_VJP & names for names in found)
+    walk(graph.jaxpr, graph.inputs, visit, graph.into)
+    return bool(CUSTOM_VJP & inside)

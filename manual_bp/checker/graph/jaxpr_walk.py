@@ -12,13 +12,7 @@ CUSTOM_JVP = frozenset({"custom_jvp_call"})
 Visit = Callable[[int, Any, list], Sequence]
 
 
-def walk(
-    closed: Any,
-    inputs: Sequence,
-    visit: Visit,
-    into: frozenset[str],
-    lift: Callable[[Any], Any] = lambda constant: constant,
-) -> list:
+def walk(closed: Any, inputs: Sequence, visit: Visit, into: frozenset[str], lift: Callable = lambda x: x) -> list:
     """Return the outputs of `closed`, where visit(number, equation, its inputs) gives the outputs of each equation.
 
     The inputs and outputs can be anything the caller carries along the edges, such as arrays or names. `lift` makes
@@ -55,13 +49,8 @@ def apply_equation(equation: Any, operands: Sequence) -> list:
 
 def primitives_inside(jaxpr: Any) -> set[str]:
     """Return the names of the primitives in a jaxpr, including those inside loops, branches and custom rules."""
-    seen: set[str] = set()
-
-    def collect(jaxpr: Any) -> None:
-        for equation in jaxpr.eqns:
-            seen.add(equation.primitive.name)
-            for inner in core.jaxprs_in_params(equation.params):
-                collect(getattr(inner, "jaxpr", inner))
-
-    collect(getattr(jaxpr, "jaxpr", jaxpr))
-    return seen
+    names: set[str] = set()
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        inside = map(primitives_inside, core.jaxprs_in_params(equation.params))
+        names |= {equation.primitive.name}.union(*inside)
+    return names

@@ -100,9 +100,6 @@ def weights_left_out(graph: CostGraph, found: Arrays, expected: Arrays, m: int) 
 
 def common_ratio(found: Arrays, expected: Arrays) -> float | None:
     """Return the positive constant, not 1, by which all these lines differ from the expected ones, or None."""
-    ratios = [constant_ratio(found[name], expected[name]) for name in found]
-    if not ratios or any(r is None for r in ratios):
-        return None
-    constants = np.array(ratios, float)
+    constants = np.array([constant_ratio(found[name], expected[name]) for name in found], float)  # None becomes nan
     same = np.ptp(constants) <= 1e-6 * abs(constants[0])
     return float(constants[0]) if same and constants[0] > 0 and abs(constants[0] - 1) > 1e-6 else None

@@ -78,10 +78,7 @@ def _differentiate(
             node_values[name] = value + shifts[name].astype(value.dtype)
             return [node_values[name]]
 
-        inputs = list(arrays)
-        for name, array in active.items():
-            inputs[graph.roots[name]] = array
-        return walk(graph.jaxpr, inputs, visit, graph.into)[0], node_values
+        return walk(graph.jaxpr, graph.with_roots(arrays, active), visit, graph.into)[0], node_values
 
     active = {name: arrays[graph.roots[name]] for name in roots}
     differentiate = jax.value_and_grad(cost_and_nodes, argnums=(0, 1), has_aux=True)

@@ -4,23 +4,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from manual_bp.checker.judge.kinks import moved_off_kinks
+from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.returned_lines import call_backward
-from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.rounding import moved_off_kinks, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
 
 
 def reconsider(
-    traced: TracedCost, backward: Callable, found: dict[str, np.ndarray], judgement: Judgement, judge: Callable
+    traced: TracedCost, backward: Callable, found: Arrays, judgement: Judgement, judge: Callable
 ) -> tuple[Sequence, Judgement]:
     """Turn verdicts that do not hold into "cannot tell", and return the arrays at which the judgement was made.
 
     `judge` is judge_lines as a function of arrays and lines.
     """
     arrays = traced.arguments.arrays
-    doubted = judgement.with_verdict("wrong", "inherited")
-    reasons = _not_deterministic(traced, backward, found, doubted, judgement.cost)
+    reasons = _not_deterministic(traced, backward, found, judgement)
     kinks = 0 if reasons else int(traced.count_kinks(traced.eps, arrays))
     if kinks:
         moved = moved_off_kinks(traced.graph, arrays)
@@ -36,11 +35,9 @@ def reconsider(
     return arrays, judgement._replace(verdicts=verdicts, reasons=judgement.reasons | reasons)
 
 
-def _not_deterministic(
-    traced: TracedCost, backward: Callable, found: dict[str, np.ndarray], doubted: list[str], cost: float
-) -> dict[str, str]:
+def _not_deterministic(traced: TracedCost, backward: Callable, found: Arrays, judgement: Judgement) -> dict[str, str]:
     """Run both functions once more. A line that differs between two runs is neither right nor wrong."""
-    again = traced.cost_again()
+    doubted, cost, again = judgement.with_verdict("wrong", "inherited"), judgement.cost, traced.cost_again()
     if np.isfinite(cost) and not abs(again - cost) <= 1e4 * traced.eps * abs(cost):
         return dict.fromkeys(doubted, f"the cost is not deterministic: two evaluations gave {cost:.6g} and {again:.6g}")
     second = call_backward(backward, traced.arguments.copies(), traced.names()).found
@@ -56,10 +53,8 @@ def _not_deterministic(
 def _at_a_kink(traced: TracedCost, kinks: int, judgement: Judgement, elsewhere: Judgement) -> dict[str, str]:
     units = f"{kinks} unit{' is' if kinks == 1 else 's are'}"
     doubted = judgement.with_verdict("wrong", "inherited")
-    reason = (
-        f"{units} at a kink, where two correct passes can differ; with the parameters moved by a thousandth, off the "
-        "kink, the line is right"
-    )
+    moved = "with the parameters moved by a thousandth, off the kink, the line is right"
+    reason = f"{units} at a kink, where two correct passes can differ; {moved}"
     reasons = {n: reason for n in doubted if elsewhere.verdicts[n] == "right"}
     if traced.eps > 1e-10:
         share = 4 * np.sqrt(kinks / max(1, sum(int(np.prod(node.shape)) for node in traced.graph.nodes.values())))

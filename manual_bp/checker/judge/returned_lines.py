@@ -48,18 +48,14 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         )
     if isinstance(params, dict) and raw and raw.keys() < params.keys():
         missing = ", ".join(str(key) for key in params if key not in raw)
-        raise TypeError(
-            f"backward returned a pytree like params, but without {missing}; return all of it, or a dict of lines "
-            "named 'd...'"
-        )
+        advice = "return all of it, or a dict of lines named 'd...'"
+        raise TypeError(f"backward returned a pytree like params, but without {missing}; {advice}")
     lines: list[tuple[str, Any]] = []
     unknown = {}
     for key, value in raw.items():
         name = str(key).removeprefix("d")
-        inside = _read_subtree(name, value, known, of_params)
-        if str(key).startswith("d") and name in known:
-            lines.append((name, value))
-        elif str(key).startswith("d") and inside:
+        inside = [(name, value)] if name in known else _read_subtree(name, value, known, of_params)
+        if str(key).startswith("d") and inside:
             lines += inside
         else:
             unknown[str(key)] = _unknown_name(str(key), known)

@@ -9,10 +9,9 @@ import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph, build_graph
-from manual_bp.checker.graph.tap import call_with_tap
+from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
-from manual_bp.checker.judge.kinks import units_at_a_kink
-from manual_bp.checker.judge.rounding import coarsest_eps
+from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
 
 
 class TracedCost(NamedTuple):
@@ -34,8 +33,7 @@ class TracedCost(NamedTuple):
 
     def names(self) -> list[str]:
         """List everything that can have a line, the parameters first and in the order of the leaves of params."""
-        params = [n for n, p in zip(self.arguments.names, self.arguments.of_params, strict=True) if p]
-        return list(dict.fromkeys([*params, *self.graph.nodes, *self.graph.roots]))
+        return list(dict.fromkeys([*self.arguments.params, *self.graph.nodes, *self.graph.roots]))
 
     def cut_at(self, names: Collection[str]) -> CutGraph:
         return self.cut(*(tuple(n for n in known if n in names) for known in (self.graph.nodes, self.graph.roots)))
@@ -45,26 +43,21 @@ class TracedCost(NamedTuple):
 
 
 def trace_cost(
-    cost: Callable,
-    params: Any,
-    args: tuple,
-    as_given: bool = False,
-    through_rules: bool = False,
-    named_after: Callable | None = None,
+    cost: Callable, params: Any, args: tuple, as_given: bool = False, rules_of: Callable | None = None
 ) -> TracedCost:
     """Trace the cost in float64 where it allows that, or `as_given`.
 
-    The arguments are named after the signature of `named_after`, by default the cost.
+    With `rules_of`, a function that the cost calls, custom_vjp rules are ignored, and its signature gives the names.
     """
-    given = flatten_arguments(named_after or cost, params, args, numbers=not through_rules)
+    through_rules = rules_of is not None
+    given = flatten_arguments(rules_of if through_rules else cost, params, args, numbers=not through_rules)
     arguments = given if as_given else given.cast(np.float64)
     try:
         graph = build_graph(cost, arguments, through_rules)
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
-        arguments = given
-        graph = build_graph(cost, arguments, through_rules)
+        return trace_cost(cost, params, args, True, rules_of)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)

@@ -129,7 +129,7 @@ def judge_lines(
 
 
 def _find_bounds(
-    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict[str, float], errors: dict
+    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict, errors: dict
 ) -> _Bounds:
     """Bound the errors; the effect of rounding is measured only if a line is zero or exceeds its relative bound."""
     zero = {n for n in expected if not expected[n].any()}
@@ -156,11 +156,8 @@ def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expect
     if error > bounds.relative[name] and share > COARSE:
         return "cannot tell", f"below the resolution: rounding alone can change the line by {share:.0e} of its norm"
     if error > COARSE:
-        limit = bounds.relative[name]
-        return (
-            "cannot tell",
-            f"below the resolution: rounding in its dtype can change the line by {limit:.0e} of its norm",
-        )
+        why = f"rounding in its dtype can change the line by {bounds.relative[name]:.0e} of its norm"
+        return "cannot tell", f"below the resolution: {why}"
     return "right", ""
 
 

@@ -1,16 +1,23 @@
-"""Central differences of the cost, to check autodiff itself, or lines for which there is no autodiff."""
+"""Derivatives along random directions: central differences of the cost, and second derivatives of the lines.
+
+Central differences check autodiff itself, and lines for which there is no autodiff.
+"""
 
 import math
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from manual_bp.checker._report import Line
-from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
+from manual_bp.checker.judge.returned_lines import read_lines
+from manual_bp.checker.judge.rounding import relative_error, rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost
+from manual_bp.checker.judge.verdicts import Judgement
 
 STEPS = tuple(10.0**-k for k in range(1, 9))
+SECOND_ORDER_STEP = 1e-5
 
 
 def compare_autodiff(traced: TracedCost, directions: int = 3) -> tuple[bool, str]:
@@ -52,22 +59,53 @@ def judge_by_differences(traced: TracedCost, found: dict[str, np.ndarray], direc
         yield Line("d" + name, "right" if ok else "wrong", error, None, None if ok else "unknown", diagnosis)
 
 
+def judge_second_order(traced: TracedCost, backward: Callable, judgement: Judgement) -> Iterator[Line]:
+    """Compare d/dt of each right line at params + t v, for a random v, with autodiff's.
+
+    JAX differentiates backward. A NumPy backward is differentiated by central differences, accurate to 1e-6.
+    """
+    graph, arguments = traced.graph, traced.arguments
+    names = judgement.with_verdict("right")
+    rng = np.random.default_rng(0)
+    params = {name: arguments.arrays[graph.roots[name]] for name in graph.params}
+    v = {name: rng.normal(size=np.shape(p)).astype(p.dtype) for name, p in params.items()}
+
+    def arrays_at(t: object) -> list:
+        return graph.with_roots(arguments.arrays, {name: p + t * v[name] for name, p in params.items()})
+
+    cut = traced.cut_at(names)
+    true = jax.jvp(lambda t: cut.traced(arrays_at(t)), (0.0,), (1.0,))[1]
+
+    def lines_at(t: object) -> dict:
+        rebuilt = arguments.rebuild(arrays_at(t))
+        lines = read_lines(backward(*rebuilt), rebuilt[0], traced.names()).found
+        return {n: lines[n] for n in names}
+
+    try:
+        found, limit = jax.jvp(lines_at, (0.0,), (1.0,))[1], None
+    except jax.errors.TracerArrayConversionError:
+        after, before = lines_at(SECOND_ORDER_STEP), lines_at(-SECOND_ORDER_STEP)
+        found, limit = {n: (after[n] - before[n]) / (2 * SECOND_ORDER_STEP) for n in names}, 1e-6
+    for name in names:
+        a, b = np.asarray(found[name], np.float64), np.asarray(true[name], np.float64)
+        a = a.T if name in judgement.transposed else a
+        if name in graph.nodes:
+            a = a / judgement.scale if judgement.weights is None else a * judgement.weights
+        error = relative_error(a, b)
+        ok = error <= (limit or 16 * rounding_bound(graph, name, traced.eps))
+        why = "" if ok else "the line is right here, but its derivative along a random direction of params is not"
+        yield Line(f"d(d{name})", "right" if ok else "wrong", error, None, None if ok else "second order", why)
+
+
 def _slopes(traced: TracedCost) -> Callable[[dict, float], float]:
     """Return the function of v (directions by root) and h that computes (C(p + h v) - C(p - h v)) / 2h."""
     graph, arrays = traced.graph, traced.arguments.arrays
-
-    @jax.jit
-    def cost(arrays: list) -> jax.Array:
-        return walk(graph.jaxpr, arrays, lambda n, equation, operands: apply_equation(equation, operands), graph.into)[
-            0
-        ]
+    cost = jax.jit(core.jaxpr_as_fun(graph.jaxpr))
 
     def cost_along(v: dict, h: float) -> float:
-        moved = list(arrays)
-        for name, direction in v.items():
-            place = graph.roots[name]
-            moved[place] = arrays[place] + (h * direction).astype(arrays[place].dtype)
-        return float(cost(moved))
+        start = {name: arrays[graph.roots[name]] for name in v}
+        moved = {name: a + (h * v[name]).astype(a.dtype) for name, a in start.items()}
+        return float(cost(*graph.with_roots(arrays, moved))[0])
 
     return lambda v, h: (cost_along(v, h) - cost_along(v, -h)) / (2 * h)
 
