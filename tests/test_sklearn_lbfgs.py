@@ -39,12 +39,12 @@ def test_the_gradient_is_the_hand_written_one(monkeypatch):
 
     good = lbfgs.value_and_grad
     monkeypatch.setattr(lbfgs, "value_and_grad", wrong)
-    lbfgs._cost_and_gradient.clear_cache()
+    jax.clear_caches()
     estimator = our("binary", solver="lbfgs", max_iter=1000)
     with pytest.warns(ConvergenceWarning, match="L-BFGS ended before it converged: ABNORMAL"):
         estimator.fit(X, TARGETS["binary"])
     assert estimator.n_iter_ == 0
-    lbfgs._cost_and_gradient.clear_cache()
+    jax.clear_caches()
 
 
 def test_other_numbers_compile_nothing(caplog):

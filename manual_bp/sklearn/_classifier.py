@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from manual_bp._forward import predict
 from manual_bp.sklearn import _labels as labels
 from manual_bp.sklearn import _outputs as outputs
 from manual_bp.sklearn._base import BaseMLP, with_minibatches
@@ -19,7 +20,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A network for classification by hand-written backpropagation: scikit-learn's MLPClassifier, and more.
 
     Parameters, attributes and methods have the names and meaning of scikit-learn's. In float64 the same random_state
-    gives the same initial weights, order of examples and validation split, and the same coefs_ up to rounding. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and `hidden_activations`.
+    gives the same initial weights, order of examples and validation split, and the same coefs_ up to rounding, with
+    every solver. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and
+    `hidden_activations`.
 
     Two classes have one logistic output, more classes a softmax, and several labels (rows of 0 and 1) a logistic output
     each. A sparse X becomes dense as a whole for training, and block by block for prediction.
@@ -93,7 +96,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict(self, X: Any) -> Any:
         """Returns the labels, shape (n,), or (n, outputs) of 0 and 1 if there are several for each example."""
-        A = self._apply(outputs.output_activations, X)
+        A = self._apply(predict, X)
         return self._label_binarizer.inverse_transform(A.ravel() if self.n_outputs_ == 1 else A)
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from manual_bp._costs import Cost
+from manual_bp._forward import predict
 from manual_bp.sklearn import _outputs as outputs
 from manual_bp.sklearn._base import BaseMLP, with_minibatches
 from manual_bp.sklearn._losses import REGRESSION, Loss
@@ -51,7 +52,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, _FirstParameter):
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the outputs, shape (n,), or (n, outputs) if there are several."""
-        A = self._apply(outputs.output_activations, X)
+        A = self._apply(predict, X)
         return A.ravel() if self.n_outputs_ == 1 else A
 
     def input_gradient(self, X: Any, output: int | None = None) -> np.ndarray:
