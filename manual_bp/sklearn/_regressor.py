@@ -41,8 +41,8 @@ class MLPRegressor(RegressorMixin, BaseMLP, _FirstParameter):
         loss: as in scikit-learn "squared_error", half of it, or "poisson", half the deviance, with an exponential
             output. New are "absolute_error", "huber" (e^2/2 if |e| <= 1, else |e| - 1/2: scale y), and a `bp.Cost` on
             an identity output. With several outputs the loss is the sum. (scikit-learn reports the mean of the squared
-            errors but descends the gradient of their sum: coefs_ are the same, but `loss_` is not, nor the epoch at
-            which `tol` ends training.)
+            errors but descends the gradient of their sum. So with several outputs `loss_` differs, as do the epoch at
+            which `tol` ends training and the steps of "lbfgs", whose line search compares losses.)
     """
 
     @with_minibatches

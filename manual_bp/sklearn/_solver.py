@@ -10,11 +10,9 @@ import optax
 
 from manual_bp._training.optimizers import clipped
 
-SOLVERS = ("adam", "sgd")
-
 
 def solver_of(mlp: Any) -> tuple[optax.GradientTransformation, dict[str, float]]:
-    """The optimizer, one object for equal solvers, and the numbers for `with_numbers` to put into its state."""
+    """Returns the optimizer, one object for equal solvers, and the numbers for `with_numbers` to put into its state."""
     clip = {} if mlp.max_gradient_norm is None else {"max_norm": mlp.max_gradient_norm}
     if mlp.solver == "adam":
         numbers = {"beta_1": mlp.beta_1, "beta_2": mlp.beta_2, "epsilon": mlp.epsilon}
@@ -34,7 +32,7 @@ def _adjustable(
 
 
 def with_numbers(state: Any, **values: float) -> Any:
-    """The optimizer's state with other numbers in it."""
+    """Returns the optimizer's state with other numbers in it."""
     if not values:
         return state
     numbers = state.hyperparams
