@@ -60,7 +60,7 @@ def test_what_lbfgs_has_no_use_for(option):
 def test_validation_data_that_do_not_fit():
     y, estimator = TARGETS["binary"], our("binary")
     for data, message in (
-        (X, "validation_data is a ndarray; expected"),
+        (X, r"validation_data is an array of shape \(60, 5\); expected"),
         ((X[:, :3], y), "X has 3 features"),
         ((X, y[:9]), "inconsistent numbers"),
         ((X, np.full(N, "maybe")), "y has classes .*maybe.*; expected some of"),

@@ -11,18 +11,20 @@ import optax
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from manual_bp._activations import Activation
+from manual_bp._checks import arguments
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset
 from manual_bp._training.history import History
 from manual_bp.sklearn import _outputs as outputs
-from manual_bp.sklearn import _rows as rows
 from manual_bp.sklearn._lbfgs import fit_lbfgs
 from manual_bp.sklearn._parameters import check_parameters, hidden_layers, is_lbfgs
-from manual_bp.sklearn._stochastic import fit_stochastic
+from manual_bp.sklearn._stochastic import fit_stochastic, hold_out
 from manual_bp.sklearn._weights import draw_weights, layers_of, weights_of
+
+SPARSE = ("csr", "csc")
 
 
 # the dataclass writes the __init__ with an explicit signature that scikit-learn asks for
@@ -91,26 +93,31 @@ class BaseMLP(BaseEstimator):
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         dtype = self.dtype if first else self.coefs_[0].dtype
         dtype = (np.float64, np.float32) if dtype is None else dtype
-        form = {"accept_sparse": rows.SPARSE, "multi_output": True, "y_numeric": is_regressor(self)}
-        X, y = validate_data(self, X, y, dtype=dtype, reset=first, **form)
-        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        X, y = self._checked(X, y, dtype, first)
+        dtype = X.dtype
         self._learn_targets(y, first, incremental)
-        data = rows.dataset_of_rows(X, self._encode(y, X.dtype), sample_weight)
+        data = self._dataset(X, y, sample_weight)
         data = data._replace(weights=self._weighted(data, incremental))
         network = self._network_for(data, first)
         rng = check_random_state(self.random_state)
         if first:
-            coefs, intercepts = draw_weights(network.sizes, network.hidden, rng, X.dtype)
+            coefs, intercepts = draw_weights(network.sizes, network.hidden, rng, dtype)
             self._optimizer_state = self.best_loss_ = self.best_validation_score_ = None
             self.history_, self.t_, self._steps, self._no_improvement_count = History(), 0, 0, 0
         else:
             coefs, intercepts = self.coefs_, self.intercepts_
-        validation = rows.validation_dataset(self, validation_data, X.dtype)
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+                kind = arguments.a_kind(validation_data)
+                raise TypeError(f"validation_data is {kind}; expected (X, y) or (X, y, sample_weight)")
+            X_val, y_val, *weight_val = validation_data
+            validation = self._dataset(*self._checked(X_val, y_val, dtype, False), *weight_val)
         if self.early_stopping and validation is None and not is_lbfgs(self):
             # as in scikit-learn: stratified unless there are several outputs
             strata = y if is_classifier(self) and network.sizes[-1] == 1 else None
-            data, validation = rows.hold_out(data, self.validation_fraction, strata, rng)
-        with self._computing(X.dtype):
+            data, validation = hold_out(data, self.validation_fraction, strata, rng)
+        with self._computing(dtype):
             params, data = layers_of(coefs, intercepts), jax.device_put(data)
             if is_lbfgs(self):
                 params = fit_lbfgs(self, network, params, data)
@@ -126,6 +133,17 @@ class BaseMLP(BaseEstimator):
         self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1]
         self.out_activation_ = self._loss().out_activation
         return self
+
+    def _checked(self, X: Any, y: Any, dtype: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        form = {"accept_sparse": SPARSE, "multi_output": True, "y_numeric": is_regressor(self)}
+        X, y = validate_data(self, X, y, dtype=dtype, reset=reset, **form)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _dataset(self, X: Any, y: np.ndarray, sample_weight: Any = None) -> Dataset:
+        """Returns the examples with encoded targets. A sparse X becomes dense, as training holds it on the device."""
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        return Dataset(X.toarray() if hasattr(X, "toarray") else X, self._encode(y, X.dtype), sample_weight)
 
     def _network_for(self, data: Dataset, first: bool) -> Network:
         sizes, activations = hidden_layers(self)
@@ -148,12 +166,13 @@ class BaseMLP(BaseEstimator):
                 yield
 
     def _apply(self, function: Any, X: Any, *args: Any) -> Any:
-        """Applies a function of `_outputs` to the user's X."""
+        """Applies a function of network, params, X in columns and args to the rows of the user's X."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=rows.SPARSE, reset=False)
+        X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
         dtype = self.coefs_[0].dtype
         with self._computing(dtype):
-            return function(self._network, layers_of(self.coefs_, self.intercepts_), X, dtype, *args)
+            params = layers_of(self.coefs_, self.intercepts_)
+            return outputs.in_blocks(lambda X: function(self._network, params, X, *args), X, dtype)
 
     def hidden_activations(self, X: Any) -> list[np.ndarray]:
         """Returns the outputs of the hidden layers, first to last, with shapes (n, units)."""

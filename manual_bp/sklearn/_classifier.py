@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from manual_bp._forward import predict
 from manual_bp.sklearn import _labels as labels
 from manual_bp.sklearn import _outputs as outputs
 from manual_bp.sklearn._base import BaseMLP, with_minibatches
@@ -19,8 +20,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A network for classification by hand-written backpropagation: scikit-learn's MLPClassifier, and more.
 
     Parameters, attributes and methods have the names and meaning of scikit-learn's. In float64 the same random_state
-    gives the same initial weights, order of examples and validation split, and with adam and sgd the same coefs_ up to
-    rounding. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and `hidden_activations`.
+    gives the same initial weights, order of examples and validation split, and the same coefs_ up to rounding, with
+    every solver. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and
+    `hidden_activations`.
 
     Two classes have one logistic output, more classes a softmax, and several labels (rows of 0 and 1) a logistic output
     each. A sparse X becomes dense as a whole for training, and block by block for prediction.
@@ -36,8 +38,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         hidden_layer_sizes: the units of each hidden layer. An integer is one layer, () none.
         activation: the hidden layers' activation: identity, logistic, tanh, relu; + leaky_relu, elu, softplus, silu,
             gelu, a `bp.Activation`, or a sequence with one for each layer.
-        solver: "adam", "sgd", "lbfgs", + or an optax optimizer, which has its own learning rate. L-BFGS is optax's, not
-            SciPy's: it reaches the same minimum up to `tol`, by other steps.
+        solver: "adam", "sgd", "lbfgs" (SciPy's), + or an optax optimizer, which has its own learning rate.
         alpha: the factor of the penalty alpha / 2 |W|^2, divided by the number of examples (sum of weights) in a batch.
         batch_size: the number of examples in a batch. "auto" is 200, or all examples if there are fewer.
         learning_rate: the schedule of sgd: "constant"; "invscaling", learning_rate_init / (t_ + 1)^power_t after each
@@ -95,7 +96,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict(self, X: Any) -> Any:
         """Returns the labels, shape (n,), or (n, outputs) of 0 and 1 if there are several for each example."""
-        A = self._apply(outputs.output_activations, X)
+        A = self._apply(predict, X)
         return self._label_binarizer.inverse_transform(A.ravel() if self.n_outputs_ == 1 else A)
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from manual_bp.sklearn._losses import CLASSES
 
 
 def learn_classes(mlp: Any, y: np.ndarray, first: bool, incremental: bool) -> None:
-    """Takes the classes from y, or checks that a training that continues has the same ones."""
+    """Sets the classes to those in y, or checks that a training that continues has the same ones."""
     check_classification_targets(y)
     if first and not incremental:
         _binarize(mlp, y)
@@ -22,7 +22,7 @@ def learn_classes(mlp: Any, y: np.ndarray, first: bool, incremental: bool) -> No
 
 
 def announce_classes(mlp: Any, y: Any, classes: Any) -> None:
-    """Takes the classes from the first call of partial_fit."""
+    """Sets the classes to those announced in the first call of partial_fit."""
     if hasattr(mlp, "classes_"):
         if classes is not None and not np.array_equal(unique_labels(classes), mlp.classes_):
             raise ValueError(f"classes is {classes}; expected {mlp.classes_}, as in the first call of partial_fit")
@@ -33,7 +33,7 @@ def announce_classes(mlp: Any, y: Any, classes: Any) -> None:
 
 
 def encode_labels(mlp: Any, y: np.ndarray, dtype: Any) -> np.ndarray:
-    """Returns class indices, or rows of 0 and 1."""
+    """Returns class indices for a softmax, rows of 0 and 1 for logistic outputs."""
     if unknown := set(unique_labels(y)) - set(mlp.classes_):
         raise ValueError(f"y has classes {sorted(unknown)}; expected some of {mlp.classes_}")
     if mlp._loss() is CLASSES:
@@ -61,7 +61,7 @@ def weights_with_classes(mlp: Any, data: Dataset, incremental: bool) -> Any:
 
 
 def accuracy_of_labels(mlp: Any, A: np.ndarray, Y: np.ndarray, w: np.ndarray | None) -> float:
-    """The share of examples with every label right."""
+    """Returns the fraction of examples with every label right, weighted by w."""
     right = A.argmax(axis=0) == Y if Y.ndim == 1 else ((A > 0.5).T == (Y > 0.5)).all(axis=1)
     return float(np.average(right, weights=w))
 

@@ -1,4 +1,4 @@
-"""The estimators' losses under scikit-learn's names: costs, each with its output activation.
+"""The losses of the estimators under scikit-learn's names: costs, each with its output activation.
 
 With several outputs a loss is their sum, as everywhere in this library. scikit-learn reports the mean over outputs of
 half the squared error, but descends the gradient of the sum; here both are the sum.
@@ -23,7 +23,7 @@ class Loss(NamedTuple):
 
 
 def half_squared_error(A: Array, Y: Array) -> Array:
-    """The sum over outputs of (a - y)^2 / 2."""
+    """Returns the sum over outputs of (a - y)^2 / 2."""
     return jnp.sum((A - Y) ** 2, axis=0) / 2
 
 
@@ -32,7 +32,7 @@ def half_squared_error_dA(A: Array, Y: Array) -> Array:
 
 
 def huber(A: Array, Y: Array) -> Array:
-    """The sum over outputs of e^2 / 2 if |e| <= 1, else |e| - 1/2; e = a - y (Huber 1964)."""
+    """Returns the sum over outputs of e^2 / 2 if |e| <= 1, else |e| - 1/2; e = a - y (Huber 1964)."""
     e = jnp.abs(A - Y)
     return jnp.sum(jnp.where(e <= 1, e**2 / 2, e - 0.5), axis=0)
 
@@ -42,7 +42,7 @@ def huber_dA(A: Array, Y: Array) -> Array:
 
 
 def half_poisson_deviance(A: Array, Y: Array) -> Array:
-    """The sum over outputs of y log(y/a) - y + a."""
+    """Returns the sum over outputs of y log(y/a) - y + a."""
     return jnp.sum(xlogy(Y, Y) - xlogy(Y, A) - Y + A, axis=0)
 
 

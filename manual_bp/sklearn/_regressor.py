@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from manual_bp._costs import Cost
+from manual_bp._forward import predict
 from manual_bp.sklearn import _outputs as outputs
 from manual_bp.sklearn._base import BaseMLP, with_minibatches
 from manual_bp.sklearn._losses import REGRESSION, Loss
@@ -40,8 +41,8 @@ class MLPRegressor(RegressorMixin, BaseMLP, _FirstParameter):
         loss: as in scikit-learn "squared_error", half of it, or "poisson", half the deviance, with an exponential
             output. New are "absolute_error", "huber" (e^2/2 if |e| <= 1, else |e| - 1/2: scale y), and a `bp.Cost` on
             an identity output. With several outputs the loss is the sum. (scikit-learn reports the mean of the squared
-            errors but descends the gradient of their sum: coefs_ are the same, but `loss_` is not, nor the epoch at
-            which `tol` ends training.)
+            errors but descends the gradient of their sum. So with several outputs `loss_` differs, as do the epoch at
+            which `tol` ends training and the steps of "lbfgs", whose line search compares losses.)
     """
 
     @with_minibatches
@@ -51,7 +52,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, _FirstParameter):
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the outputs, shape (n,), or (n, outputs) if there are several."""
-        A = self._apply(outputs.output_activations, X)
+        A = self._apply(predict, X)
         return A.ravel() if self.n_outputs_ == 1 else A
 
     def input_gradient(self, X: Any, output: int | None = None) -> np.ndarray:

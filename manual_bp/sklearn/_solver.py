@@ -4,18 +4,15 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from manual_bp._training.optimizers import clipped
 
-SOLVERS = ("adam", "sgd")
-
 
 def solver_of(mlp: Any) -> tuple[optax.GradientTransformation, dict[str, float]]:
-    """The optimizer, one object for equal solvers, and the numbers for `with_numbers` to put into its state."""
+    """Returns the optimizer, one object for equal solvers, and the numbers for `with_numbers` to put into its state."""
     clip = {} if mlp.max_gradient_norm is None else {"max_norm": mlp.max_gradient_norm}
     if mlp.solver == "adam":
         numbers = {"beta_1": mlp.beta_1, "beta_2": mlp.beta_2, "epsilon": mlp.epsilon}
@@ -35,7 +32,7 @@ def _adjustable(
 
 
 def with_numbers(state: Any, **values: float) -> Any:
-    """The optimizer's state with other numbers in it."""
+    """Returns the optimizer's state with other numbers in it."""
     if not values:
         return state
     numbers = state.hyperparams
@@ -53,30 +50,15 @@ def sgd(learning_rate: Any, momentum: Any, nesterov: bool, max_norm: Any = None)
 def adam(
     learning_rate: Any, beta_1: Any, beta_2: Any, epsilon: Any, max_norm: Any = None
 ) -> optax.GradientTransformation:
-    """Adam, with epsilon in the place that it has in scikit-learn."""
-    direction = scale_by_adam(beta_1, beta_2, epsilon)
-    return clipped(max_norm, optax.chain(direction, optax.scale_by_learning_rate(learning_rate)))
-
-
-def scale_by_adam(beta_1: Any, beta_2: Any, epsilon: Any) -> optax.GradientTransformation:
-    """Adam's direction, sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
+    """Adam as in scikit-learn: W := W - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
 
     This is the form at the end of section 2 of Kingma and Ba, Adam: a method for stochastic optimization (2014). In
-    optax's, that of their algorithm 1, epsilon is in effect divided by sqrt(1 - beta_2^t).
+    their algorithm 1, which is optax's, epsilon takes the place of epsilon / sqrt(1 - beta_2^t).
     """
 
-    def init(params: optax.Params) -> optax.ScaleByAdamState:
-        return optax.ScaleByAdamState(
-            jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), optax.tree.zeros_like(params)
-        )
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[Any, Any]:
+        epsilon_t = epsilon / jnp.sqrt(1 - beta_2 ** (state.count + 1))
+        return optax.scale_by_adam(beta_1, beta_2, epsilon_t).update(updates, state, params)
 
-    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple[Any, Any]:
-        assert isinstance(state, optax.ScaleByAdamState)
-        t = state.count + 1
-        m = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, state.mu, updates)
-        v = jax.tree.map(lambda v, g: beta_2 * v + (1 - beta_2) * g**2, state.nu, updates)
-        length = jnp.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-        direction = jax.tree.map(lambda m, v: length * m / (jnp.sqrt(v) + epsilon), m, v)
-        return direction, optax.ScaleByAdamState(t, m, v)
-
-    return optax.GradientTransformation(init, update)
+    direction = optax.GradientTransformation(optax.scale_by_adam().init, update)
+    return clipped(max_norm, optax.chain(direction, optax.scale_by_learning_rate(learning_rate)))

@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 
 from manual_bp._forward import predict
 from manual_bp._gradient import cost
@@ -37,10 +37,12 @@ def fit_stochastic(
 ) -> Params:
     """Trains for `max_iter` epochs, or one if `once`; sets the attributes of the estimator and returns parameters."""
     n, earlier, epochs = len(data.X), len(mlp.history_), 1 if once else mlp.max_iter
-    size = _batch_size(mlp.batch_size, n)
+    size = min(n, 200 if mlp.batch_size == "auto" else int(mlp.batch_size))
+    if mlp.batch_size not in ("auto", size):
+        warnings.warn(f"batch_size is {mlp.batch_size}, but there are {n} examples: all are one batch", stacklevel=4)
     sizes = np.minimum(size, n - np.arange(0, n, size))
     optimizer, numbers = solver_of(mlp)
-    take_steps = _compiled_epoch(objective(network, 0.0, mlp.dropout, mlp.compute_dtype), optimizer, size)
+    goal = objective(network, 0.0, mlp.dropout, mlp.compute_dtype)
     training = Training(_state(mlp, optimizer, numbers, params, rng, once), params, mlp.history_)
     rows, rate = np.arange(n, dtype=np.int32), numbers.get("learning_rate")
     stopping.begin_call(mlp, validation is not None)
@@ -51,9 +53,13 @@ def fit_stochastic(
             order = np.arange(n)
             rng.shuffle(order)
             rows = rows[order]
-        state, steps = take_steps(state, data, rows, float(mlp.alpha))
+        state, steps = _take_steps(goal, optimizer, size, state, data, rows, float(mlp.alpha))
         costs = np.asarray(steps.cost, np.float64)
-        _check_finite(costs, mlp.n_iter_ + 1)
+        if not (finite := np.isfinite(costs)).all():
+            raise ValueError(
+                f"the loss is not finite at step {np.argmin(finite) + 1} of epoch {mlp.n_iter_ + 1}. The input may "
+                "hold large values: scale it, or try a lower learning_rate_init or a max_gradient_norm"
+            )
         return state, {
             "cost": float(costs @ sizes) / n,
             "gradient_norm": float(np.mean(np.asarray(steps.gradient_norm, np.float64))),
@@ -93,32 +99,26 @@ def fit_stochastic(
     return training.best if mlp.early_stopping else training.state.params
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled_epoch(
-    objective: Objective, optimizer: optax.GradientTransformation, size: int
-) -> Callable[..., tuple[TrainState, Step]]:
-    """A step for each batch of `size` rows. The penalty is alpha / 2 |W|^2 over the sum of the batch's weights."""
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _take_steps(
+    goal: Objective,
+    optimizer: optax.GradientTransformation,
+    size: int,
+    state: TrainState,
+    data: Dataset,
+    rows: Array,
+    alpha: Array,
+) -> tuple[TrainState, Step]:
+    """Takes a step for each batch of rows. The penalty is alpha / 2 |W|^2 over the sum of the batch's weights."""
 
-    @jax.jit
-    def epoch(state: TrainState, data: Dataset, rows: Array, alpha: Array) -> tuple[TrainState, Step]:
-        def step(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, Step]:
-            X, Y, w = batch_of_rows(data, *batch)
-            total = X.shape[1] if w is None else jnp.sum(w)
-            l2 = jnp.where(total > 0, alpha / jnp.where(total > 0, total, 1), 0)
-            return descend(objective.with_l2(l2), optimizer, state, X, Y, w, True)
+    def step(state: TrainState, batch: tuple[Array, Array | None]) -> tuple[TrainState, Step]:
+        X, Y, w = batch_of_rows(data, *batch)
+        total = X.shape[1] if w is None else jnp.sum(w)
+        l2 = jnp.where(total > 0, alpha / jnp.where(total > 0, total, 1), 0)
+        return descend(goal.with_l2(l2), optimizer, state, X, Y, w, True)
 
-        batches, present = rows_in_batches(rows, size)
-        return jax.lax.scan(step, state, (batches, present if len(rows) % size else None))
-
-    return epoch
-
-
-def _batch_size(batch_size: Any, n: int) -> int:
-    if batch_size == "auto":
-        return min(200, n)
-    if batch_size > n:
-        warnings.warn(f"batch_size is {batch_size}, but there are {n} examples: all are one batch", stacklevel=5)
-    return min(int(batch_size), n)
+    batches, present = rows_in_batches(rows, size)
+    return jax.lax.scan(step, state, (batches, present if len(rows) % size else None))
 
 
 def _state(
@@ -129,11 +129,11 @@ def _state(
     rng: np.random.RandomState,
     once: bool,
 ) -> TrainState:
-    """The state to start from, with the optimizer's state of the last call if that fits."""
+    """Returns the state to start from, with the optimizer's state of the last call if that fits."""
     # scikit-learn draws nothing here, so without dropout the random state stays as it is
     seed = rng.randint(2**31 - 1) if np.any(mlp.dropout) else 0
-    steps, kept, optimizer_state = 0, mlp._optimizer_state, _compiled_init(optimizer)(params)
-    if _have_equal_shapes(kept, optimizer_state):
+    steps, kept, optimizer_state = 0, mlp._optimizer_state, jax.jit(optimizer.init)(params)
+    if _form(kept) == _form(optimizer_state):
         steps, optimizer_state = mlp._steps, jax.device_put(kept)
         numbers |= stopping.rate_to_resume(mlp, kept) if once else {}
     if "learning_rate" in numbers:
@@ -142,14 +142,8 @@ def _state(
     return TrainState(params, optimizer_state, jax.device_put(np.int32(steps)), jax.random.key(seed))
 
 
-def _have_equal_shapes(a: Any, b: Any) -> bool:
-    shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b)]
-    return jax.tree.structure(a) == jax.tree.structure(b) and shapes[0] == shapes[1]
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled_init(optimizer: optax.GradientTransformation) -> Callable[[Params], Any]:
-    return jax.jit(optimizer.init)
+def _form(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 @jax.jit
@@ -167,10 +161,9 @@ def _validate(mlp: Any, network: Network, params: Params, data: Dataset | None) 
     return float(c), score
 
 
-def _check_finite(costs: np.ndarray, epoch: int) -> None:
-    if not np.isfinite(costs).all():
-        step = int(np.argmin(np.isfinite(costs))) + 1
-        raise ValueError(
-            f"the loss is not finite at step {step} of epoch {epoch}. The input may hold large values: scale it, or "
-            "try a lower learning_rate_init or a max_gradient_norm"
-        )
+def hold_out(data: Dataset, fraction: float, strata: Any, rng: np.random.RandomState) -> tuple[Dataset, Dataset]:
+    """Splits the rows as scikit-learn does, into examples to train on and examples held out."""
+    rows = train_test_split(np.arange(len(data.X)), random_state=rng, test_size=fraction, stratify=strata)
+    if len(rows[1]) < 2:
+        raise ValueError(f"validation_fraction is {fraction} of {len(data.X)} examples; expected at least 2 examples")
+    return jax.tree.map(lambda x: x[rows[0]], data), jax.tree.map(lambda x: x[rows[1]], data)

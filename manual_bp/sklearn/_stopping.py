@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 
-SCHEDULES = ("constant", "invscaling", "adaptive")
-
 
 def begin_call(mlp: Any, validated: bool) -> None:
     """Sets the attributes with which a call of fit or partial_fit starts."""
@@ -39,7 +37,7 @@ def count_epoch(mlp: Any, examples: int) -> bool:
 
 
 def next_rate(mlp: Any, rate: float | None) -> tuple[float | None, bool]:
-    """The next learning rate, None if the solver has its own, and whether training has converged."""
+    """Returns the next learning rate, None if the solver has its own, and whether training has converged."""
     rate = scheduled_rate(mlp, rate)
     if mlp._no_improvement_count <= mlp.n_iter_no_change:
         return rate, False
@@ -55,14 +53,14 @@ def next_rate(mlp: Any, rate: float | None) -> tuple[float | None, bool]:
 
 
 def scheduled_rate(mlp: Any, rate: Any) -> Any:
-    """The learning rate after the examples seen so far: another one only under "invscaling"."""
+    """Returns the learning rate after the examples seen so far; only "invscaling" changes it."""
     if _schedule(mlp) != "invscaling":
         return rate
     return mlp.learning_rate_init / (mlp.t_ + 1) ** mlp.power_t
 
 
 def rate_to_resume(mlp: Any, optimizer_state: Any) -> dict[str, float]:
-    """The learning rate with which another partial_fit continues, if it is not that of the parameters."""
+    """Returns the learning rate with which another partial_fit continues, if it is not that of the parameters."""
     if _schedule(mlp) != "adaptive":
         return {}
     return {"learning_rate": float(optimizer_state.hyperparams["learning_rate"])}

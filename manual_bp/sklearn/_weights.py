@@ -30,11 +30,11 @@ def draw_weights(
 
 
 def layers_of(coefs: Sequence[Any], intercepts: Sequence[Any]) -> Params:
-    """The layers W[l], b[l], on the device."""
+    """Returns the layers W[l], b[l], on the device."""
     pairs = zip(coefs, intercepts, strict=True)
     return jax.device_put(tuple(Layer(coef.T, intercept[:, None]) for coef, intercept in pairs))
 
 
 def weights_of(params: Params) -> Weights:
-    """The coefs_ and intercepts_, as NumPy copies."""
+    """Returns coefs_ and intercepts_, as NumPy copies."""
     return [np.array(np.asarray(W).T, order="C") for W, _ in params], [np.array(b)[:, 0] for _, b in params]
