@@ -9,7 +9,7 @@ jax_enable_x64 JAX would narrow float64 to float32, so that is an error unless `
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +57,10 @@ def from_sklearn(coefs: Sequence[Any], intercepts: Sequence[Any], dtype: _DType 
         ((4, 2), (4, 1))
     """
     if len(coefs) != len(intercepts):
-        raise ValueError(
-            f"intercepts has {len(intercepts)} arrays; expected {len(coefs)}, one for each of coefs: pass zeros for "
-            "missing biases"
-        )
-    found = [
-        _Found(f"coefs[{i}]", W, f"intercepts[{i}]", b) for i, (W, b) in enumerate(zip(coefs, intercepts, strict=True))
-    ]
+        expected = f"{len(coefs)}, one for each of coefs: pass zeros for missing biases"
+        raise ValueError(f"intercepts has {len(intercepts)} arrays; expected {expected}")
+    pairs = enumerate(zip(coefs, intercepts, strict=True))
+    found = [(f"coefs[{i}]", W, f"intercepts[{i}]", b) for i, (W, b) in pairs]
     return _params(found, True, dtype)
 
 
@@ -117,7 +114,7 @@ def from_torch(state_dict: Mapping[str, Any], dtype: _DType = None) -> Params:
             missing = f"{prefix}{'bias' if 'weight' in layer else 'weight'}"
             hint = ": add zeros for a Linear without bias" if "weight" in layer else ""
             raise ValueError(f"state_dict has no {missing!r}; expected a weight and a bias for each layer{hint}")
-        found.append(_Found(f"{prefix}weight", layer["weight"], f"{prefix}bias", layer["bias"]))
+        found.append((f"{prefix}weight", layer["weight"], f"{prefix}bias", layer["bias"]))
     return _params(found, False, dtype)
 
 
@@ -133,10 +130,8 @@ def to_flax(params: Params) -> dict[str, dict[str, jax.Array]]:
         (2, 3)
     """
     _check(params)
-    return {
-        f"Dense_{i}": {"kernel": jnp.asarray(layer.W).T, "bias": jnp.asarray(layer.b)[:, 0]}
-        for i, layer in enumerate(params)
-    }
+    dense = [{"kernel": jnp.asarray(W).T, "bias": jnp.asarray(b)[:, 0]} for W, b in params]
+    return {f"Dense_{i}": layer for i, layer in enumerate(dense)}
 
 
 def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
@@ -159,12 +154,10 @@ def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
         ((4, 2), (4, 1))
     """
     if not isinstance(tree, Mapping):
-        raise TypeError(
-            f"tree is {a_kind(tree)}; expected nested mappings: pass variables['params'], or for an nnx model "
-            "nnx.state(model, nnx.Param)"
-        )
+        hint = "pass variables['params'], or for an nnx model nnx.state(model, nnx.Param)"
+        raise TypeError(f"tree is {a_kind(tree)}; expected nested mappings: {hint}")
     layers = list(_dense(tree["params"] if "params" in tree else tree, "tree"))
-    numbers = [_number(name) for name, _ in layers]
+    numbers = [int(found[0]) if (found := re.search(r"\d+$", name)) else None for name, _ in layers]
     for i, (name, layer) in enumerate(layers):
         if set(layer) != {"kernel", "bias"}:
             hint = ": add zeros for a layer without bias" if set(layer) == {"kernel"} else ""
@@ -176,21 +169,12 @@ def from_flax(tree: Mapping[Any, Any], dtype: _DType = None) -> Params:
                 "of the layers: pass {'Dense_0': ..., 'Dense_1': ...}"
             )
     ordered = sorted(zip(numbers, layers, strict=True), key=lambda pair: pair[0] or 0)
-    found = [_Found(f"{name}/kernel", d["kernel"], f"{name}/bias", d["bias"]) for _, (name, d) in ordered]
+    found = [(f"{name}/kernel", d["kernel"], f"{name}/bias", d["bias"]) for _, (name, d) in ordered]
     return _params(found, True, dtype)
 
 
-class _Found(NamedTuple):
-    """A layer in the layout of another library, with names for messages."""
-
-    W_name: str
-    W: Any
-    b_name: str
-    b: Any
-
-
-def _params(found: list[_Found], inputs_first: bool, dtype: _DType) -> Params:
-    """The layers made of weights of shape (n_in, n_out), or (n_out, n_in), and biases of shape (n_out,)."""
+def _params(found: list[tuple[str, Any, str, Any]], inputs_first: bool, dtype: _DType) -> Params:
+    """The layers made of named weights of shape (n_in, n_out), or (n_out, n_in), and named biases of shape (n_out,)."""
     if not found:
         raise ValueError("there is no layer; expected at least one, with a weight and a bias")
     layout = "(n_in, n_out)" if inputs_first else "(n_out, n_in)"
@@ -210,7 +194,7 @@ def _params(found: list[_Found], inputs_first: bool, dtype: _DType) -> Params:
         first = params[0].W.dtype
         for name, value in zip((W_name, b_name), params[-1], strict=True):
             if value.dtype != first:
-                raise TypeError(f"{name} has dtype {value.dtype}; expected {first}, as {found[0].W_name}: pass dtype")
+                raise TypeError(f"{name} has dtype {value.dtype}; expected {first}, as {found[0][0]}: pass dtype")
         outputs, before = n, W_name
     return tuple(params)
 
@@ -234,16 +218,11 @@ def _array(name: str, value: Any, dtype: _DType) -> np.ndarray:
 
 def _dense(tree: Mapping[Any, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The innermost mappings with their names."""
-    if tree and not all(isinstance(value, Mapping) for value in tree.values()):
+    if all(isinstance(value, Mapping) for value in tree.values()):
+        for key, value in tree.items():
+            yield from _dense(value, f"{name}/{key}")
+    else:
         yield name, tree
-        return
-    for key, value in tree.items():
-        yield from _dense(value, f"{name}/{key}")
-
-
-def _number(name: str) -> int | None:
-    match = re.search(r"\d+$", name)
-    return int(match[0]) if match else None
 
 
 def _check(params: Params) -> None:
@@ -262,6 +241,3 @@ def _layers(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
     """Copies of W and b of each layer as NumPy arrays, b of shape (n,)."""
     _check(params)
     return [(np.array(layer.W, order="C"), np.array(layer.b)[:, 0].copy()) for layer in params]
-
-
-__all__ = ["from_flax", "from_sklearn", "from_torch", "to_flax", "to_sklearn", "to_torch"]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import manual_bp as bp
 from manual_bp._saving.file import DIGEST, ZEROS
@@ -68,6 +69,15 @@ class Trainings:
         return progress(seed)[:2]
 
 
+def refused(error, function, *args, **kwargs) -> str:
+    """The message with which a call is refused: one line of few characters."""
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 300
+    return message
+
+
 def is_key(leaf) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -97,26 +107,22 @@ def parts(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
     return json.loads(members.pop("__metadata__")["manual_bp"]), members, data[8 + length :]
 
 
-def compact(about: dict[str, Any]) -> str:
-    """The description as text, without the digest."""
-    return json.dumps(about | {"sha256": ZEROS.decode()}, separators=(",", ":"))
+def edit(path: Path, members=None, body=None, length=None, nested="", **fields) -> None:
+    """Change fields of the description (None leaves one out), members, bytes or the header's length.
 
-
-def signed(text: str, members: dict[str, Any] | str, body: bytes, length: int | None = None) -> bytes:
-    """A file of any content, with the right digest, and perhaps a wrong length of its header."""
+    The description can be made to end in nested text. The digest is right again, so that the change reaches the parser.
+    """
+    about, old, data = parts(path.read_bytes())
+    about = {name: value for name, value in (about | fields | {"sha256": ZEROS.decode()}).items() if value is not None}
+    text = json.dumps(about, separators=(",", ":"))
+    text = f'{text[:-1]},"extra":{nested}' if nested else text
+    members = old if members is None else members(old) if callable(members) else members
     rest = members if isinstance(members, str) else json.dumps(members)[1:-1]
     header = f'{{"__metadata__":{{"manual_bp":{json.dumps(text)}}},{rest}}}'.encode()
-    data = bytearray((len(header) if length is None else length).to_bytes(8, "little") + header + body)
-    data[DIGEST] = hashlib.sha256(data).hexdigest().encode()
-    return bytes(data)
-
-
-def edit(path: Path, members=None, body=None, **fields) -> None:
-    """Change fields of the description (None leaves one out), members or bytes; the digest is right again."""
-    about, old, data = parts(path.read_bytes())
-    about = {name: value for name, value in (about | fields).items() if value is not None}
-    members = old if members is None else members(old) if callable(members) else members
-    path.write_bytes(signed(compact(about), members, data if body is None else body))
+    length = len(header) if length is None else length
+    made = bytearray(length.to_bytes(8, "little") + header + (data if body is None else body))
+    made[DIGEST] = hashlib.sha256(made).hexdigest().encode()
+    path.write_bytes(made)
 
 
 def npz() -> bytes:

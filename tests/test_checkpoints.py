@@ -231,4 +231,4 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_written(tmp_path):
 def test_a_crafted_file_is_refused(path, fields):
     """The digest is right, and the content is not that of a training."""
     edit(path, **fields)
-    assert any(word in refusal(path, progress()) for word in ("cannot be used", "holds another training"))
+    assert any(word in refusal(path, progress()) for word in ("its content cannot be read", "holds another training"))

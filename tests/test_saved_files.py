@@ -1,8 +1,10 @@
 """The file of a model or a training: whole whatever happens, and refused in one line if it is another file."""
 
 import errno
+import functools
 import hashlib
 import io
+import itertools
 import os
 import resource
 import shutil
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from saved_files import Models, Trainings, compact, edit, entries, npz, parts, same, signed
+from saved_files import Models, Trainings, edit, entries, npz, parts, refused, same
 
 from manual_bp._saving import replace
 
@@ -33,16 +35,13 @@ def path(kind, tmp_path):
 
 
 def refusal(kind, path) -> str:
-    """The message with which a file is refused: one line, of few characters, for which no memory is taken."""
+    """The message with which a file is refused, for which no memory is taken."""
     tracemalloc.start()
     try:
-        with pytest.raises(kind.error) as caught:
-            kind.load(path)
-        assert tracemalloc.get_traced_memory()[1] < 5e6
+        message = refused(kind.error, kind.load, path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6 and str(path) in message
     finally:
         tracemalloc.stop()
-    message = str(caught.value)
-    assert message.isprintable() and len(message) < 300 and str(path) in message
     return message
 
 
@@ -50,42 +49,36 @@ def refusal(kind, path) -> str:
 
 
 @pytest.mark.parametrize("over", [False, True])
-@pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "Ctrl-C"])
-@pytest.mark.parametrize("where", ["open", "write", "flush", "fsync", "replace"])
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [*itertools.product([FULL, KeyboardInterrupt()], ["open", "write", "flush", "fsync", "replace"]), (FULL, "limit")],
+)
 def test_a_save_that_fails_leaves_what_was_there(where, error, over, kind, path, monkeypatch):
     if not over:
         path.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fail(*args, **kwargs):
+        raise error
+
     with monkeypatch.context() as patch:
-        fail_at(where, error, patch)
-        with pytest.raises(KeyboardInterrupt if error is not FULL else kind.full):
-            kind.save(path, seed=1)
+        if where in ("fsync", "replace"):
+            patch.setattr(os, where, fail)
+        elif where == "limit":  # of the system
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+        else:
+            failing = type("Failing", (io.BufferedWriter,), {where: fail})
+            opened = fail if where == "open" else lambda path, mode: failing(io.FileIO(path, "x"))
+            patch.setattr(replace, "open", opened, raising=False)
+        try:
+            with pytest.raises(kind.full if error is FULL else KeyboardInterrupt):
+                kind.save(path, seed=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert entries(path.parent) == ["file.safetensors"] * over
     assert not over or same(kind.load(path), kind.saved(0))
     kind.save(path, seed=1)
     assert same(kind.load(path), kind.saved(1))
-
-
-def fail_at(where, error, patch):
-    def fail(*args, **kwargs):
-        raise error
-
-    if where in ("fsync", "replace"):
-        patch.setattr(os, where, fail)
-    else:
-        failing = type("Failing", (io.BufferedWriter,), {where: fail})
-        opened = fail if where == "open" else lambda path, mode: failing(io.FileIO(path, "x"))
-        patch.setattr(replace, "open", opened, raising=False)
-
-
-def test_a_write_cut_short_by_the_system_leaves_what_was_there(kind, path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-    try:
-        with pytest.raises(kind.full, match="File too large"):
-            kind.save(path, seed=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert entries(path.parent) == ["file.safetensors"] and same(kind.load(path), kind.saved(0))
 
 
 @pytest.mark.parametrize("before", ["nothing", "old"])
@@ -93,23 +86,16 @@ def test_killed_at_any_moment_the_old_file_or_the_new_one_is_there(before, kind,
     """The folder is copied before and after each call that changes it, as a kill would leave it."""
     if before == "nothing":
         path.unlink()
-    right, moments = {name: getattr(os, name) for name in ("replace", "fsync", "open", "unlink")}, []
+    moments = []
 
-    def copied_around(name):
-        def call(*args, **kwargs):
-            with monkeypatch.context() as patch:
-                for other in right:
-                    patch.setattr(os, other, right[other])
-                moments.append(shutil.copytree(path.parent, tmp_path / f"{len(moments)} before {name}"))
-                result = right[name](*args, **kwargs)
-                moments.append(shutil.copytree(path.parent, tmp_path / f"{len(moments)} after {name}"))
-            return result
-
-        return call
+    def copied_around(call, *args):
+        moments.append(shutil.copytree(path.parent, tmp_path / f"{len(moments)}"))
+        call(*args)
+        moments.append(shutil.copytree(path.parent, tmp_path / f"{len(moments)}"))
 
     with monkeypatch.context() as patch:
-        for name in right:
-            patch.setattr(os, name, copied_around(name))
+        for name in ("replace", "fsync"):
+            patch.setattr(os, name, functools.partial(copied_around, getattr(os, name)))
         kind.save(path, seed=1)
     new = unfinished = 0
     for moment in moments:
@@ -198,19 +184,31 @@ def test_the_same_content_makes_the_same_file_in_the_format_of_safetensors(kind,
     assert safetensors.numpy.load(data).keys() == members.keys() and about["version"] == 1
 
 
-@pytest.mark.parametrize("make", ["text", "npz", "directory", "fifo", "other kind", "other safetensors"])
-def test_nothing_else_is_replaced(make, kind, path):
-    path.unlink()
-    if make == "directory":
+def make(what, path):
+    """Something other than a regular file at the path; a socket's path must be short."""
+    if what == "directory":
         path.mkdir()
-    elif make == "fifo":
+    elif what == "fifo":
         os.mkfifo(path)
-    elif make == "other kind":
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(path.name)
+
+
+CONTENTS = {"text": b"mine", "npz": npz(), "other safetensors": safetensors.numpy.save({"a": np.zeros(3)})}
+
+
+@pytest.mark.parametrize("what", [*CONTENTS, "directory", "fifo", "other kind"])
+def test_nothing_else_is_replaced(what, kind, path):
+    path.unlink()
+    make(what, path)
+    if what == "other kind":
         (Trainings() if isinstance(kind, Models) else Models()).save(path)
         assert f"holds a {'training' if isinstance(kind, Models) else 'model'}; expected a" in refusal(kind, path)
-    else:
-        contents = {"text": b"mine", "npz": npz(), "other safetensors": safetensors.numpy.save({"a": np.zeros(3)})}
-        path.write_bytes(contents[make])
+    elif what in CONTENTS:
+        path.write_bytes(CONTENTS[what])
     before = path.stat()
     with pytest.raises((FileExistsError, kind.error), match="expected a new path or|could not be written"):
         kind.save(path)
@@ -255,7 +253,6 @@ def test_every_flipped_byte_and_every_cut_is_found(kind, path):
         (safetensors.numpy.save({"a": np.zeros(3)}), "is a safetensors file of another program, or damaged; expected"),
         (safetensors.numpy.save({"a": np.zeros(3)}, {"manual_bp": "mine"}), "is a safetensors file of another program"),
         (safetensors.numpy.save({"a": np.zeros(3)})[:40], "is a safetensors file that was cut short; expected"),
-        ((2**40).to_bytes(8, "little") + b"{}", "is a safetensors file that was cut short; expected"),
         ((10**5).to_bytes(8, "little") + b'{"a":' + b"[" * (10**5), "is a safetensors file of another program"),
     ],
 )
@@ -266,84 +263,62 @@ def test_a_file_of_something_else(data, message, kind, path):
 
 
 @pytest.mark.parametrize("link", [False, True])
-@pytest.mark.parametrize("make", ["directory", "fifo", "device", "socket", "nothing"])
-def test_what_is_not_a_regular_file(make, link, kind, path, monkeypatch):
+@pytest.mark.parametrize("what", ["directory", "fifo", "device", "socket", "nothing"])
+def test_what_is_not_a_regular_file(what, link, kind, path, monkeypatch):
     path.unlink()
-    monkeypatch.chdir(path.parent)  # the path of a socket is short
-    name = path.with_name("end") if link else path
+    monkeypatch.chdir(path.parent)
     if link:
         path.symlink_to("end")
-    if make == "directory":
-        name.mkdir()
-    elif make == "fifo":
-        os.mkfifo(name)
-    elif make == "device":
-        name.symlink_to("/dev/zero")
-    elif make == "socket":
-        with socket.socket(socket.AF_UNIX) as end:
-            end.bind(name.name)
+    make(what, path.with_name("end") if link else path)
     why = {"directory": "Is a directory", "socket": "No such device", "nothing": "No such file"}
-    if make != "nothing" or isinstance(kind, Models):
-        assert f"can't be read ({why.get(make, 'a fifo or a device, not a regular file')}" in refusal(kind, path)
+    if what != "nothing" or isinstance(kind, Models):
+        assert f"can't be read ({why.get(what, 'a fifo or a device, not a regular file')}" in refusal(kind, path)
     else:
         assert same(kind.load(path), kind.saved(99))  # a new training
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"kind": "recipe"}, "holds a recipe; expected"),
-        ({"version": 2, "manual_bp": "0.9.0"}, "has format version 2, of manual_bp 0.9.0; expected at most 1: update"),
-        ({"version": 10**6, "sizes": None}, "has format version 1000000"),
-        ({"version": "1"}, "is a safetensors file of another program"),
-        ({"manual_bp": "\n"}, "is a safetensors file of another program"),
-    ],
-)
-def test_another_kind_and_another_version(fields, message, kind, path):
-    edit(path, **fields)
-    assert message in refusal(kind, path)
 
 
 def member(dtype="F32", shape=(2,), offsets=(0, 8)):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
-DAMAGED = {
-    "more claimed than held": ({"a": member(shape=(10**12,), offsets=(0, 4 * 10**12))}, bytes(8)),
-    "a size past 64 bits": ({"a": member(shape=(2**63, 2**63))}, bytes(8)),
-    "bytes that no member has": ({"a": member()}, bytes(9)),
-    "overlapping members": ({"a": member(), "b": member()}, bytes(8)),
-    "members with a gap": ({"a": member(), "b": member(offsets=(16, 24))}, bytes(24)),
-    "backward offsets": ({"a": member(offsets=(8, 0))}, bytes(8)),
-    "a shape that does not fit": ({"a": member(shape=(3,))}, bytes(8)),
-    "an unknown dtype": ({"a": member(dtype="Q7")}, bytes(8)),
-    "a dtype that NumPy lacks": ({"a": member(dtype="F4", shape=(16,))}, bytes(8)),
-    "a member that is no object": ('"a":7', b""),
-    "a negative shape": ({"a": member(shape=(-2,))}, bytes(8)),
-    "no JSON": ('"a"', b""),
-    "deep nesting": ('"a":' + "[" * 10**5, b""),
+HEADER = "is damaged: its header cannot be read ("
+CRAFTED = {
+    "another kind": (dict(kind="recipe"), "holds a recipe; expected"),
+    "another version": (
+        dict(version=2, manual_bp="0.9.0"),
+        "has format version 2, of manual_bp 0.9.0; expected at most 1: update",
+    ),
+    "another version, other fields": (dict(version=10**6, sizes=None), "has format version 1000000"),
+    "a version that is text": (dict(version="1"), "is a safetensors file of another program"),
+    "a library of no version": (dict(manual_bp="\n"), "is a safetensors file of another program"),
+    **{f"header of {n} bytes": (dict(length=n), "is damaged: it") for n in (1, 2**25 + 1, 2**31, 2**63, 2**64 - 1)},
+    "a description that nests deeply": (dict(nested="[" * 10**5), HEADER),
+    "no JSON": (dict(members='"a"', body=b""), HEADER),
+    "deep nesting": (dict(members='"a":' + "[" * 10**5, body=b""), HEADER),
+    "a member that is no object": (dict(members='"a":7', body=b""), HEADER),
+}
+MEMBERS = {
+    "more claimed than held": [member(shape=(10**12,), offsets=(0, 4 * 10**12))],
+    "a size past 64 bits": [member(shape=(2**63, 2**63))],
+    "overlapping members": [member(), member()],
+    "backward offsets": [member(offsets=(8, 0))],
+    "a shape that does not fit": [member(shape=(3,))],
+    "an unknown dtype": [member(dtype="Q7")],
+    "a dtype that NumPy lacks": [member(dtype="F4", shape=(16,))],
+    "a negative shape": [member(shape=(-2,))],
+    "members with a gap": [member(offsets=(0, 4)), member(shape=(1,), offsets=(6, 8))],
+    "bytes that no member has": [member(shape=(1,), offsets=(0, 4))],
+}
+CRAFTED |= {
+    n: (dict(members=dict(zip("ab", made, strict=False)), body=bytes(8)), HEADER) for n, made in MEMBERS.items()
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_a_header_that_does_not_fit_the_file(damage, kind, path):
-    """The digest is right, so that the damage reaches the parser."""
-    members, body = DAMAGED[damage]
-    edit(path, members=members, body=body)
-    assert "is damaged: its header cannot be read (" in refusal(kind, path)
-
-
-def test_a_description_that_nests_deeply(kind, path):
-    about, members, body = parts(path.read_bytes())
-    path.write_bytes(signed(compact(about)[:-1] + ',"extra":' + "[" * 10**5, members, body))
-    assert "is damaged: its header cannot be read (" in refusal(kind, path)
-
-
-@pytest.mark.parametrize("length", [1, 2**25 + 1, 2**31, 2**63, 2**64 - 1])
-def test_a_header_of_another_length(length, kind, path):
-    about, members, body = parts(path.read_bytes())
-    path.write_bytes(signed(compact(about), members, body, length))
-    assert "is damaged: it" in refusal(kind, path)
+@pytest.mark.parametrize("crafted", CRAFTED)
+def test_a_header_that_does_not_fit_the_file(crafted, kind, path):
+    fields, message = CRAFTED[crafted]
+    edit(path, **fields)
+    assert message in refusal(kind, path)
 
 
 def test_a_file_that_is_large_and_empty_takes_no_memory(kind, path):
@@ -358,18 +333,14 @@ def test_a_file_that_is_large_and_empty_takes_no_memory(kind, path):
 def test_a_long_path_with_a_line_break(kind, tmp_path):
     path = tmp_path / ("a\n" + "b" * 200)
     path.write_bytes(b"mine")
-    for function, error in ((kind.load, kind.error), (kind.save, (FileExistsError, kind.error))):
-        with pytest.raises(error) as caught:
-            function(path)
-        assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+    refused(kind.error, kind.load, path)
+    refused((FileExistsError, kind.error), kind.save, path)
 
 
 @pytest.mark.parametrize("name", [None, 3, b"model", "a\0b", ["x"] * 1000])
 def test_paths_of_another_type(name, kind):
     if name is not None or isinstance(kind, Models):
         for function in (kind.save, kind.load):
-            with pytest.raises(
-                TypeError, match="^(path|checkpoint) is .*; expected the path of a file, such as"
-            ) as caught:
-                function(name)
-            assert len(str(caught.value)) < 300
+            message = refused(TypeError, function, name)
+            assert message.startswith(("path is ", "checkpoint is "))
+            assert "; expected the path of a file, such as" in message

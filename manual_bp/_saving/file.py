@@ -5,12 +5,14 @@ whole file, taken with zeros in its own place, the kind of content, the version 
 A file is neither parsed nor kept in memory before its digest was found right.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ import safetensors.numpy
 
 from manual_bp._saving.replace import replace
 
-VERSION = 1
+VERSION, NONBLOCK = 1, getattr(os, "O_NONBLOCK", 0)
 MAX_HEADER = 2**25  # bytes: what JSON becomes takes many times the memory of its text
 ZEROS = b"0" * 64
 # After the first 8 bytes, which hold the length of the header
@@ -51,6 +53,16 @@ class Kind(NamedTuple):
     def damage(self, path: Path, why: str) -> ValueError:
         return self.error(f"{shown(path, 120)} is damaged: {why}; {self.way_out}")
 
+    @contextlib.contextmanager
+    def reading(self, path: Path, part: str) -> Iterator[None]:
+        """Report an error in the block as damage to this part of the file, which can have any content."""
+        try:
+            yield
+        except self.error:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
+            raise self.damage(path, f"its {part} cannot be read ({shown(error, 100)})") from None
+
 
 def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Save content, which JSON can hold, and arrays; only a file of the same kind is replaced."""
@@ -66,30 +78,33 @@ def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.
     if (length := int.from_bytes(data[:8], "little")) > MAX_HEADER:
         raise ValueError(f"what is not an array takes {length:,} bytes as JSON; expected at most {MAX_HEADER:,}")
     assert START.match(data, 8), "safetensors writes its header in another way"
-    _refuse_to_replace_another(path, kind)
+    try:
+        with _open(path) as file:
+            there = _description(file.read(512), os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        there = "is empty"
+    except OSError as error:
+        there = f"can't be read ({error.strerror})"
+    if there not in ("is empty", f"holds a {kind.name}"):
+        raise FileExistsError(f"{shown(path, 120)} {there}; expected a new path or {kind.expected}")
     replace(path, (data[: DIGEST.start], hashlib.sha256(data).hexdigest().encode(), data[DIGEST.stop :]))
 
 
 def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The content and the arrays of a file that `write` wrote; any other file is refused in one line.
-
-    A file that was crafted, with the right digest, can have any content.
-    """
+    """The content and the arrays of a file that `write` wrote; any other file is refused in one line."""
     try:
         with _open(path) as file:
             data = _checked(path, kind, file)
     except OSError as error:
         raise kind.refusal(path, f"can't be read ({error.strerror})") from None
-    try:
+    with kind.reading(path, "header"):
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         content = json.loads(header["__metadata__"]["manual_bp"])
         arrays = {
             name: np.frombuffer(member["data"], DTYPES[member["dtype"]]).reshape(member["shape"])
             for name, member in safetensors.deserialize(data)
         }
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise kind.damage(path, f"its header cannot be read ({shown(error)})") from None
-    return content, arrays
+        return content, arrays
 
 
 def as_path(name: str, value: Any) -> Path:
@@ -108,8 +123,7 @@ def shown(value: Any, most: int = 80) -> str:
 
 def _open(path: Path) -> BufferedReader:
     """Open a regular file for reading. Opening a fifo does not wait for a writer."""
-    at_once = getattr(os, "O_NONBLOCK", 0)
-    file: BufferedReader = open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once))
+    file: BufferedReader = open(path, "rb", opener=lambda name, flags: os.open(name, flags | NONBLOCK))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "a fifo or a device, not a regular file")
@@ -146,15 +160,3 @@ def _description(start: bytes, size: int) -> str:
         return "is a .zip or .npz archive"
     text = "".join(start.decode(errors="ignore").split())
     return "is empty" if not start else "is a text file" if text.isprintable() and text else "is of an unknown format"
-
-
-def _refuse_to_replace_another(path: Path, kind: Kind) -> None:
-    try:
-        with _open(path) as file:
-            came = _description(file.read(512), os.fstat(file.fileno()).st_size)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        came = f"can't be read ({error.strerror})"
-    if came not in ("is empty", f"holds a {kind.name}"):
-        raise FileExistsError(f"{shown(path, 120)} {came}; expected a new path or {kind.expected}")

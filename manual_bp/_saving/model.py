@@ -2,14 +2,16 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from manual_bp._activations import ACTIVATIONS, Activation
+from manual_bp._activations import ACTIVATIONS
 from manual_bp._checks.arguments import DTYPES, a_kind, check_network, parameters
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
 from manual_bp._network import Layer, Network, Params
@@ -58,7 +60,7 @@ def save(path: str | os.PathLike[str], network: Network, params: Params, extra: 
             the network.
         params: the parameters, saved bit for bit.
         extra: a dict to save with the model, such as classes, names of features, means and scales. It must come back
-            from JSON as it is: text keys; text, finite numbers, booleans, None, lists and dicts.
+            from JSON as it is: text keys; text, finite numbers, booleans, None, lists and dicts. Empty by default.
 
     Raises:
         FileExistsError: something other than a saved model is at the path.
@@ -76,14 +78,23 @@ def save(path: str | os.PathLike[str], network: Network, params: Params, extra: 
     path = as_path("path", path)
     check_network(network)
     parameters(network, params)
-    about = {**description(network), "extra": _as_json_has_it({} if extra is None else extra)}
-    write(path, MODEL, about, dict(zip(_names(network), map(np.asarray, jax.tree.leaves(params)), strict=True)))
+    extra = {} if extra is None else extra
+    if not isinstance(extra, dict):
+        raise TypeError(f"extra is {a_kind(extra)}; expected a dict")
+    try:
+        if json.loads(json.dumps(extra, allow_nan=False)) != extra:
+            raise ValueError("tuples would come back as lists, and keys as text")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TypeError(
+            f"extra would not come back from JSON as it is: {error}; expected text keys, and text, finite numbers, "
+            "booleans, None, lists or dicts: of an array, pass array.tolist()"
+        ) from None
+    named = {f"{name}{l}": x for l, layer in enumerate(params, 1) for name, x in zip("Wb", layer, strict=True)}
+    write(path, MODEL, {**description(network), "extra": extra}, jax.tree.map(np.asarray, named))
 
 
-def load(
-    path: str | os.PathLike[str], network: Network | None = None, dtype: jax.typing.DTypeLike | None = None
-) -> Saved:
-    """Load a model that `bp.save` wrote, the parameters bit for bit. Nothing in the file is run.
+def load(path: str | os.PathLike[str], network: Network | None = None, dtype: DTypeLike | None = None) -> Saved:
+    """Load a model that `bp.save` wrote: its network, its parameters bit for bit, and `extra`. No code is run.
 
     Args:
         path: the file.
@@ -91,13 +102,10 @@ def load(
         dtype: float32, float64 or bfloat16, to which the parameters are cast. By default they keep the dtype that they
             were saved in; for float64 this needs jax_enable_x64.
 
-    Returns:
-        The network, its parameters, and `extra`, which is an empty dict if none was saved.
-
     Raises:
         SavedModelError: (a ValueError) the file is missing, damaged, of a later version or not a saved model; `network`
-            is needed or another one; or JAX would narrow float64 parameters.
-        TypeError: `dtype` is none of the three, or `network` not a `bp.Network`.
+            is needed or does not match; or JAX would narrow float64 parameters.
+        TypeError: `dtype` is none of the three, or `network` is not a `bp.Network`.
 
     Example:
         >>> import tempfile
@@ -112,23 +120,17 @@ def load(
     if network is not None:
         check_network(network)
     about, arrays = read(path, MODEL)
-    try:
+    with MODEL.reading(path, "content"):
         network = _network(path, about, network)
-        parameters(network, _layers([arrays[name] for name in _names(network)]))
+        parameters(network, _layers(network, arrays))
         if len(arrays) != 2 * len(network.activations) or not isinstance(about["extra"], dict):
             raise ValueError("it has more arrays than the network, or its extra is not a dict")
-    except SavedModelError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise MODEL.refusal(path, f"cannot be used ({shown(error, 100)})") from None
-    try:
-        leaves = [to_jax(f"{name} in {shown(path, 120)}", arrays[name], dtype) for name in _names(network)]
-    except ValueError as error:
-        raise SavedModelError(str(error)) from None
-    return Saved(network, _layers(leaves), about["extra"])
+    names = {name: f"{name} in {shown(path, 120)}" for name in sorted(arrays)}
+    found = {name: to_jax(text, arrays[name], dtype, SavedModelError) for name, text in names.items()}
+    return Saved(network, _layers(network, found), about["extra"])
 
 
-def to_jax(name: str, value: np.ndarray, dtype: jax.typing.DTypeLike | None) -> jax.Array:
+def to_jax(name: str, value: np.ndarray, dtype: DTypeLike | None, error: type[ValueError] = ValueError) -> jax.Array:
     """A copy in `dtype`, or with the dtype that it has; never one that JAX has narrowed unasked."""
     if dtype is not None:
         if np.dtype(dtype).name not in DTYPES:
@@ -137,7 +139,7 @@ def to_jax(name: str, value: np.ndarray, dtype: jax.typing.DTypeLike | None) -> 
     # asarray could share memory that its owner goes on to write to
     array = jnp.array(value)
     if array.dtype != value.dtype:
-        raise ValueError(
+        raise error(
             f"{name} has dtype {value.dtype}, and JAX would make it {array.dtype}: turn on 64 bits with "
             f'jax.config.update("jax_enable_x64", True), or pass dtype="{array.dtype}"'
         )
@@ -145,15 +147,12 @@ def to_jax(name: str, value: np.ndarray, dtype: jax.typing.DTypeLike | None) -> 
 
 
 def description(network: Network) -> dict[str, Any]:
-    """The network in terms of JSON: its own activations and costs by name, other ones by the name of their function."""
-    cost = next((name for name, cost in COSTS.items() if cost == network.cost), None)
-    if CROSS_ENTROPIES.get(network.output) == network.cost:
-        cost = "cross_entropy"
+    """The network in terms of JSON: the library's activations and costs by name, others by the name of the function."""
     return {
         "sizes": list(network.sizes),
-        "hidden": [_name(g) for g in network.hidden],
-        "output": _name(network.output),
-        "cost": cost or _own(network.cost.loss),
+        "hidden": [_name(ACTIVATIONS, g, g.g) for g in network.hidden],
+        "output": _name(ACTIVATIONS, network.output, network.output.g),
+        "cost": _name({"cross_entropy": CROSS_ENTROPIES.get(network.output), **COSTS}, network.cost, network.cost.loss),
     }
 
 
@@ -165,13 +164,10 @@ def disagreement(saved: dict[str, Any], network: Network) -> str | None:
     return None
 
 
-def _name(activation: Activation) -> str | dict[str, str]:
-    return next((name for name, g in ACTIVATIONS.items() if g == activation), None) or _own(activation.g)
-
-
-def _own(function: Any) -> dict[str, str]:
+def _name(known: dict[str, Any], value: Any, function: Any) -> str | dict[str, str]:
     # The repr of a function without a name has an address, another one in each process
-    return {"own": getattr(function, "__name__", type(function).__name__)}
+    own = {"own": getattr(function, "__name__", type(function).__name__)}
+    return next((name for name, of in known.items() if of == value), own)
 
 
 def _network(path: Path, about: dict[str, Any], network: Network | None) -> Network:
@@ -189,26 +185,5 @@ def _network(path: Path, about: dict[str, Any], network: Network | None) -> Netw
     return Network(about["sizes"], about["hidden"], about["output"], about["cost"])
 
 
-def _names(network: Network) -> list[str]:
-    """The names of the arrays, W1, b1, W2, ..., in the order of the leaves of params."""
-    return [f"{name}{l}" for l in range(1, len(network.sizes)) for name in "Wb"]
-
-
-def _layers(leaves: list[Any]) -> Params:
-    return tuple(map(Layer, leaves[::2], leaves[1::2]))
-
-
-def _as_json_has_it(extra: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(extra, dict):
-        raise TypeError(f"extra is {a_kind(extra)}; expected a dict")
-    try:
-        again = json.loads(json.dumps(extra, allow_nan=False))
-        reason = "" if again == extra else "tuples would come back as lists, and keys as text"
-    except (ValueError, TypeError, RecursionError) as error:
-        reason = str(error)
-    if reason:
-        raise TypeError(
-            f"extra would not come back from JSON as it is: {reason}; expected text keys, and text, finite numbers, "
-            "booleans, None, lists or dicts: of an array, pass array.tolist()"
-        )
-    return extra
+def _layers(network: Network, arrays: Mapping[str, Any]) -> Params:
+    return tuple(Layer(arrays[f"W{l}"], arrays[f"b{l}"]) for l in range(1, len(network.sizes)))

@@ -24,8 +24,7 @@ def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     temporary = path.with_name(own + secrets.token_hex(4))
     try:
         with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -36,13 +35,8 @@ def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     # The save has taken effect, so nothing is raised from here on; some file systems cannot flush a folder
     for folder in [path.parent, *(folder.parent for folder in missing)]:
         with contextlib.suppress(OSError):
-            _flush(folder)
-
-
-def _flush(folder: Path) -> None:
-    """Write the entries of a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -11,7 +11,7 @@ import numpy as np
 from manual_bp._kind import a_kind
 from manual_bp._saving.file import shown
 
-NUMBERS = {bool: "bool", int: "int64", float: "float64"}
+NUMBERS = (bool, int, float)
 
 
 def pack(tree: Any) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -61,17 +61,12 @@ def _kind(path: str, leaf: Any) -> str:
     return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _bits(leaf: Any) -> np.ndarray:
-    if type(leaf) in NUMBERS:
-        return np.array(leaf, NUMBERS[type(leaf)])
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
-def _place(value: np.ndarray, like: Any) -> Any:
+def _place(value: Any, like: Any) -> Any:
     """The value as a leaf like this one: a number, NumPy's, or on its devices, a random key, weakly typed."""
     if type(like) in NUMBERS:
         return value.item()
@@ -79,10 +74,9 @@ def _place(value: np.ndarray, like: Any) -> Any:
         return value[()] if isinstance(like, np.generic) else value
     # float64 stays float64 wherever it is restored
     with jax.enable_x64(True):
-        placed = value
-        if _is_key(like):
-            placed = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(like))
+        if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+            value = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(like))
         elif like.weak_type:
-            placed = jax.lax.full_like(like, 0).at[...].set(value)
+            value = jax.lax.full_like(like, 0).at[...].set(value)
         # An array that was not bound to its device must not be now: next to one on a mesh it could not be used
-        return jax.device_put(placed, like.sharding if like.committed else None)
+        return jax.device_put(value, like.sharding if like.committed else None)

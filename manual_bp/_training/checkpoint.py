@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from manual_bp._checks import numbers
 from manual_bp._network import Network, Params
@@ -45,20 +45,21 @@ class Checkpoint:
 
     def begin(self, new: Progress, resume: bool) -> Progress:
         """The training in the file, if there is one and it is to be resumed; otherwise the new one."""
-        if self.path is None:
-            if resume:
-                raise ValueError("resume is True, and checkpoint is None; expected the path of the file to resume from")
-            return new
-        if not os.path.lexists(os.path.realpath(self.path)):
+        if self.path is None and resume:
+            raise ValueError("resume is True, and checkpoint is None; expected the path of the file to resume from")
+        if self.path is None or not os.path.lexists(os.path.realpath(self.path)):
             return new
         content, arrays = read(self.path, TRAINING)
         path, like = shown(self.path), new._replace(history=None)
-        try:
-            history = _history(content["history"])
+        with TRAINING.reading(self.path, "content"):
+            history = History(**content["history"])
+            for column in dataclasses.astuple(history):
+                if len(column) != len(history) or not all(isinstance(value, float | int | None) for value in column):
+                    raise ValueError("its history has other columns")
             if not resume:
                 raise CheckpointError(
-                    f"{path} holds a training of {len(history)} epochs; pass resume=True to go on with it, or choose "
-                    "another path"
+                    f"{path} holds a training of {len(history)} epochs; pass resume=True to go on with it, or "
+                    "choose another path"
                 )
             if why := disagreement(content["network"], self.network) or difference(content["tree"], like):
                 raise CheckpointError(
@@ -66,10 +67,6 @@ class Checkpoint:
                     "saved with, or choose another path"
                 )
             return unpack(arrays, like)._replace(history=history)
-        except CheckpointError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TRAINING.refusal(self.path, f"cannot be used ({shown(error, 100)})") from None
 
     def save(self, now: Progress, last: bool) -> None:
         """Save the training, if the epoch is the last or one of every so many."""
@@ -84,11 +81,3 @@ class Checkpoint:
                 f"{shown(self.path, 100)} could not be written ({shown(error.strerror or error)}); what was there "
                 "before is as it was: see that the disk has free space, and resume"
             ) from error
-
-
-def _history(columns: Any) -> History:
-    history = History(**columns)
-    for column in dataclasses.astuple(history):
-        if len(column) != len(history) or not all(isinstance(value, float | int | None) for value in column):
-            raise ValueError("its history has other columns")
-    return history
