@@ -131,7 +131,7 @@ def test_fit(fitted, kind, model_axis):
     state = place(start(), mesh, model_axis) if model_axis else None
     found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
     same(found.state, fitted.state)
-    columns = [
+    columns: Any = [
         h.cost + h.gradient_norm + h.validation_cost + h.validation_metric for h in (found.history, fitted.history)
     ]
     np.testing.assert_allclose(*columns, rtol=AGREE)
@@ -222,7 +222,7 @@ NO_DATA = f"mesh has {XY}; expected an axis 'data'"
         (lambda mesh: bp.train_epoch(NETWORK, ADAM, 8, mesh=mesh), ValueError, NO_DATA),
         (lambda mesh: bp.fit(NETWORK, *examples(), mesh=mesh), ValueError, NO_DATA),
         (lambda mesh: place(start(), mesh, "z"), ValueError, f"model_axis is 'z'; expected None or .*, which has {XY}"),
-        (lambda mesh: place(start(), mesh.devices), TypeError, r"mesh is an array of shape \(4, 2\); expected a jax.sharding.Mesh"),
+        (lambda mesh: place(start(), mesh.devices), TypeError, "mesh is an array of .* expected a jax.sharding.Mesh"),
     ],
 )  # fmt: skip
 def test_bad_mesh(call, error, message):

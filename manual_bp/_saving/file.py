@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from importlib.metadata import version
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,12 +67,16 @@ class Kind(NamedTuple):
 
 def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Save content, which JSON can hold, and arrays; only a file of the same kind is replaced."""
-    from manual_bp import __version__
-
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES.values():
             raise TypeError(f"{name} has dtype {array.dtype}; expected one of {', '.join(DTYPES.values())}")
-    about = {"sha256": ZEROS.decode(), "kind": kind.name, "version": VERSION, "manual_bp": __version__, **content}
+    about = {
+        "sha256": ZEROS.decode(),
+        "kind": kind.name,
+        "version": VERSION,
+        "manual_bp": version("manual_bp"),
+        **content,
+    }
     # safetensors takes the memory of an array as it lies, without regard to strides
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = memoryview(safetensors.numpy.save(arrays, {"manual_bp": json.dumps(about, separators=(",", ":"))}))
