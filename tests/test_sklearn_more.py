@@ -76,7 +76,7 @@ def test_class_weights_multiply_sample_weights(problem, solver):
 @pytest.mark.parametrize("problem", TARGETS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_validation_data(problem, weighted):
-    """Loss without penalty and score are recorded after each epoch; early_stopping watches them, holding out nothing."""
+    """Loss (without penalty) and score are recorded after each epoch; early_stopping watches them, with no split."""
     X_val, y, w = X + 0.1, TARGETS[problem], WEIGHTS if weighted else None
     data = (X_val, y, w) if weighted else (X_val, y)
     found = fitted(our(problem, alpha=1.0), X, y, validation_data=data)
