@@ -40,12 +40,12 @@ def _estimator(module: Any, problem: str, options: dict) -> Any:
 
 
 def fitted(estimator: Any, *args: Any, **options: Any) -> Any:
-    """After fit, whether or not the epochs were enough."""
+    """Fits without the warning that the epochs were not enough."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return estimator.fit(*args, **options)
 
 
 def weights(estimator: Any) -> np.ndarray:
-    """All coefs_ and intercepts_ in one array."""
+    """Returns all coefs_ and intercepts_ in one array."""
     return np.concatenate([np.ravel(w) for w in estimator.coefs_ + estimator.intercepts_])

@@ -1,4 +1,4 @@
-"""What the estimators refuse, and what they say."""
+"""Errors, warnings and printed lines of the estimators."""
 
 import numpy as np
 import optax
@@ -107,7 +107,7 @@ def test_warm_start_goes_on_with_the_same_network():
 
 
 def test_what_is_not_finite_is_named():
-    """The step, or the epoch whose last step leads there; a fitted estimator stays as it was."""
+    """The error names the step, or the epoch whose last step is to blame; a fitted estimator stays as it was."""
     y = TARGETS["regression"]
     for options, message in (
         ({"solver": "sgd", "learning_rate_init": 1e30, "batch_size": 20}, "not finite at step [2-4] of epoch [12]"),
@@ -153,14 +153,9 @@ def test_verbose(capsys):
     out = capsys.readouterr().out
     assert f"Iteration 1, loss = {found.loss_curve_[0]:.8f}\nValidation score: " in out
     assert out.endswith("Validation score did not improve by tol=1.000000 for 1 epochs. Stopping.\n")
-    fitted(
-        our("binary", verbose=True, solver="sgd", learning_rate="adaptive", tol=9.0, n_iter_no_change=1),
-        X,
-        TARGETS["binary"],
-    )
-    assert (
-        "Training loss did not improve by tol=9.000000 for 1 epochs. Setting learning rate to 0.004"
-        in capsys.readouterr().out
-    )
+    adaptive = our("binary", verbose=True, solver="sgd", learning_rate="adaptive", tol=9.0, n_iter_no_change=1)
+    fitted(adaptive, X, TARGETS["binary"])
+    message = "Training loss did not improve by tol=9.000000 for 1 epochs. Setting learning rate to 0.004"
+    assert message in capsys.readouterr().out
     fitted(our("binary", verbose=True, solver="lbfgs"), X, TARGETS["binary"])
     assert capsys.readouterr().out.startswith("L-BFGS: 12 iterations, ")

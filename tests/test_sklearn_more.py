@@ -1,4 +1,4 @@
-"""What the estimators have beyond scikit-learn's."""
+"""The features that the estimators have beyond scikit-learn's."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.sklearn_problems import CLASSIFICATION, SCORES, TARGETS, WEIGHTS, N, 
 
 @pytest.mark.parametrize("loss", REGRESSION)
 def test_losses_and_their_derivatives(loss):
-    """Against autodiff, also where the output activation is collapsed with the loss."""
+    """Agrees with autodiff, also where the loss is matched with the output activation."""
     cost, output, _ = REGRESSION[loss]
     network = bp.Network((1, 1), output=output, cost=cost)
     rng = np.random.default_rng(1)
@@ -76,7 +76,7 @@ def test_class_weights_multiply_sample_weights(problem, solver):
 @pytest.mark.parametrize("problem", TARGETS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_validation_data(problem, weighted):
-    """Their loss without penalty, and score after each epoch; early_stopping watches them and holds out nothing."""
+    """Loss (without penalty) and score are recorded after each epoch; early_stopping watches them, with no split."""
     X_val, y, w = X + 0.1, TARGETS[problem], WEIGHTS if weighted else None
     data = (X_val, y, w) if weighted else (X_val, y)
     found = fitted(our(problem, alpha=1.0), X, y, validation_data=data)
@@ -144,14 +144,12 @@ def test_an_activation_for_each_layer():
     np.testing.assert_allclose(weights(one), weights(same), rtol=1e-12)
     assert not np.allclose(weights(one), weights(other))
     for name in ("elu", "softplus", "silu", "gelu"):
-        assert (
-            our("binary", activation=name, max_iter=300, tol=1e-3).fit(X, TARGETS["binary"]).score(X, TARGETS["binary"])
-            > 0.8
-        )
+        found = our("binary", activation=name, max_iter=300, tol=1e-3).fit(X, TARGETS["binary"])
+        assert found.score(X, TARGETS["binary"]) > 0.8
 
 
 def test_dropout():
-    """Of the training alone: each seed has its own, and none leaves everything as it is."""
+    """Dropout acts in training alone and follows from the seed; a rate of 0 changes nothing."""
     y = TARGETS["binary"]
     one, again, other, none = (
         fitted(our("binary", **options), X, y)
@@ -181,7 +179,7 @@ def test_device():
 
 
 def test_callbacks_and_history():
-    """Each is told of every epoch, and one can end training."""
+    """Callbacks are called after every epoch, and one can end training."""
     seen: list[bp.Epoch] = []
     callbacks = [lambda epoch: epoch.number == 4, seen.append]
     found = our("regression", callbacks=callbacks).fit(X, TARGETS["regression"])
@@ -204,7 +202,7 @@ def test_progress(capsys):
 
 @pytest.mark.parametrize("problem", TARGETS)
 def test_input_gradient(problem):
-    """Against central differences of what predict and predict_proba give."""
+    """Agrees with central differences of predict and predict_proba."""
     found = fitted(our(problem, activation="tanh"), X, TARGETS[problem])
     outputs: Any = found.predict_proba if problem in CLASSIFICATION else found.predict
     h, steps = 1e-6, np.eye(X.shape[1])
