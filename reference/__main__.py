@@ -1,17 +1,35 @@
-"""Compare manual_bp with the oracles.
-
-`python -m reference`: gradients against autodiff over the grid, one line per case.
-`python -m reference quantities`: the same for the quantities in addition to the gradient.
-`python -m reference checker`: the gradient checker on planted mistakes.
-`python -m reference published`: the gradient checker on published sets of equations as they are printed.
-`python -m reference estimators`: the estimators against scikit-learn's on real data.
-"""
+"""Compare manual_bp with the oracles; `python -m reference --help` lists the commands."""
 
 import argparse
 import sys
 
 from reference.commands import checker, cross_check, estimators, published, quantities
 from reference.grid import PROBLEMS
+
+# the short and the long description of each
+COMMANDS = {
+    "quantities": (
+        "check per-example norms, clipping, moments and curvature",
+        "Check per-example quantities, moments and curvature against vmap(grad), jvp of grad and "
+        "Jacobians written out, in float64.",
+    ),
+    "checker": (
+        "let the gradient checker find planted mistakes",
+        "Plant every mistake of the catalogue in every layer of random networks, and count those that the "
+        "gradient checker and jax.test_util.check_grads find. The status is 1 if the checker misses or misnames one, "
+        "or calls a correct pass wrong.",
+    ),
+    "published": (
+        "let the gradient checker find the misprints in published equations",
+        "Run the gradient checker over published sets of equations as they are printed, right and wrong. "
+        "The status is 1 if one of them does not get the verdict that it should.",
+    ),
+    "estimators": (
+        "compare MLPClassifier and MLPRegressor with scikit-learn's",
+        "Train the estimators and scikit-learn's on the same real data, and score both on the same "
+        "test examples. The status is 1 if they differ by more than noise.",
+    ),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,32 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         "An error is the relative error, in norm, of the worst leaf (cost, dW, db, dX, every dA and dZ).",
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
-    commands = parser.add_subparsers(dest="command", metavar="[quantities | checker | published | estimators]")
-    commands.add_parser(
-        "quantities",
-        help="instead, check per-example norms, clipping, moments and curvature",
-        description="Check per-example quantities, moments and curvature against vmap(grad), jvp of grad and "
-        "Jacobians written out, in float64.",
-    )
-    commands.add_parser(
-        "checker",
-        help="instead, let the gradient checker find planted mistakes",
-        description="Plant every mistake of the catalogue in every layer of random networks, and count those that the "
-        "gradient checker and jax.test_util.check_grads find. The status is 1 if the checker misses or misnames one, "
-        "or calls a correct pass wrong.",
-    )
-    commands.add_parser(
-        "published",
-        help="instead, let the gradient checker find the misprints in published equations",
-        description="Run the gradient checker over published sets of equations as they are printed, right and wrong. "
-        "The status is 1 if one of them does not get the verdict that it should.",
-    )
-    commands.add_parser(
-        "estimators",
-        help="instead, compare MLPClassifier and MLPRegressor with scikit-learn's",
-        description="Train the estimators and scikit-learn's on the same real data, and score both on the same "
-        "test examples. The status is 1 if they differ by more than noise.",
-    )
+    commands = parser.add_subparsers(dest="command", metavar=f"[{' | '.join(COMMANDS)}]")
+    for name, (instead, description) in COMMANDS.items():
+        commands.add_parser(name, help=f"instead, {instead}", description=description)
     args = parser.parse_args(argv)
     without_grid = {"checker": checker, "published": published, "estimators": estimators}
     if args.command in without_grid:

@@ -82,11 +82,7 @@ def intermediates(model: Model, params: Params, X: Array, Y: Array) -> tuple[lis
 
 
 def forward(
-    model: Model,
-    params: Params,
-    X: Array,
-    zeros_A: list[Array] | None = None,
-    zeros_Z: list[Array] | None = None,
+    model: Model, params: Params, X: Array, zeros_A: list[Array] | None = None, zeros_Z: list[Array] | None = None
 ) -> tuple[list[Array], list[Array]]:
     """Compute A[0..L] and Z[1..L], each plus its zero."""
     A, Z = [X if zeros_A is None else X + zeros_A[0]], []

@@ -235,8 +235,10 @@ def test_the_users_arrays_are_left_alone():
     assert "W2 in place" in report.notes[0]
 
 
+NARROW = {name: value.astype(np.float32) for name, value in PARAMS.items()}
+
+
 def test_float32_inputs_are_judged_in_float64():
-    narrow = {name: value.astype(np.float32) for name, value in PARAMS.items()}
     seen = []
 
     def backward(params, X, Y):
@@ -244,15 +246,13 @@ def test_float32_inputs_are_judged_in_float64():
         return lines(params, X, Y)
 
     with jax.enable_x64(False):
-        report = check(cost, backward, narrow, jnp.asarray(X, jnp.float32), Y.astype(np.float32))
+        report = check(cost, backward, NARROW, jnp.asarray(X, jnp.float32), Y.astype(np.float32))
         assert jnp.ones(1).dtype == np.float32  # as it was
     assert report.dtype == "float64" and report.verdict == "right" and seen == [np.float64]
 
 
 @pytest.mark.parametrize("where", ["in the cost", "backward refuses float64"])
 def test_code_that_has_to_run_in_float32(where):
-    narrow = {name: value.astype(np.float32) for name, value in PARAMS.items()}
-
     def cast(params, X, Y, tap):
         return cost({name: p.astype(jnp.float32) for name, p in params.items()}, X.astype(np.float32), Y, tap)
 
@@ -263,9 +263,9 @@ def test_code_that_has_to_run_in_float32(where):
 
     args = X.astype(np.float32), Y.astype(np.float32)
     given = (cast, lines) if where == "in the cost" else (cost, refuses)
-    report = check(*given, narrow, *args)
+    report = check(*given, NARROW, *args)
     assert report.dtype == "float32" and report.verdict == "right"
-    wrong = check(given[0], lambda *a: {n: v * 1.001 for n, v in given[1](*a).items()}, narrow, *args)
+    wrong = check(given[0], lambda *a: {n: v * 1.001 for n, v in given[1](*a).items()}, NARROW, *args)
     assert wrong.verdict == "wrong"
 
 
@@ -280,12 +280,11 @@ def test_second_order():
     assert report.verdict == "right" and off(report, "d(dW1)") < 1e-13
     assert off(check(cost, lines, PARAMS, X, Y, order=2), "d(dW1)") < 1e-8  # NumPy: by central differences
 
-    def stopped(params, X, Y):
-        return {"dW1": jax.lax.stop_gradient(in_jax(params, X, Y)["dW1"]), "dW2": in_jax(params, X, Y)["dW2"]}
+    def stopped(*args):
+        return in_jax(*args) | {"dW1": jax.lax.stop_gradient(in_jax(*args)["dW1"])}
 
-    report = check(cost, stopped, PARAMS, X, Y, order=2)
-    assert report["dW1"].verdict == "right" and report["d(dW1)"].verdict == "wrong"
-    assert report["d(dW2)"].verdict == "right"
+    of_both = check(cost, stopped, PARAMS, X, Y, order=2)
+    assert [of_both[name].verdict for name in ("dW1", "d(dW1)", "d(dW2)")] == ["right", "wrong", "right"]
 
 
 def test_the_cost_itself_by_central_differences():
@@ -297,15 +296,11 @@ def test_the_cost_itself_by_central_differences():
 
     report = check(stopped, lines, PARAMS, X, Y, finite_differences=True)
     (note,) = report.notes
-    assert report.verdict == "cannot tell"
-    assert "differ from autodiff" in note and "stop_gradient" in note
+    assert report.verdict == "cannot tell" and "differ from autodiff" in note and "stop_gradient" in note
 
 
 def test_a_step_out_of_the_domain_says_nothing():
-    def of_log(params):
-        return jnp.sum(jnp.log(params["a"]))
-
-    near = {"a": np.full(3, 1e-2)}
+    of_log, near = lambda p: jnp.sum(jnp.log(p["a"])), {"a": np.full(3, 1e-2)}
     report = check(of_log, lambda p: {"a": 1 / p["a"]}, near, finite_differences=True)
     assert report.verdict == "right" and "agree with autodiff" in report.notes[0]
 
@@ -325,7 +320,7 @@ def test_assert_gradients_match():
 
 def test_a_residual_connection_and_a_regulariser():
     """A line with two ways to the cost is a sum of two terms, and either can be wrong."""
-    W, V = RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
+    params = {"W": RNG.normal(size=(5, 5)), "V": RNG.normal(size=(5, 5))}
     inputs, targets = RNG.normal(size=(5, M)), RNG.normal(size=(5, M))
 
     def residual(params, X, Y, tap):
@@ -340,8 +335,6 @@ def test_a_residual_connection_and_a_regulariser():
         dZ2 = dA2 * (1 - T2**2)
         dA1 = skip * dA2 + params["W"].T @ dZ2
         return {"dA2": dA2, "dZ2": dZ2, "dW": dZ2 @ A1.T + decay * params["W"], "dA1": dA1}
-
-    params = {"W": W, "V": V}
 
     def run(**how):
         return check(residual, functools.partial(backward, **how), params, inputs, targets)

@@ -57,14 +57,6 @@ def test_raised_at_an_indexed_line(index, tmp_path):
     assert [line.line for line in report.lines] == ["dW1" if "grads" in index else "dW[1]"]
 
 
-def test_backward_that_raises_before_any_line():
-    def backward(params, X, Y):
-        raise RuntimeError("nothing yet")
-
-    with pytest.raises(ValueError, match="backward raised RuntimeError at .*: nothing yet"):
-        check(cost, backward, PARAMS, X, Y)
-
-
 def test_raised_at_no_line():
     def backward(params, X, Y):
         dW1 = lines(params, X, Y)["dW1"]
@@ -126,6 +118,7 @@ USUAL = (PARAMS, X, Y)
     [
         (TypeError, "without b1", (cost, lambda *a: {"W1": 0, "W2": 0, "b2": 0}, *USUAL)),
         (TypeError, "a dict of lines, .* or a pytree like params", (cost, lambda *a: [np.ones(2)] * 4, *USUAL)),
+        (ValueError, "backward raised ZeroDivisionError at .*: .*by zero", (cost, lambda *a: 1 // 0, *USUAL)),
         (ValueError, "returned no lines", (cost, lambda *a: {}, *USUAL)),
         (TypeError, "written in JAX", (lambda p, X, Y: np.sum(np.tanh(p["W1"] @ X)), lines, *USUAL)),
         (ValueError, r"one floating-point scalar; it returned float64\[3, 7\]",
@@ -144,10 +137,8 @@ def test_refused(error, message, args):
         check(*args)
 
 
-@pytest.mark.parametrize(
-    "option, message",
-    [({"tolerance": 0}, "tolerance must be a positive number"), ({"order": 3}, "order must be 1, or 2")],
-)
-def test_refused_options(option, message):
-    with pytest.raises(ValueError, match=message):
-        check(cost, lines, *USUAL, **option)
+def test_refused_options():
+    with pytest.raises(ValueError, match="tolerance must be a positive number"):
+        check(cost, lines, *USUAL, tolerance=0)
+    with pytest.raises(ValueError, match="order must be 1, or 2"):
+        check(cost, lines, *USUAL, order=3)

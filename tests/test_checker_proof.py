@@ -3,6 +3,7 @@
 import io
 import random
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,8 +19,6 @@ from reference.finite_differences import central_differences
 
 @pytest.fixture(scope="module")
 def proof():
-    import jax
-
     printed = io.StringIO()
     with jax.enable_x64(True):
         found = prove_checker(7, compare=False, stream=printed)

@@ -58,29 +58,20 @@ def formulas(p: Pass, line: str) -> Variants:
 def _output(p: Pass, l: int) -> Variants:
     """Return the variants of dA[L], or of dZ[L] if the cost is computed from Z[L]."""
     A, Y, s, cost = p.A[l], p.Y, p.at_output, p.subject.cost_name
+
+    def averaged(right: Callable[[], NDArray]) -> Variants:
+        return {RIGHT: lambda: s * right(), ("missing 1/m", ""): right}
+
     if p.subject.collapsed:
-        return {
-            RIGHT: lambda: s * (A - Y),
-            ("missing 1/m", ""): lambda: A - Y,
-            ("g' kept", ""): lambda: s * (A - Y) * A * (1 - A),
-        }
+        return averaged(lambda: A - Y) | {("g' kept", ""): lambda: s * (A - Y) * A * (1 - A)}
+    another = "derivative of another cost"
     if cost == "squared_error":
-        return {
-            RIGHT: lambda: s * 2 * (A - Y),
-            ("missing 1/m", ""): lambda: 2 * (A - Y),
-            ("derivative of another cost", "sign(A - Y)"): lambda: s * np.sign(A - Y),
-        }
-    variants: Variants = {
-        ("derivative of another cost", "A - Y"): lambda: s * (A - Y),
-        ("derivative of another cost", "2 (A - Y)"): lambda: s * 2 * (A - Y),
-    }
+        return averaged(lambda: 2 * (A - Y)) | {(another, "sign(A - Y)"): lambda: s * np.sign(A - Y)}
+    halves: Variants = {(another, "A - Y"): lambda: s * (A - Y), (another, "2 (A - Y)"): lambda: s * 2 * (A - Y)}
     if cost == "absolute_error":
-        return variants | {RIGHT: lambda: s * np.sign(A - Y), ("missing 1/m", ""): lambda: np.sign(A - Y)}
-    return variants | {
-        RIGHT: lambda: s * (-Y / A + (1 - Y) / (1 - A)),
-        ("missing 1/m", ""): lambda: -Y / A + (1 - Y) / (1 - A),
-        ("cost sign", ""): lambda: s * (Y / A + (1 - Y) / (1 - A)),
-    }
+        return halves | averaged(lambda: np.sign(A - Y))
+    right = averaged(lambda: -Y / A + (1 - Y) / (1 - A))
+    return halves | right | {("cost sign", ""): lambda: s * (Y / A + (1 - Y) / (1 - A))}
 
 
 def _dZ(p: Pass, l: int) -> Variants:

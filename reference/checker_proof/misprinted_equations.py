@@ -59,13 +59,8 @@ def back_through_the_gradient(params: Mapping[str, ByLayer], X: NDArray, Y: NDAr
 
 def both_in_every_layer(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray) -> Lines:
     """Return the lines with both mistakes above in every layer, as on one page."""
-    return backward_by_layer(
-        params,
-        X,
-        Y,
-        make_dW=lambda l, L, dZ, A: dZ[l] @ A[l].T,  # right: A[l - 1].T
-        make_dA=lambda l, L, W, dW, dZ: dW[l].T @ dZ[l],  # right: W[l].T
-    )
+    own, gradient = lambda l, L, dZ, A: dZ[l] @ A[l].T, lambda l, L, W, dW, dZ: dW[l].T @ dZ[l]
+    return backward_by_layer(params, X, Y, make_dW=own, make_dA=gradient)
 
 
 def summed_over_units(params: Mapping[str, ByLayer], X: NDArray, Y: NDArray, keepdims: bool) -> Lines:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any, NamedTuple, TextIO
 
@@ -35,9 +35,8 @@ class Planted(NamedTuple):
     check_grads: bool | None
 
     def __str__(self) -> str:
-        return (
-            f"{self.mistake.key} ({self.mistake.how}) at {self.mistake.line} of {self.subject}, {' '.join(self.style)}"
-        )
+        key, line, how = self.mistake
+        return f"{key} ({how}) at {line} of {self.subject}, {' '.join(self.style)}"
 
 
 class Proof(NamedTuple):
@@ -112,9 +111,8 @@ def _plant(subject: Subject, traced: TracedCost, compare: bool) -> Iterator[Plan
         alike = [m for m, seen in by_style[style].items() if seen == by_style[style][mistake]]
         blamed = [line for line in report.lines if line.verdict == "wrong"]
         returned = [line.line[1:] for line in report.lines if line.returned]
-        right_line = len(blamed) == 1 and any(
-            _same_line(traced, returned, blamed[0].line[1:], m.line[1:]) for m in alike
-        )
+        same = [_same_line(traced, returned, line.line[1:], m.line[1:]) for line in blamed for m in alike]
+        right_line = len(blamed) == 1 and any(same)
         named = {line.mistake for line in blamed} & {m.key for m in alike}
         by_jax = _rejected_by_jax(subject, Style("columns", style.average, "parameters"), mistake) if compare else None
         yield Planted(subject.name, style, mistake, report.verdict == "wrong", right_line, bool(named), by_jax)
@@ -156,16 +154,9 @@ def _rejected_by_jax(subject: Subject, style: Style, *planted: Mistake) -> bool:
 
 
 def _table(proof: Proof) -> Iterator[str]:
-    columns: dict[str, Callable[[Planted], Any]] = {
-        "planted": lambda p: True,
-        "detected": lambda p: p.detected,
-        "line": lambda p: p.line,
-        "diagnosis": lambda p: p.diagnosis,
-    }
     rejected = proof.rejected_by_check_grads
-    if rejected is not None:
-        columns["check_grads"] = lambda p: p.check_grads
-    counts = {name: Counter(p.mistake.key for p in proof.planted if count(p)) for name, count in columns.items()}
+    columns = ["planted", "detected", "line", "diagnosis"] + ["check_grads"] * (rejected is not None)
+    counts = {name: Counter(p.mistake.key for p in proof.planted if getattr(p, name, True)) for name in columns}
     yield f"{'mistake':32s}" + "".join(f"{name:>12s}" for name in columns)
     for key in sorted(counts["planted"]):
         yield f"{key:32s}" + "".join(f"{counts[name][key]:12d}" for name in columns)

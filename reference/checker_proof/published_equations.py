@@ -89,7 +89,7 @@ def deep_network(
     X: NDArray,
     Y: NDArray,
     g: Sequence[tuple[Function, Function]],
-    dA_L: Callable[[NDArray, NDArray], NDArray],
+    dA_L: Callable,
 ) -> dict[str, NDArray]:
     """Differentiate L layers with any activations: g[l-1] is (g[l], g[l]'), and dA_L(A[L], Y) the loss's derivative."""
     m, L = X.shape[1], len(params)
@@ -109,12 +109,7 @@ def deep_network(
 
 
 def one_neuron_per_layer(
-    w: Sequence[float],
-    b: Sequence[float],
-    x: float,
-    y: float,
-    s: Callable[[float], float],
-    s_prime: Callable[[float], float],
+    w: Sequence[float], b: Sequence[float], x: float, y: float, s: Callable, s_prime: Callable
 ) -> list[float]:
     """Return [dC/dw_1, dC/db_1, ..., dC/dw_L, dC/db_L] of a chain of single neurons under (a - y)^2, for one example.
 

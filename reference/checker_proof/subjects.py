@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.checker_proof.published_equations import sigmoid
+
 
 class Subject(NamedTuple):
     """A network with a cost, and data to check its gradient on.
@@ -143,10 +145,6 @@ _PAIRS = (
 )
 
 
-def _sigmoid(Z: NDArray) -> NDArray:
-    return 1 / (1 + np.exp(-Z))
-
-
 def _softmax(Z: NDArray) -> NDArray:
     E = np.exp(Z - np.max(Z, axis=0))
     return E / np.sum(E, axis=0)
@@ -163,24 +161,24 @@ def _gelu_prime(Z: NDArray) -> NDArray:
 
 G: dict[str, Callable[[NDArray], NDArray]] = {
     "identity": lambda Z: Z,
-    "sigmoid": _sigmoid,
+    "sigmoid": sigmoid,
     "tanh": np.tanh,
     "relu": lambda Z: np.maximum(Z, 0),
     "leaky_relu": lambda Z: np.where(Z >= 0, Z, 0.01 * Z),
     "elu": lambda Z: np.where(Z > 0, Z, np.expm1(np.minimum(Z, 0))),
     "softplus": lambda Z: np.logaddexp(Z, 0),
-    "silu": lambda Z: Z * _sigmoid(Z),
+    "silu": lambda Z: Z * sigmoid(Z),
     "gelu": lambda Z: Z / 2 * (1 + _gelu_t(Z)),
     "softmax": _softmax,
 }
 G_PRIME: dict[str, Callable[[NDArray], NDArray]] = {
     "identity": np.ones_like,
-    "sigmoid": lambda Z: _sigmoid(Z) * (1 - _sigmoid(Z)),
+    "sigmoid": lambda Z: sigmoid(Z) * (1 - sigmoid(Z)),
     "tanh": lambda Z: 1 - np.tanh(Z) ** 2,
     "relu": lambda Z: np.where(Z > 0, 1.0, 0.0),
     "leaky_relu": lambda Z: np.where(Z >= 0, 1, 0.01),
     "elu": lambda Z: np.exp(np.minimum(Z, 0)),
-    "softplus": _sigmoid,
-    "silu": lambda Z: _sigmoid(Z) * (1 + Z * (1 - _sigmoid(Z))),
+    "softplus": sigmoid,
+    "silu": lambda Z: sigmoid(Z) * (1 + Z * (1 - sigmoid(Z))),
     "gelu": _gelu_prime,
 }

@@ -32,11 +32,9 @@ class Case(NamedTuple):
     note: str
 
     def __str__(self) -> str:
-        name = f"{self.problem.name}, {self.problem.model.cost}"
-        row = (
-            f"{name:53s} {self.seed:4d}  {'yes' if self.weighted else 'no':8s} {self.float64:9.1e} {self.float32:9.1e} "
-        )
-        return row + f"{self.autodiff32:9.1e}  {'ok' if self.passed else 'FAILED'}{self.note}"
+        name, weights = f"{self.problem.name}, {self.problem.model.cost}", "yes" if self.weighted else "no"
+        errors = f"{self.float64:9.1e} {self.float32:9.1e} {self.autodiff32:9.1e}"
+        return f"{name:53s} {self.seed:4d}  {weights:8s} {errors}  {'ok' if self.passed else 'FAILED'}{self.note}"
 
 
 HEADER = f"{'case':53s} {'seed':>4s}  {'weights':8s} {'float64':>9s} {'float32':>9s} {'autodiff':>9s}  verdict"
@@ -87,23 +85,18 @@ def _program(problem: Problem) -> Any:
     network = bp.Network(*model)
 
     def gradients(cost: Any, *args: Any) -> dict:
-        c, (dparams, dX) = jax.value_and_grad(cost, argnums=(0, 1))(*args)
+        c, (dparams, dX) = jax.value_and_grad(cost, argnums=(1, 2))(*args)
         return {"cost": c, "dparams": dparams, "dX": dX}
 
     @jax.jit
     def program(params: Any, X: Any, Y: Any, weights: Any) -> tuple[dict, dict]:
-        manual_cost, autodiff_cost = functools.partial(bp.cost, network), functools.partial(autodiff.cost, model)
+        def both(cost: Any, net: Any, dA: list, dZ: list) -> dict:
+            mean = gradients(cost, net, params, X, Y) | {"dA": dA, "dZ": dZ}
+            return {"mean": mean, "weighted": gradients(cost, net, params, X, Y, weights)}
+
         record = bp.backpropagate(network, params, X, Y)
-        dA, dZ = autodiff.intermediates(model, params, X, Y)
-        by_hand = {
-            "mean": gradients(manual_cost, params, X, Y) | {"dA": record.dA, "dZ": record.dZ[1:]},
-            "weighted": gradients(manual_cost, params, X, Y, weights),
-        }
-        by_autodiff = {
-            "mean": gradients(autodiff_cost, params, X, Y) | {"dA": dA, "dZ": dZ},
-            "weighted": gradients(autodiff_cost, params, X, Y, weights),
-        }
-        return by_hand, by_autodiff
+        by_hand = both(bp.cost, network, record.dA, record.dZ[1:])
+        return by_hand, both(autodiff.cost, model, *autodiff.intermediates(model, params, X, Y))
 
     return program
 

@@ -2,18 +2,14 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-SEEDS = range(5)
+SEEDS, DATA = range(5), ("digits", "breast_cancer", "wine", "diabetes")
 # the second is the first in half the precision, and is not in scikit-learn
-VARIANTS: dict[str, dict[str, Any]] = {
-    "adam": {},
-    "adam, float32": {"dtype": "float32"},
-    "lbfgs": {"solver": "lbfgs"},
-}
+VARIANTS: dict[str, dict[str, Any]] = {"adam": {}, "adam, float32": {"dtype": "float32"}, "lbfgs": {"solver": "lbfgs"}}
 
 
 class Row(NamedTuple):
@@ -61,9 +57,8 @@ def run() -> int:
     """Print the rows, and return how many differ by more than noise."""
     from sklearn import __version__
 
-    print(
-        f"MLPClassifier (accuracy) and MLPRegressor (R^2) of manual_bp and of scikit-learn {__version__}: standardised"
-    )
+    whose = f"of manual_bp and of scikit-learn {__version__}"
+    print(f"MLPClassifier (accuracy) and MLPRegressor (R^2) {whose}: standardised")
     print(f"data, a quarter of them to test on, default parameters; mean ± standard deviation of {len(SEEDS)} seeds\n")
     print(HEADER)
     different = 0
@@ -74,39 +69,27 @@ def run() -> int:
     return different
 
 
-def rows(seeds: Sequence[int] = SEEDS, data: Sequence[str] | None = None) -> Iterator[Row]:
+def rows(seeds: Sequence[int] = SEEDS, data: Sequence[str] = DATA) -> Iterator[Row]:
     """Train and score each variant on each data set."""
+    from sklearn import datasets
     from sklearn import neural_network as theirs
 
     from manual_bp import sklearn as ours
 
-    for name, load in _data().items():
-        if data is not None and name not in data:
-            continue
-        X, y = load(return_X_y=True)
+    for name in data:
+        X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         estimator = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
         for variant, options in VARIANTS.items():
             fits = []
             for seed in seeds:
                 split = _split(X, y, seed, estimator == "MLPRegressor")
                 common = {k: v for k, v in options.items() if k != "dtype"} | {"random_state": seed}
-                fits.append(
-                    [
-                        _fit(getattr(theirs, estimator)(**common), *split),
-                        _fit(getattr(ours, estimator)(**options, random_state=seed), *split),
-                    ]
-                )
+                both = getattr(theirs, estimator)(**common), getattr(ours, estimator)(**options, random_state=seed)
+                fits.append([_fit(model, *split) for model in both])
             scores, seconds = np.moveaxis(np.array(fits), -1, 0)
             later = float(np.median(seconds[1:, 1])) if len(seconds) > 1 else np.nan
             times = float(np.median(seconds[:, 0])), float(seconds[0, 1]), later
             yield Row(name, variant, scores[:, 0], scores[:, 1], times)
-
-
-def _data() -> dict[str, Callable]:
-    from sklearn import datasets
-
-    names = "digits", "breast_cancer", "wine", "diabetes"
-    return {name: getattr(datasets, f"load_{name}") for name in names}
 
 
 def _split(X: np.ndarray, y: np.ndarray, seed: int, regression: bool) -> list[np.ndarray]:

@@ -22,8 +22,7 @@ def quantities(problem: Problem, data: Data, weighted: bool) -> dict[str, tuple[
     params = tuple(bp.Layer(jnp.asarray(W), jnp.asarray(b)) for W, b in data.params)
     V = jax.tree.map(lambda p: jnp.asarray(np.random.default_rng(p.size).normal(size=p.shape)), params)
     weights = jnp.asarray(data.weights) if weighted else None
-    by_hand, by_autodiff = _program(problem)(params, jnp.asarray(data.X), jnp.asarray(data.Y), weights, V)
-    return {name: (by_hand[name], by_autodiff[name]) for name in by_hand}
+    return _program(problem)(params, jnp.asarray(data.X), jnp.asarray(data.Y), weights, V)
 
 
 @functools.cache
@@ -32,7 +31,7 @@ def _program(problem: Problem) -> Any:
     network, L = bp.Network(*model), len(problem.model.sizes) - 1
 
     @jax.jit
-    def program(params: Any, X: Any, Y: Any, weights: Any, V: Any) -> tuple[dict, dict]:
+    def program(params: Any, X: Any, Y: Any, weights: Any, V: Any) -> dict[str, tuple]:
         record = bp.backpropagate(network, params, X, Y, weights)
         grads = per_example.gradients(model, params, X, Y)
         m = X.shape[1]
@@ -47,65 +46,50 @@ def _program(problem: Problem) -> Any:
         def scaled(tree: Any) -> Any:
             return jax.tree.map(lambda x: x * total, tree)
 
-        by_hand = {
-            "losses": record.losses,
-            "per-example gradients": bp.per_example_gradients(record),
-            "norms": bp.per_example_norms(record),
-            "norms by layer": bp.per_example_layer_norms(record),
-            "Gram matrix": bp.gram_matrix(record),
-            "clipped": bp.clipped_gradients(record, C),
-            "clipped, sum": bp.clipped_gradients(record, C, "sum"),
-            "clipped by layer": bp.clipped_gradients(record, bounds),
-            "second moment": bp.second_moment(record),
-            "second moment, sum": bp.second_moment(record, "sum"),
-            "variance": bp.variance(record),
-            "variance, sum": bp.variance(record, "sum"),
-            "output's gradient": bp.output_gradient(record, k),
-            "logit's gradient": bp.output_gradient(record, k, before_activation=True),
-            "Gauss-Newton diagonal": bp.gauss_newton_diagonal(record),
-            "Gauss-Newton diagonal, sum": bp.gauss_newton_diagonal(record, "sum"),
-            "K-FAC": tuple(map(tuple, bp.kfac_factors(record))),
-            "K-FAC, empirical": tuple(map(tuple, bp.kfac_factors(record, "empirical"))),
-            "Gauss-Newton product": bp.gauss_newton_product(record, V),
-            "Hessian product": bp.hessian_product(record, V),
-            "Hessian product, two vectors": bp.hessian_product(record, vectors),
-        }
         second_moment, variance = per_example.second_moment(grads, w), per_example.variance(grads, w)
         clipped = per_example.clipped(grads, w, C)
         diagonal = curvature.gauss_newton_diagonal(model, params, *tail)
         product = functools.partial(curvature.hessian_product, model, params, X, Y, weights)
-        by_autodiff = {
-            "losses": jax.vmap(lambda x, y: autodiff.cost(model, params, x[:, None], y[..., None]), (1, -1))(X, Y),
-            "per-example gradients": grads,
-            "norms": per_example.norms(grads),
-            "norms by layer": per_example.layer_norms(grads),
-            "Gram matrix": per_example.gram_matrix(grads),
-            "clipped": clipped,
-            "clipped, sum": scaled(clipped),
-            "clipped by layer": per_example.clipped(grads, w, bounds),
-            "second moment": second_moment,
-            "second moment, sum": scaled(second_moment),
-            "variance": variance,
-            "variance, sum": scaled(variance),
-            "output's gradient": curvature.output_gradient(model, params, X, k, False),
-            "logit's gradient": curvature.output_gradient(model, params, X, k, True),
-            "Gauss-Newton diagonal": diagonal,
-            "Gauss-Newton diagonal, sum": scaled(diagonal),
-            "K-FAC": curvature.kfac_factors(model, params, *tail),
-            "K-FAC, empirical": curvature.kfac_factors(model, params, *tail, fisher="empirical"),
-            "Gauss-Newton product": curvature.gauss_newton_product(model, params, *tail, V),
-            "Hessian product": product(V),
-            "Hessian product, two vectors": jax.vmap(product)(vectors),
+        pairs = {
+            "losses": (
+                record.losses,
+                jax.vmap(lambda x, y: autodiff.cost(model, params, x[:, None], y[..., None]), (1, -1))(X, Y),
+            ),
+            "per-example gradients": (bp.per_example_gradients(record), grads),
+            "norms": (bp.per_example_norms(record), per_example.norms(grads)),
+            "norms by layer": (bp.per_example_layer_norms(record), per_example.layer_norms(grads)),
+            "Gram matrix": (bp.gram_matrix(record), per_example.gram_matrix(grads)),
+            "clipped": (bp.clipped_gradients(record, C), clipped),
+            "clipped, sum": (bp.clipped_gradients(record, C, "sum"), scaled(clipped)),
+            "clipped by layer": (bp.clipped_gradients(record, bounds), per_example.clipped(grads, w, bounds)),
+            "second moment": (bp.second_moment(record), second_moment),
+            "second moment, sum": (bp.second_moment(record, "sum"), scaled(second_moment)),
+            "variance": (bp.variance(record), variance),
+            "variance, sum": (bp.variance(record, "sum"), scaled(variance)),
+            "output's gradient": (bp.output_gradient(record, k), curvature.output_gradient(model, params, X, k, False)),
+            "logit's gradient": (
+                bp.output_gradient(record, k, before_activation=True),
+                curvature.output_gradient(model, params, X, k, True),
+            ),
+            "Gauss-Newton diagonal": (bp.gauss_newton_diagonal(record), diagonal),
+            "Gauss-Newton diagonal, sum": (bp.gauss_newton_diagonal(record, "sum"), scaled(diagonal)),
+            "K-FAC": (tuple(map(tuple, bp.kfac_factors(record))), curvature.kfac_factors(model, params, *tail)),
+            "K-FAC, empirical": (
+                tuple(map(tuple, bp.kfac_factors(record, "empirical"))),
+                curvature.kfac_factors(model, params, *tail, fisher="empirical"),
+            ),
+            "Gauss-Newton product": (
+                bp.gauss_newton_product(record, V),
+                curvature.gauss_newton_product(model, params, *tail, V),
+            ),
+            "Hessian product": (bp.hessian_product(record, V), product(V)),
+            "Hessian product, two vectors": (bp.hessian_product(record, vectors), jax.vmap(product)(vectors)),
         }
         if m > 1:  # one example has no noise, so neither is defined
-            by_hand |= {"signal to noise": bp.signal_to_noise(record), "noise scale": bp.noise_scale(record)}
-            by_autodiff |= {
-                "signal to noise": jax.tree.map(
-                    lambda g, v: jnp.where(g == 0, 0, g**2 / v), per_example.mean(grads, w), variance
-                ),
-                "noise scale": per_example.noise_scale(grads, w),
-            }
-        return by_hand, by_autodiff
+            signal = jax.tree.map(lambda g, v: jnp.where(g == 0, 0, g**2 / v), per_example.mean(grads, w), variance)
+            pairs["signal to noise"] = bp.signal_to_noise(record), signal
+            pairs["noise scale"] = bp.noise_scale(record), per_example.noise_scale(grads, w)
+        return pairs
 
     return program
 
