@@ -15,15 +15,7 @@ from reference.autodiff import Model
 from reference.compare import largest_error
 
 FLOAT64 = 1e-11
-SMALL = [
-    BY_NAME[name]
-    for name in (
-        "two layers, multilabel",
-        "width 1",
-        "softmax under squared error",
-        "softmax under absolute error",
-    )
-]
+SMALL = ["two layers, multilabel", "width 1", "softmax under squared error", "softmax under absolute error"]
 
 
 def whole(product, params):
@@ -33,8 +25,9 @@ def whole(product, params):
     return jax.vmap(lambda V: ravel_pytree(V)[0])(product(units))
 
 
-@pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
-def test_products_are_those_of_the_whole_matrices(problem):
+@pytest.mark.parametrize("name", SMALL)
+def test_products_are_those_of_the_whole_matrices(name):
+    problem = BY_NAME[name]
     network, params, X, Y, weights = arrays(problem)
     flat, unravel = ravel_pytree(params)
     record = bp.backpropagate(network, params, X, Y, weights)
@@ -53,7 +46,7 @@ def test_products_are_those_of_the_whole_matrices(problem):
 
 
 def test_where_network_and_loss_leave_nothing_else_the_two_are_one():
-    """Without g'' the Hessian is its Gauss-Newton part: one linear layer."""
+    """Without g'', as in one linear layer, the Hessian is its Gauss-Newton part."""
     network, params, X, Y, weights = arrays(BY_NAME["linear regression"])
     record = bp.backpropagate(network, params, X, Y, weights)
     V = jax.tree.map(jnp.cos, params)
@@ -72,9 +65,7 @@ def test_several_vectors_share_the_pass():
         found = product(record, stacked)
         for i, V in enumerate(vectors):
             assert largest_error(jax.tree.map(lambda x, i=i: x[i], found), product(record, V)) <= FLOAT64
-    with pytest.raises(
-        ValueError, match="arrays of V hold 2 stacked and 3 stacked; expected the same number of vectors in each"
-    ):
+    with pytest.raises(ValueError, match="V hold 2 stacked and 3 stacked; expected the same number of vectors in each"):
         bp.hessian_product(record, (stacked[0]._replace(W=stacked[0].W[:2]), *stacked[1:]))
     with pytest.raises(ValueError, match="arrays of V hold one and 3 stacked; expected"):
         bp.hessian_product(record, (params[0], *stacked[1:]))
@@ -104,16 +95,8 @@ def _log_cosh(A, Y):
     return jnp.sum(jnp.log(jnp.cosh(A - Y)), axis=0)
 
 
-def _log_cosh_dA(A, Y):
-    return jnp.tanh(A - Y)
-
-
 def _log_cosh_hessian(A, Y, V):
     return V / jnp.cosh(A - Y) ** 2
-
-
-def _sine_prime(Z, A):
-    return jnp.cos(Z)
 
 
 def _sine_second(Z, A):
@@ -124,18 +107,25 @@ def _wrong_shape(*args):
     return jnp.zeros(3)
 
 
-def test_own_activation_and_cost():
-    sine = bp.Activation(jnp.sin, _sine_prime, g_second=_sine_second)
-    cost = bp.Cost(_log_cosh, _log_cosh_dA, hessian=_log_cosh_hessian)
-    network = bp.Network((4, 6, 3), sine, sine, cost)
+sine_with = functools.partial(bp.Activation, jnp.sin, lambda Z, A: jnp.cos(Z))
+log_cosh_with = functools.partial(bp.Cost, _log_cosh, lambda A, Y: jnp.tanh(A - Y))
+
+
+def record_of(hidden, output, cost):
+    """The record and the parameters of a network (4, 6, 3) on five examples."""
     _, params, X = random_network(Model((4, 6, 3)), 5)
-    Y, V = jnp.ones((3, 5)), jax.tree.map(jnp.cos, params)
+    return bp.backpropagate(bp.Network((4, 6, 3), hidden, output, cost), params, X, jnp.ones((3, 5))), params
+
+
+def test_own_activation_and_cost():
+    sine = sine_with(g_second=_sine_second)
+    record, params = record_of(sine, sine, log_cosh_with(hessian=_log_cosh_hessian))
+    X, Y, V = record.A[0], record.Y, jax.tree.map(jnp.cos, params)
 
     def of_autodiff(params):
         (W1, b1), (W2, b2) = params
         return jnp.mean(_log_cosh(jnp.sin(W2 @ jnp.sin(W1 @ X + b1) + b2), Y))
 
-    record = bp.backpropagate(network, params, X, Y)
     _, expected = jax.jvp(jax.grad(of_autodiff), (params,), (V,))
     assert largest_error(bp.hessian_product(record, V), expected) <= FLOAT64
 
@@ -152,18 +142,13 @@ def test_own_activation_and_cost():
     ],
 )  # fmt: skip
 def test_a_second_derivative_that_is_not_there(g_second, hessian, product, error, message):
-    sine = bp.Activation(jnp.sin, _sine_prime, g_second=g_second)
-    network = bp.Network((4, 6, 3), sine, "identity", bp.Cost(_log_cosh, _log_cosh_dA, hessian=hessian))
-    _, params, X = random_network(Model((4, 6, 3)), 5)
-    record = bp.backpropagate(network, params, X, jnp.ones((3, 5)))
+    record, params = record_of(sine_with(g_second=g_second), "identity", log_cosh_with(hessian=hessian))
     with pytest.raises(error, match=message):
         product(record, params)
 
 
 def test_gauss_newton_needs_no_g_second():
-    network = bp.Network((4, 6, 3), bp.Activation(jnp.sin, _sine_prime), "identity", "squared_error")
-    _, params, X = random_network(Model((4, 6, 3)), 5)
-    record = bp.backpropagate(network, params, X, jnp.ones((3, 5)))
+    record, params = record_of(sine_with(), "identity", "squared_error")
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(bp.gauss_newton_product(record, params)))
 
 

@@ -132,7 +132,7 @@ def test_fit(fitted, kind, model_axis):
     found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
     same(found.state, fitted.state)
     columns: Any = [
-        h.cost + h.gradient_norm + h.validation_cost + h.validation_metric for h in (found.history, fitted.history)
+        [h.cost, h.gradient_norm, h.validation_cost, h.validation_metric] for h in (found.history, fitted.history)
     ]
     np.testing.assert_allclose(*columns, rtol=AGREE)
     assert specs(found.state) == specs(place(start(), mesh, model_axis))

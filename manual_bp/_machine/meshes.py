@@ -72,14 +72,13 @@ def spread(arrays: Sequence[Any], mesh: Mesh | None, axis: int, dropout: Sequenc
     """
     if mesh is None:
         return arrays
-
-    def put(x: np.ndarray) -> jax.Array:
+    placed = []
+    for x in map(np.asarray, arrays):
         at = axis % x.ndim
-        widths = [(0, 0)] * x.ndim
-        widths[at] = (0, padded_size(x.shape[at], mesh, dropout) - x.shape[at])
-        return _from_host(np.pad(x, widths), NamedSharding(mesh, PartitionSpec(*[None] * at, DATA)))
-
-    return [put(np.asarray(x)) for x in arrays]
+        extra = padded_size(x.shape[at], mesh, dropout) - x.shape[at]
+        x = np.pad(x, [(0, extra if i == at else 0) for i in range(x.ndim)])
+        placed.append(_from_host(x, NamedSharding(mesh, PartitionSpec(*[None] * at, DATA))))
+    return placed
 
 
 def spread_in_blocks(examples: tuple[Any, Any, Any], mesh: Mesh | None, size: int) -> list[tuple]:

@@ -35,10 +35,9 @@ def optimizer_of(
     if isinstance(optimizer, str):
         if optimizer not in DIRECTIONS:
             raise ValueError(f"optimizer is {optimizer!r}; expected one of {', '.join(DIRECTIONS)}, or one of optax's")
-        schedule = learning_rate if callable(learning_rate) else None
-        if schedule is None and learning_rate is not None:
+        if learning_rate is not None and not callable(learning_rate):
             numbers.known("learning_rate", numbers.positive("learning_rate", learning_rate))
-        optimizer = _by_name(optimizer, schedule)
+        optimizer = _by_name(optimizer, learning_rate if callable(learning_rate) else None)
     elif learning_rate is not None:
         raise ValueError("learning_rate is given, but the optimizer object has its own; expected one of the two")
     is_optimizer(optimizer)

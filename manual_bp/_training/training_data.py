@@ -17,6 +17,8 @@ from manual_bp._training.state import TrainState
 # An iterable of batches, or a function of the epoch that gives one
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 
+ARRAYS = np.ndarray | jax.Array
+
 
 def training_data(
     network: Network,
@@ -43,7 +45,7 @@ def training_data(
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
         validation = jax.device_put(jax.tree.map(lambda x: cast_floats(x, dtype), given))
-    if not _is_array(X):
+    if not isinstance(X, ARRAYS):
         _check_batches(X, Y, weights, class_weight, validation_fraction)
         return X, validation
     _check(network, X, Y, weights)
@@ -51,7 +53,15 @@ def training_data(
     if validation_fraction is not None:
         if isinstance(X, np.memmap):
             raise ValueError("validation_fraction would copy X, which is memory-mapped; pass validation_data instead")
-        kept, held_out = _split(X.shape[1], validation_fraction, state)
+        m = X.shape[1]
+        if isinstance(validation_fraction, bool | str) or not 0 < validation_fraction < 1 or m < 2:
+            raise ValueError(
+                f"validation_fraction is {validation_fraction!r} of {m} examples; expected a number between 0 and 1, "
+                "and 2 examples"
+            )
+        shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
+        size = min(max(1, round(validation_fraction * m)), m - 1)
+        held_out, kept = np.sort(shuffled[:size]), np.sort(shuffled[size:])
         validation = jax.device_put(jax.tree.map(lambda x: cast_floats(x[..., held_out], dtype), (X, Y, weights)))
         X, Y, weights = jax.tree.map(lambda x: x[..., kept], (X, Y, weights))
     flat: Any = None if weights is None else np.ravel(weights)
@@ -60,7 +70,7 @@ def training_data(
 
 def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     for name, x in {"X": X, "Y": Y, **({} if weights is None else {"weights": weights})}.items():
-        if not _is_array(x):
+        if not isinstance(x, ARRAYS):
             raise TypeError(f"{name} is {arguments.a_kind(x)}; expected an array of NumPy or JAX{_hint(name, x)}")
         # bfloat16 is of kind V too, but has no fields
         kind = getattr(x.dtype, "kind", "")
@@ -85,7 +95,7 @@ def _hint(name: str, x: Any) -> str:
 
 def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> None:
     hint = _hint("X", X)
-    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
+    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or isinstance(Y, ARRAYS):
         hint = hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one"
         raise TypeError(f"X is {arguments.a_kind(X)}; expected an array of NumPy or JAX{hint}")
     others = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
@@ -94,21 +104,6 @@ def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_f
             raise ValueError(f"{name} is given, but X gives batches; pass only batches (X, Y) or (X, Y, weights)")
 
 
-def _split(m: int, fraction: float, state: TrainState) -> tuple[np.ndarray, np.ndarray]:
-    """The examples to train on and the ones held out, drawn at random; at least one of each."""
-    if isinstance(fraction, bool | str) or not 0 < fraction < 1 or m < 2:
-        raise ValueError(
-            f"validation_fraction is {fraction!r} of {m} examples; expected a number between 0 and 1, and 2 examples"
-        )
-    shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
-    held_out = min(max(1, round(fraction * m)), m - 1)
-    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
-
-
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
     """Casts floats to the dtype of the parameters, so that wider ones take no memory on the device."""
     return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | jax.Array)
