@@ -150,8 +150,8 @@ def test_mixed_precision_multiplies_in_bfloat16_and_adds_in_float32():
     args = params, X, Y, None, jax.random.key(0)
     program: Any = jax.make_jaxpr(lambda *args: value_and_grad(goal, *args))(*args).jaxpr
     # dA has a form for each platform
-    branches = [branch.jaxpr.eqns for e in program.eqns for branch in e.params.get("branches", ())]
-    products = [e for eqns in (program.eqns, *branches) for e in eqns if e.primitive.name == "dot_general"]
+    inner = [e for outer in program.eqns for branch in outer.params.get("branches", ()) for e in branch.jaxpr.eqns]
+    products = [e for e in program.eqns + inner if e.primitive.name == "dot_general"]
     assert len(products) == 12  # forward, dW and twice dA of 3 layers
     assert {v.aval.dtype for e in products for v in e.invars} == {jnp.dtype(jnp.bfloat16)}
     assert sum(e.outvars[0].aval.dtype == jnp.float32 for e in products) == 3

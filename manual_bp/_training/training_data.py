@@ -17,8 +17,6 @@ from manual_bp._training.state import TrainState
 # An iterable of batches, or a function of the epoch that gives one
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 
-ARRAYS = np.ndarray | jax.Array
-
 
 def training_data(
     network: Network,
@@ -45,7 +43,7 @@ def training_data(
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
         validation = jax.device_put(jax.tree.map(lambda x: cast_floats(x, dtype), given))
-    if not isinstance(X, ARRAYS):
+    if not _is_array(X):
         _check_batches(X, Y, weights, class_weight, validation_fraction)
         return X, validation
     _check(network, X, Y, weights)
@@ -70,7 +68,7 @@ def training_data(
 
 def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
     for name, x in {"X": X, "Y": Y, **({} if weights is None else {"weights": weights})}.items():
-        if not isinstance(x, ARRAYS):
+        if not _is_array(x):
             raise TypeError(f"{name} is {arguments.a_kind(x)}; expected an array of NumPy or JAX{_hint(name, x)}")
         # bfloat16 is of kind V too, but has no fields
         kind = getattr(x.dtype, "kind", "")
@@ -95,7 +93,7 @@ def _hint(name: str, x: Any) -> str:
 
 def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> None:
     hint = _hint("X", X)
-    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or isinstance(Y, ARRAYS):
+    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
         hint = hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one"
         raise TypeError(f"X is {arguments.a_kind(X)}; expected an array of NumPy or JAX{hint}")
     others = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}
@@ -107,3 +105,7 @@ def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_f
 def cast_floats(x: Any, dtype: jnp.dtype) -> Any:
     """Casts floats to the dtype of the parameters, so that wider ones take no memory on the device."""
     return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | jax.Array)
