@@ -159,14 +159,9 @@ def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: 
 def cost_backward(
     network: Network, residuals: tuple, dC: Array | float, like: Params | None = None, X_in_rows: bool = False
 ) -> tuple:
-    """The derivatives of dC * C with respect to params, X, Y and weights.
+    """The derivatives of dC * C with respect to params, in the dtypes of `like`, and to X, Y and weights.
 
-    Args:
-        network: the description.
-        residuals: those of `cost_forward`.
-        dC: the derivative with respect to C.
-        like: parameters whose dtypes the derivatives with respect to params get.
-        X_in_rows: whether the examples lie in memory one after another, as those of a `bp.Dataset` do.
+    `X_in_rows` says that the examples lie in memory one after another, as those of a `bp.Dataset` do.
     """
     params, X, Y, weights, A, Z, c = residuals
     present = None if weights is None else weights != 0

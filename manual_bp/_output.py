@@ -82,7 +82,14 @@ def without_absent(activations: Sequence[Activation], present: Present) -> Seque
     This is the mask D of dropout, for the whole column: dZ[l] = dA[l] * D * g[l]'(Z[l]). The output activation is left
     out, since `output_derivatives` selects there.
     """
-    return activations if present is None else (*(_masked(g, present) for g in activations[:-1]), activations[-1])
+    if present is None:
+        return activations
+
+    def masked(g: Activation) -> Activation:
+        g_prime: Any = g.g_prime
+        return replace(g, g_prime=lambda Z, A: select(g_prime(Z, A), present))
+
+    return (*map(masked, activations[:-1]), activations[-1])
 
 
 def select(d: Array, present: Present) -> Array:
@@ -99,8 +106,3 @@ def output_in_float32(A: list, Z: list, Y: Targets) -> tuple[Array, Array, Array
     """Z[L], A[L] and a float Y in float32 at least, since a loss rounded to bfloat16 says little."""
     dtype = accumulator(A[-1].dtype)
     return Z[-1].astype(dtype), A[-1].astype(dtype), Y if is_index(Y) else Y.astype(dtype)
-
-
-def _masked(g: Activation, present: Present) -> Activation:
-    g_prime: Any = g.g_prime
-    return replace(g, g_prime=lambda Z, A: select(g_prime(Z, A), present))

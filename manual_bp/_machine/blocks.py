@@ -78,7 +78,9 @@ def over_blocks(
     if m <= size:
         out, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, of_block(0, m)))
         axes = [None] * len(out) if axes is None else axes
-        return jax.tree.unflatten(structure, [_counted(x) if a is None else x for x, a in zip(out, axes, strict=True)])
+        return jax.tree.unflatten(
+            structure, [_narrow(x, x.dtype) if a is None else x for x, a in zip(out, axes, strict=True)]
+        )
 
     # The rest, or else the last block, comes first: it has the types that the sums keep
     first = m % size or size
@@ -111,18 +113,10 @@ def _concatenated(blocks: Array, last: Array, axis: int) -> Array:
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype of a sum: float32 at least; for booleans, which are counted, an integer."""
-    return accumulator(dtype) if _is_float(dtype) else jnp.promote_types(dtype, jnp.int32)
+    is_float = jnp.issubdtype(dtype, jnp.floating)
+    return accumulator(dtype) if is_float else jnp.promote_types(dtype, jnp.int32)
 
 
 def _narrow(total: Array, dtype: jnp.dtype) -> Array:
-    """The sum in the dtype of its terms, if that is a float."""
-    return total.astype(dtype) if _is_float(dtype) else total
-
-
-def _counted(x: Array) -> Array:
-    """A sum over one block in the dtype that it has over several."""
-    return x if _is_float(x.dtype) else x.astype(_wide(x.dtype))
-
-
-def _is_float(dtype: jnp.dtype) -> bool:
-    return jnp.issubdtype(dtype, jnp.floating)
+    """The sum in the dtype of its terms, if that is a float; otherwise as it is counted."""
+    return total.astype(dtype if jnp.issubdtype(dtype, jnp.floating) else _wide(dtype))
