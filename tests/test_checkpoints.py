@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec
-from saved_files import NETWORK, edit, entries, history, is_key, progress, same
+from saved_files import NETWORK, edit, entries, history, is_key, progress, refused, same
 
 import manual_bp as bp
 from manual_bp._saving.file import read, write
@@ -48,10 +48,7 @@ def path(tmp_path):
 
 
 def refusal(path, like, network=NETWORK) -> str:
-    with pytest.raises(bp.CheckpointError) as caught:
-        Checkpoint(path, 1, network).begin(like, resume=True)
-    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
-    return str(caught.value)
+    return refused(bp.CheckpointError, Checkpoint(path, 1, network).begin, like, resume=True)
 
 
 @pytest.mark.parametrize("x64", [True, False])
@@ -74,12 +71,7 @@ def test_every_bit_comes_back(tmp_path, x64):
         like = jax.tree.map(blank, whole)
         found = restore(tmp_path / "file", like)
         assert not same(like, whole) and same(found, whole) and found["numpy"][0].flags.writeable
-
-
-def test_float64_stays_float64(tmp_path):
-    whole = [jnp.ones(3) / 3]
-    save(tmp_path / "file", whole)
-    with jax.enable_x64(False):
+    with jax.enable_x64(False):  # float64 stays float64
         assert same(restore(tmp_path / "file", whole), whole)
 
 
@@ -152,35 +144,33 @@ def test_killed_at_any_moment(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_said(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: os.open("/", os.O_WRONLY))  # any error of the system
-    with pytest.raises(bp.CheckpointError) as caught:
-        Checkpoint(path, 1, NETWORK).save(progress(1), last=False)
+    message = refused(bp.CheckpointError, Checkpoint(path, 1, NETWORK).save, progress(1), last=False)
     why = "(Is a directory); what was there before is as it was: see that the disk has free space"
-    assert str(caught.value) == f"{path} could not be written {why}, and resume"
+    assert message == f"{path} could not be written {why}, and resume"
 
 
 def test_without_resume_a_training_is_refused(path):
-    with pytest.raises(bp.CheckpointError, match="holds a training of 1 epochs; pass resume=True to go on with it, or"):
-        Checkpoint(path, 1, NETWORK).begin(progress(), resume=False)
+    message = refused(bp.CheckpointError, Checkpoint(path, 1, NETWORK).begin, progress(), resume=False)
+    assert "holds a training of 1 epochs; pass resume=True to go on with it, or" in message
+
+
+SCHEDULED = optax.adam(optax.linear_schedule(1, 0, 9))
 
 
 @pytest.mark.parametrize(
     "like, why",
     [
-        (dict(network=bp.Network((3, 4, 2))), "training.state.params[0].W is float32[5,3]; expected float32[4,3]"),
-        (dict(network=bp.Network((3, 5, 5, 2))), "training.state.params is tuple of 2; expected tuple of 3"),
-        (dict(dtype="bfloat16"), "training.state.params[0].W is float32[5,3]; expected bfloat16[5,3]"),
+        (dict(network=bp.Network((3, 4, 2))), "params[0].W is float32[5,3]; expected float32[4,3]"),
+        (dict(network=bp.Network((3, 5, 5, 2))), "params is tuple of 2; expected tuple of 3"),
+        (dict(dtype="bfloat16"), "params[0].W is float32[5,3]; expected bfloat16[5,3]"),
         (dict(optimizer=optax.sgd(0.1)), "optimizer_state[0] is ScaleByAdamState; expected EmptyState"),
         (dict(optimizer=optax.adamw(0.1)), "optimizer_state is tuple of 2; expected tuple of 3"),
-        (
-            dict(optimizer=optax.adam(optax.linear_schedule(1, 0, 9))),
-            "optimizer_state[1] is EmptyState; expected ScaleByScheduleState",
-        ),
-        (dict(impl="rbg"), "training.state.key is key<fry>[]; expected key<rbg>[]"),
+        (dict(optimizer=SCHEDULED), "optimizer_state[1] is EmptyState; expected ScaleByScheduleState"),
+        (dict(impl="rbg"), "key is key<fry>[]; expected key<rbg>[]"),
     ],
 )
 def test_another_state_is_refused(path, like, why):
-    message = refusal(path, progress(**like))
-    assert f"holds another training: training.state.{why.removeprefix('training.state.')}; pass the network" in message
+    assert f"holds another training: training.state.{why}; pass the network" in refusal(path, progress(**like))
 
 
 def test_another_network_is_refused(path):
@@ -188,17 +178,14 @@ def test_another_network_is_refused(path):
     assert "network has sizes [3, 1000" in refusal(path, progress(), bp.Network((3, *[10**6] * 50, 2)))
 
 
-@pytest.mark.parametrize(
-    "like, why",
-    [
-        ({"a": np.ones(2), "c": 1}, "it has training['b']; expected training['c']"),
-        ({"a": np.ones(2), "b": 1.0}, "training['b'] is int; expected float"),
-        ({"a": np.ones(2), "b": {}}, "training['b'] is int; expected dict of 0"),
-        ({"a": np.ones(2)}, "training is dict of 2; expected dict of 1"),
-    ],
-)
-def test_the_first_difference_is_named(like, why):
-    assert difference(pack({"a": np.ones(2), "b": 1})[0], like) == why
+def test_the_first_difference_is_named():
+    for like, why in (
+        ({"a": 1, "c": 1}, "it has training['b']; expected training['c']"),
+        ({"a": 1, "b": 1.0}, "training['b'] is int; expected float"),
+        ({"a": 1, "b": {}}, "training['b'] is int; expected dict of 0"),
+        ({"a": 1}, "training is dict of 2; expected dict of 1"),
+    ):
+        assert difference(pack({"a": 1, "b": 1})[0], like) == why
 
 
 def test_what_cannot_be_saved_is_refused_before_anything_is_written(tmp_path):
@@ -215,14 +202,11 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_written(tmp_path):
     "fields",
     [
         {"history": None},
-        {"history": 3},
         {"history": {"cost": [0.5], "recipe": [1]}},
         {"history": {"cost": [0.5, 0.5], "gradient_norm": [0.5]}},
         {"history": {name: ["text"] for name in progress().history.to_dict()}},
         {"network": 3},
-        {"network": {}},
         {"tree": []},
-        {"tree": {"training": []}},
         {"members": lambda old: {name: member | {"shape": member["shape"][::-1]} for name, member in old.items()}},
         {"members": lambda old: {f"{name}'": member for name, member in old.items()}},
         {"members": lambda old: {n: m | {"dtype": m["dtype"].replace("F32", "I32")} for n, m in old.items()}},

@@ -5,7 +5,7 @@
 import inspect
 import re
 from collections import OrderedDict
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import jax
@@ -69,22 +69,6 @@ class Tensor:
 # The layouts
 
 
-def test_layouts_are_the_documented_ones():
-    params = init()
-    coefs, intercepts = convert.to_sklearn(params)
-    assert [W.shape for W in coefs] == [(4, 6), (6, 5), (5, 3)] and [b.shape for b in intercepts] == [(6,), (5,), (3,)]
-    state = convert.to_torch(params)
-    assert {name: value.shape for name, value in state.items()} == {
-        "0.weight": (6, 4), "0.bias": (6,), "2.weight": (5, 6), "2.bias": (5,), "4.weight": (3, 5), "4.bias": (3,),
-    }  # fmt: skip
-    tree = convert.to_flax(params)
-    assert jax.tree.map(jnp.shape, tree) == {
-        "Dense_0": {"kernel": (4, 6), "bias": (6,)},
-        "Dense_1": {"kernel": (6, 5), "bias": (5,)},
-        "Dense_2": {"kernel": (5, 3), "bias": (3,)},
-    }
-
-
 def test_each_layout_computes_the_same_by_its_equation():
     params, X = init(), jax.random.normal(jax.random.key(1), (4, 7))
     expected = bp.predict(NETWORK, params, X).T
@@ -95,6 +79,8 @@ def test_each_layout_computes_the_same_by_its_equation():
         "torch": lambda A, i: A @ state[f"{2 * i}.weight"].T + state[f"{2 * i}.bias"],
         "flax": lambda A, i: A @ tree[f"Dense_{i}"]["kernel"] + tree[f"Dense_{i}"]["bias"],
     }
+    assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
+    assert [b.shape for b in intercepts] == [tree[f"Dense_{i}"]["bias"].shape for i in range(3)] == [(6,), (5,), (3,)]
     for line in lines.values():
         A = np.asarray(X.T)
         for i, g in enumerate((jnp.tanh, jnp.tanh, jax.nn.softmax)):
@@ -114,23 +100,18 @@ def test_there_and_back_is_bit_for_bit(library, dtype, network):
     assert isinstance(FROM[library](layout)[0], bp.Layer)
 
 
-@pytest.mark.parametrize("library", ["sklearn", "torch"])
-def test_what_goes_out_is_writable_and_one_s_own(library):
+@pytest.mark.parametrize("library", TO)
+def test_arrays_are_copied_in_both_directions(library):
+    """scikit-learn's partial_fit writes to the arrays that it has handed out."""
     params = init()
-    for array in jax.tree.leaves(TO[library](params)):
+    layout = TO[library](params)
+    if library == "flax":
+        layout = jax.tree.map(np.array, layout)
+    back = FROM[library](layout)
+    for array in jax.tree.leaves(layout):
         assert array.flags.writeable and array.flags.c_contiguous
         array[...] = 0
-    assert same(params, init())
-
-
-@pytest.mark.parametrize("library", ["sklearn", "torch", "flax"])
-def test_what_comes_in_is_copied(library):
-    """scikit-learn's partial_fit writes to the arrays that it has handed out."""
-    layout = jax.tree.map(np.array, TO[library](init()))
-    params = FROM[library](layout)
-    for array in jax.tree.leaves(layout):
-        array[...] = 0
-    assert same(params, init())
+    assert same(params, init()) and same(back, init())
 
 
 @pytest.mark.parametrize("library", FROM)
@@ -186,13 +167,6 @@ def test_torch_names_in_order_of_appearance():
     assert same(convert.from_torch({"weight": W1, "bias": b1}), init()[:1])
 
 
-class Variable:
-    """A flax variable of the versions that NumPy doesn't see through."""
-
-    def __init__(self, value):
-        self.value = value
-
-
 @pytest.mark.parametrize(
     "form",
     [
@@ -204,18 +178,16 @@ class Variable:
         lambda tree: {f"l{i + 8}": layer for i, layer in enumerate(tree.values())},
         lambda tree: {"layers": {2 * i: layer for i, layer in enumerate(tree.values())}},
         lambda tree: jax.tree.map(np.asarray, tree),
-        lambda tree: jax.tree.map(Variable, tree),
+        # flax variables of the versions that NumPy doesn't see through
+        lambda tree: jax.tree.map(lambda value: SimpleNamespace(value=value), tree),
     ],
 )
 def test_flax_trees_in_every_form(form):
     assert same(convert.from_flax(form(convert.to_flax(init()))), init())
 
 
-def test_flax_dense_alone():
+def test_flax_dense_alone_and_traced():
     assert same(convert.from_flax(convert.to_flax(init()[:1])["Dense_0"]), init()[:1])
-
-
-def test_to_flax_is_traceable():
     assert same(jax.jit(convert.to_flax)(init()), convert.to_flax(init()))
 
 
@@ -241,27 +213,20 @@ DENSE = {"kernel": W, "bias": b}
         ("sklearn", ([W, V[1:]], [b, c]), ValueError, r"coefs\[1\] has 5 inputs; expected 6, the outputs of coefs\[0\]; it is \(n_in, n_out\)"),
         ("sklearn", ([W.T, V.T], [b, c]), ValueError, r"intercepts\[0\] has shape \(6,\); expected \(4,\), .*: coefs\[0\] looks transposed, \(n_in, n_out\) is"),
         ("sklearn", ([W, V], [b, b[:2]]), ValueError, r"intercepts\[1\] has shape \(2,\); expected \(3,\), the outputs of coefs\[1\]$"),
-        ("sklearn", ([W], [b[:, None]]), ValueError, r"intercepts\[0\] has shape \(6, 1\); expected \(6,\)"),
         ("sklearn", ([W[0]], [b]), ValueError, r"coefs\[0\] has shape \(6,\); expected \(n_in, n_out\), as of a fully connected layer"),
         ("sklearn", ([None], [b]), TypeError, r"coefs\[0\] has dtype object; expected float32, float64, bfloat16"),
         ("sklearn", ([W.astype(complex)], [b]), TypeError, r"coefs\[0\] has dtype complex128; expected"),
         ("torch", [W], TypeError, "state_dict is a list; expected a mapping of names to arrays$"),
-        ("torch", {}, ValueError, "there is no layer"),
         ("torch", {"0.weight": W.T}, ValueError, "state_dict has no '0.bias'; .*: add zeros for a Linear without bias"),
         ("torch", {"0.bias": b}, ValueError, "state_dict has no '0.weight'; expected a weight and a bias for each layer$"),
-        ("torch", {"0.weight": W.T, "1.bias": b}, ValueError, "state_dict has no '0.bias'"),
         ("torch", {"1.running_mean": b}, ValueError, "state_dict has '1.running_mean'; expected only the weight and bias of Linear layers"),
-        ("torch", {"1.weight": b, "1.bias": b}, ValueError, r"1.weight has shape \(6,\); expected \(n_out, n_in\), as of a fully connected"),
         ("torch", {"0.weight": W, "0.bias": b}, ValueError, r"0.bias has shape \(6,\); expected \(4,\), .*: 0.weight looks transposed, \(n_out, n_in\) is"),
-        ("torch", {"0.weight": W.T, "0.bias": b, "2.weight": V, "2.bias": b}, ValueError, "2.weight has 3 inputs; expected 6, the outputs of 0.weight"),
         ("flax", [W], TypeError, r"tree is a list; expected nested mappings: pass variables\['params'\], .* nnx.state\(model, nnx.Param\)"),
-        ("flax", {"params": {}}, ValueError, "there is no layer"),
         ("flax", {"Dense_0": {"kernel": W}}, ValueError, "tree/Dense_0 has kernel; expected kernel and bias: add zeros for a layer without bias"),
         ("flax", {"BatchNorm_0": {"scale": b, "bias": b}}, ValueError, "tree/BatchNorm_0 has scale, bias; expected kernel and bias$"),
         ("flax", {"hidden": DENSE, "out": DENSE}, ValueError, "layer tree/hidden has no number at the end of its name; .* pass {'Dense_0'"),
         ("flax", {"a": {"Dense_0": DENSE}, "b": {"Dense_0": DENSE}}, ValueError, "layer tree/b/Dense_0 has the number of tree/a/Dense_0 at"),
         ("flax", {"Conv_0": {"kernel": np.ones((3, 3, 1, 8)), "bias": np.ones(8)}}, ValueError, r"Conv_0/kernel has shape \(3, 3, 1, 8\); expected"),
-        ("flax", {"Dense_0": {"kernel": W.T, "bias": b}}, ValueError, "Dense_0/kernel looks transposed"),
         ("flax", {"Dense_0": DENSE, "Dense_1": DENSE}, ValueError, "Dense_1/kernel has 4 inputs; expected 6, the outputs of tree/Dense_0/kernel"),
     ],
 )  # fmt: skip
@@ -283,8 +248,6 @@ def test_a_torch_module_in_place_of_its_state():
     ("params", "error", "message"),
     [
         ([bp.Layer(W.T, b[:, None])], TypeError, r"params is a list; expected a tuple of bp.Layer\(W, b\)"),
-        ((), TypeError, "expected a tuple of bp.Layer"),
-        ((W, b), TypeError, "expected a tuple of bp.Layer"),
         (bp.Layer(W, b), TypeError, "expected a tuple of bp.Layer"),
         ((bp.Layer(b, b),), ValueError, r"W\[1\] has shape \(6,\); expected \(n_1, n_0\)"),
         ((bp.Layer(W.T, b),), ValueError, r"b\[1\] has shape \(6,\); expected \(6, 1\)"),
@@ -350,14 +313,6 @@ def test_sklearn_classifier_predicts_the_same(classes):
 
 def test_flax_linen_computes_the_same():
     linen = pytest.importorskip("flax.linen")
-    module = linen.Sequential(
-        [linen.Dense(6, param_dtype=float), linen.tanh, linen.Dense(5, param_dtype=float), linen.tanh]
-        + [linen.Dense(3, param_dtype=float), linen.softmax]
-    )
-    X = jax.random.normal(jax.random.key(1), (4, 7))
-    variables = module.init(jax.random.key(0), X.T)
-    params = convert.from_flax(variables)
-    np.testing.assert_allclose(bp.predict(NETWORK, params, X).T, module.apply(variables, X.T), rtol=1e-12)
 
     class Model(linen.Module):
         @linen.compact
@@ -366,10 +321,12 @@ def test_flax_linen_computes_the_same():
                 x = linen.tanh(linen.Dense(n, param_dtype=float)(x))
             return linen.softmax(linen.Dense(3, param_dtype=float)(x))
 
-    converted, expected = convert.to_flax(init()), bp.predict(NETWORK, init(), X).T
-    found = Model().apply({"params": converted}, X.T)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)  # pyright: ignore[reportArgumentType]
-    assert jax.tree.map(jnp.shape, Model().init(jax.random.key(0), X.T)["params"]) == jax.tree.map(jnp.shape, converted)
+    X, converted = jax.random.normal(jax.random.key(1), (4, 7)), convert.to_flax(init())
+    variables = Model().init(jax.random.key(0), X.T)
+    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, converted)
+    for tree, params in ((variables, convert.from_flax(variables)), ({"params": converted}, init())):
+        found, expected = Model().apply(tree, X.T), bp.predict(NETWORK, params, X).T
+        np.testing.assert_allclose(found, expected, rtol=1e-12)  # pyright: ignore[reportArgumentType]
 
 
 def test_flax_nnx_computes_the_same():
