@@ -2,7 +2,10 @@
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 import manual_bp
 from reference.autodiff import Model
@@ -30,3 +33,16 @@ def copy(tmp_path: Path, name: str, module: str = "", right: str = "", wrong: st
 def small_problem(hidden, output="softmax", cost="cross_entropy", targets="indices") -> Problem:
     """All have the same sizes, so that they share what JAX compiles for one operation."""
     return Problem(f"{hidden}, {output}, {cost}", Model((6, 7, 4, 3), hidden, output, cost), 9, targets)
+
+
+def check_table(mistakes: dict[str, tuple[str, str, str]], noticed: Callable) -> tuple[Callable, Callable]:
+    """The tests of a table of mistakes: a faithful copy passes, and a copy with any of them does not."""
+
+    def test_a_faithful_copy_passes(import_path):
+        assert not noticed(copy(import_path, "faithful"))
+
+    @pytest.mark.parametrize("mistake", mistakes)
+    def test_mistake_is_noticed(mistake, import_path):
+        assert noticed(copy(import_path, "mistaken", *mistakes[mistake]))
+
+    return test_a_faithful_copy_passes, test_mistake_is_noticed

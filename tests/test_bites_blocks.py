@@ -5,9 +5,8 @@ As in test_bites.py: (module, the line as it is, the line made wrong).
 
 import jax
 import jax.numpy as jnp
-import pytest
 from jax.sharding import AxisType
-from planted import copy
+from planted import check_table
 from problems import DEEP, arrays, by_autodiff
 
 from reference.compare import largest_error
@@ -39,10 +38,4 @@ def _noticed(bp) -> bool:
     return wrong(block_size=4) or wrong(block_size=3, mesh=mesh)
 
 
-def test_a_faithful_copy_passes(import_path):
-    assert not _noticed(copy(import_path, "faithful"))
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_is_noticed(mistake, import_path):
-    assert _noticed(copy(import_path, "mistaken", *MISTAKES[mistake]))
+test_a_faithful_copy_passes, test_mistake_is_noticed = check_table(MISTAKES, _noticed)
