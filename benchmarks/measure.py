@@ -6,6 +6,7 @@ is written as soon as the cell is finished.
 
 import argparse
 import datetime
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,14 @@ class Cell(NamedTuple):
 
     fields: dict[str, Any]
     programs: Callable[[], Mapping[str, Program | str]]  # by name: a program, or the reason why there is none
+
+
+def cells_of(plan: Plan, of_cell: Callable[..., Mapping[str, Any]], *args: Any) -> list[Cell]:
+    """A cell for each point of the plan, with the programs of_cell(sizes, batch size, *args)."""
+    return [
+        Cell({"network": name, "sizes": list(sizes), "batch_size": m}, functools.partial(of_cell, sizes, m, *args))
+        for (name, sizes), m in plan.points
+    ]
 
 
 def run_suite(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -> int:

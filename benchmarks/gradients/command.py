@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from functools import partial
 from typing import Any
 
 import manual_bp as bp
@@ -57,11 +56,5 @@ def run(args: argparse.Namespace) -> int:
     if args.peers and not is_here("torch"):
         print(f"torch is not installed and will not be timed: {INSTALL_PEERS}", file=sys.stderr)
     mesh = bp.use_cpu_devices() if args.cores else None
-    cells = [
-        measure.Cell(
-            {"network": name, "sizes": list(sizes), "batch_size": m},
-            partial(programs.of_cell, sizes, m, args.dtype, args.peers, mesh),
-        )
-        for (name, sizes), m in plan.points
-    ]
+    cells = measure.cells_of(plan, programs.of_cell, args.dtype, args.peers, mesh)
     return measure.run_suite(SUITE, args, plan, cells)

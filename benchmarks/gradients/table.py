@@ -3,27 +3,11 @@
 import statistics
 from collections.abc import Sequence
 
+from benchmarks import text
 from benchmarks.gradients import growth
 from benchmarks.gradients.programs import flops
 from benchmarks.records import Row
 from benchmarks.rows import control_of, median_of, name, ratio_of, timed, was_timed
-from benchmarks.text import (
-    CONTROL_NOTE,
-    NETWORK,
-    RATIO_NOTE,
-    align,
-    control,
-    extent,
-    geometric_mean,
-    interval,
-    listed,
-    notes,
-    number,
-    seconds,
-    size,
-    table,
-    tally,
-)
 from benchmarks.timing import Ratio
 
 PROGRAMS = ("manual", "autodiff", "autodiff_rows")
@@ -38,28 +22,28 @@ BASELINES = {"autodiff": "autodiff", "autodiff_rows": "autodiff over rows", **OT
 
 def line(row: Row) -> str:
     found = ratio_of(row, "manual", "autodiff")
-    return f"manual / autodiff {interval(found)}, {found.verdict}"
+    return f"manual / autodiff {text.interval(found)}, {found.verdict}"
 
 
 def page(rows: Sequence[Row]) -> str:
     """The whole report."""
     measured = timed(rows)
     tables = [times(rows), others(measured), memory_and_compiling(measured), exponents(measured)]
-    return "\n\n".join([*(text for text in tables if text), summary(rows), NOTES])
+    return "\n\n".join([*(lines for lines in tables if lines), summary(rows), NOTES])
 
 
 def times(rows: Sequence[Row]) -> str:
     """The main table."""
     columns = {
-        "manual": lambda row: seconds(median_of(row, "manual")),
-        "autodiff": lambda row: seconds(median_of(row, "autodiff")),
+        "manual": lambda row: text.seconds(median_of(row, "manual")),
+        "autodiff": lambda row: text.seconds(median_of(row, "autodiff")),
         "manual / autodiff": lambda row: _over(row, "autodiff"),
         "verdict": lambda row: ratio_of(row, "manual", "autodiff").verdict,
         "manual / autodiff, rows": lambda row: _over(row, "autodiff_rows"),
-        "control": control,
+        "control": text.control,
         "matmul": lambda row: f"{_share_of_matmul(row):.0%}",
     }
-    return table(rows, NETWORK, columns)
+    return text.table(rows, text.NETWORK, columns)
 
 
 def others(rows: Sequence[Row]) -> str:
@@ -67,20 +51,20 @@ def others(rows: Sequence[Row]) -> str:
     cells = [row for row in rows if any(was_timed(row, program) for program in OTHERS)]
     titles = {program: title for program, title in OTHERS.items() if any(was_timed(row, program) for row in cells)}
     columns = {f"manual / {title}": lambda row, p=program: _over(row, p) for program, title in titles.items()}
-    return f"{table(cells, NETWORK, {**columns, 'control': control})}\n\n{OTHERS_NOTES}" if cells else ""
+    return f"{text.table(cells, text.NETWORK, {**columns, 'control': text.control})}\n\n{OTHERS_NOTES}" if cells else ""
 
 
 def memory_and_compiling(rows: Sequence[Row]) -> str:
     """Temporary memory, and the times of lowering and compiling; empty if no row was timed."""
     columns = {
-        "memory, manual": lambda row: size(temporary(row, "manual")),
-        "memory, autodiff": lambda row: size(temporary(row, "autodiff")),
-        "memory, rows": lambda row: size(temporary(row, "autodiff_rows")),
-        "manual / autodiff": lambda row: "" if (ratio := memory_ratio(row)) is None else number(ratio),
+        "memory, manual": lambda row: text.size(temporary(row, "manual")),
+        "memory, autodiff": lambda row: text.size(temporary(row, "autodiff")),
+        "memory, rows": lambda row: text.size(temporary(row, "autodiff_rows")),
+        "manual / autodiff": lambda row: "" if (ratio := memory_ratio(row)) is None else text.number(ratio),
         "lowering (ms)": lambda row: _milliseconds(row, 0),
         "compiling (ms)": lambda row: _milliseconds(row, 1),
     }
-    return table(rows, NETWORK, columns) if rows else ""
+    return text.table(rows, text.NETWORK, columns) if rows else ""
 
 
 def temporary(row: Row, program: str) -> int | None:
@@ -110,53 +94,55 @@ def exponents(rows: Sequence[Row]) -> str:
             slopes = [str(growth.exponent(fitted, program)) for program in ("manual", "autodiff")]
             body.append([series.varied, series.fixed, ", ".join(f"{n:,}" for n in fitted.sizes), *slopes])
     header = ("grows with", "fixed", "fitted at", "power, manual", "power, autodiff")
-    return f"{align(header, body)}\n\n{GROWTH_NOTES}" if body else ""
+    return f"{text.align(header, body)}\n\n{GROWTH_NOTES}" if body else ""
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The results in words: a sentence on the extent, and a line for each baseline, memory and compile time."""
     measured = timed(rows)
-    text = [extent(rows)]
+    lines = [text.extent(rows)]
     for program, title in BASELINES.items():
         found = [(row, ratio_of(row, "manual", program)) for row in measured if was_timed(row, program)]
         if found:
-            text.append(f"- {_against(title, found)}")
+            lines.append(f"- {_against(title, found)}")
     memory = [(row, ratio) for row in measured if (ratio := memory_ratio(row))]
     if memory:
         ratios = [ratio for _, ratio in memory]
-        more = [f"{name(row)} ({number(ratio)})" for row, ratio in memory if ratio > 1]
-        text.append(
-            f"- Manual needs {number(geometric_mean(ratios))} of the memory of autodiff in the geometric mean, from "
-            f"{number(min(ratios))} to {number(max(ratios))}; more in {len(more)} of {len(memory)} cells"
-            f"{': ' + ', '.join(more) if more else ''}."
+        more = [f"{name(row)} ({text.number(ratio)})" for row, ratio in memory if ratio > 1]
+        lines.append(
+            f"- Manual needs {text.number(text.geometric_mean(ratios))} of the memory of autodiff in the geometric "
+            f"mean, from {text.number(min(ratios))} to {text.number(max(ratios))}; more in {len(more)} of "
+            f"{len(memory)} cells{': ' + ', '.join(more) if more else ''}."
         )
     pairs = [(preparation(row, "manual"), preparation(row, "autodiff")) for row in measured]
     if compiled := [sum(manual) / sum(autodiff) for manual, autodiff in pairs if manual and autodiff]:
-        median = number(statistics.median(compiled))
-        text.append(f"- Lowering and compiling manual takes {median} of the time of autodiff in the median over cells.")
+        median = text.number(statistics.median(compiled))
+        lines.append(
+            f"- Lowering and compiling manual takes {median} of the time of autodiff in the median over cells."
+        )
     if measured:
         passing = sum(control_of(row).passes_as_control for row in measured)
-        text.append(f"- The control passes in {passing} of {len(measured)} cells.")
-    return "\n".join(text)
+        lines.append(f"- The control passes in {passing} of {len(measured)} cells.")
+    return "\n".join(lines)
 
 
 def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:
     over = [(row, r) for row, r in found if r.high > 1.05 and control_of(row).passes_as_control]
     means = {
-        network: geometric_mean([r.median for row, r in found if row["network"] == network])
+        network: text.geometric_mean([r.median for row, r in found if row["network"] == network])
         for network in dict.fromkeys(row["network"] for row, _ in found)
     }
-    each = ", ".join(f"{network} {number(mean)}" for network, mean in means.items())
+    each = ", ".join(f"{network} {text.number(mean)}" for network, mean in means.items())
     each = f" ({each})" if 1 < len(means) < 8 else ""
-    mean = number(geometric_mean([r.median for _, r in found]))
+    mean = text.number(text.geometric_mean([r.median for _, r in found]))
     return (
-        f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is {tally(found)} "
-        f"Where the control passes, its interval reaches above 1.05 in {len(over)}{listed(over)}"
+        f"Manual takes {mean} of the time of {title} in the geometric mean{each}: it is {text.tally(found)} "
+        f"Where the control passes, its interval reaches above 1.05 in {len(over)}{text.listed(over)}"
     )
 
 
 def _over(row: Row, program: str) -> str:
-    return interval(ratio_of(row, "manual", program)) if was_timed(row, program) else ""
+    return text.interval(ratio_of(row, "manual", program)) if was_timed(row, program) else ""
 
 
 def _share_of_matmul(row: Row) -> float:
@@ -169,22 +155,22 @@ def _milliseconds(row: Row, step: int) -> str:
     return " / ".join(f"{times[step] / 1e-3:.0f}" if times else "?" for times in found)
 
 
-NOTES = notes(f"""
-Times are medians per call. {RATIO_NOTE} `manual` and `autodiff` keep examples in columns, `autodiff, rows` in rows.
-{CONTROL_NOTE.format("autodiff")} `matmul` is the FLOP/s of `manual` as a share of those of a square matrix product in
-the same run. Memory is temporary memory: the most that a compiled call holds at one time in addition to its arguments
-and results, as the compiler reports it. Lowering and compiling are each timed once, in the order `manual`, `autodiff`,
-`autodiff, rows`; ? means unknown. A cell whose programs disagree is not timed: one ReLU unit whose input is within
-rounding of 0, active in one program and not in another, is enough.
+NOTES = text.notes(f"""
+Times are medians per call. {text.RATIO_NOTE} `manual` and `autodiff` keep examples in columns, `autodiff, rows` in
+rows. {text.CONTROL_NOTE.format("autodiff")} `matmul` is the FLOP/s of `manual` as a share of those of a square matrix
+product in the same run. Memory is temporary memory: the most that a compiled call holds at one time in addition to its
+arguments and results, as the compiler reports it. Lowering and compiling are each timed once, in the order `manual`,
+`autodiff`, `autodiff, rows`; ? means unknown. A cell whose programs disagree is not timed: one ReLU unit whose input is
+within rounding of 0, active in one program and not in another, is enough.
 
 An interval covers the variation within a run, not that between runs, such as the addresses of arrays: ratios of two
 runs of the same code mostly lie within 0.1 of each other.
 """)
-OTHERS_NOTES = notes("""
+OTHERS_NOTES = text.notes("""
 `autodiff in blocks` takes the same number of examples at a time as `manual`, and adds up in a scan. `manual on one
 device` takes these blocks without the mesh.
 """)
-GROWTH_NOTES = notes(f"""
+GROWTH_NOTES = text.notes(f"""
 A power p means that time grows as the size to the p. It is the slope of log time against log size, fitted from the
 first size at which `autodiff` takes {growth.OVERHEAD} times as long as at the smallest, so that overhead is at most a
 tenth, or at the {growth.FITTED} largest sizes. Its 95 % interval, by bootstrap, covers the noise of the rounds, not the

@@ -3,23 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from benchmarks import text
 from benchmarks.records import Row
 from benchmarks.rows import control_of, median_of, name, not_run, ratio_of, timed
-from benchmarks.text import (
-    CONTROL_NOTE,
-    NETWORK,
-    RATIO_NOTE,
-    align,
-    control,
-    counts,
-    extent,
-    interval,
-    notes,
-    number,
-    seconds,
-    size,
-    table,
-)
 from benchmarks.timing import Ratio
 
 NEARLY_FREE = 1.2  # times the plain gradient
@@ -29,9 +15,11 @@ SPEED, MEMORY, COST = "speed: autodiff / manual", "memory: autodiff / manual", "
 def line(row: Row) -> str:
     found = speed(row)
     against = (
-        interval(found) + " times as fast as autodiff" if found else f"autodiff not run, {not_run(row, 'autodiff')}"
+        text.interval(found) + " times as fast as autodiff"
+        if found
+        else f"autodiff not run, {not_run(row, 'autodiff')}"
     )
-    return f"{against}; {interval(cost(row))} times the plain gradient"
+    return f"{against}; {text.interval(cost(row))} times the plain gradient"
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -63,56 +51,56 @@ def ranges(rows: Sequence[Row]) -> str:
         speeds = [found.median for row in measured if (found := speed(row))]
         memories = [found for row in measured if (found := memory(row))]
         body.append([quantity, *(_range(x) for x in (speeds, memories, [cost(row).median for row in measured]))])
-    return align(("quantity", SPEED, MEMORY, COST), body)
+    return text.align(("quantity", SPEED, MEMORY, COST), body)
 
 
 def cells(rows: Sequence[Row]) -> str:
     """The main table."""
     columns = {
-        "manual": lambda row: seconds(median_of(row, "manual")),
-        "autodiff": lambda row: seconds(median_of(row, "autodiff")) if speed(row) else "not run",
-        SPEED: lambda row: interval(found) if (found := speed(row)) else "",
-        COST: lambda row: interval(cost(row)),
-        "control": control,
-        "memory, manual": lambda row: size(row["programs"]["manual"]["temp_bytes"]),
-        "memory, autodiff": lambda row: size(row["programs"]["autodiff"]["temp_bytes"]),
-        MEMORY: lambda row: number(found) if (found := memory(row)) else "",
-        "memory, gradient": lambda row: size(row["programs"]["gradient"]["temp_bytes"]),
+        "manual": lambda row: text.seconds(median_of(row, "manual")),
+        "autodiff": lambda row: text.seconds(median_of(row, "autodiff")) if speed(row) else "not run",
+        SPEED: lambda row: text.interval(found) if (found := speed(row)) else "",
+        COST: lambda row: text.interval(cost(row)),
+        "control": text.control,
+        "memory, manual": lambda row: text.size(row["programs"]["manual"]["temp_bytes"]),
+        "memory, autodiff": lambda row: text.size(row["programs"]["autodiff"]["temp_bytes"]),
+        MEMORY: lambda row: text.number(found) if (found := memory(row)) else "",
+        "memory, gradient": lambda row: text.size(row["programs"]["gradient"]["temp_bytes"]),
         "largest error": lambda row: f"{max(found.values()):.0e}" if (found := row["errors"].get("manual")) else "",
     }
-    return table(rows, {"quantity": lambda row: row["quantity"], **NETWORK}, columns)
+    return text.table(rows, {"quantity": lambda row: row["quantity"], **text.NETWORK}, columns)
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The results in words, in one paragraph."""
     measured = timed(rows)
-    text = [extent(rows)]
-    text += [f"Autodiff not run: {name(row)}: {reason}." for row in measured if (reason := not_run(row, "autodiff"))]
+    lines = [text.extent(rows)]
+    lines += [f"Autodiff not run: {name(row)}: {reason}." for row in measured if (reason := not_run(row, "autodiff"))]
     verdicts = [(row["quantity"], r) for row in measured if (r := speed(row))]
     slower = Counter(quantity for quantity, r in verdicts if r.high < 1)
-    text.append(
-        f"Manual against autodiff: {counts([r for _, r in verdicts], manual_above=False)}"
+    lines.append(
+        f"Manual against autodiff: {text.counts([r for _, r in verdicts], manual_above=False)}"
         + (f": {', '.join(f'{quantity} in {n}' for quantity, n in slower.items())}." if slower else ".")
     )
-    text.append(
+    lines.append(
         f"Manual takes at most {NEARLY_FREE} times as long as the plain gradient in "
         f"{sum(cost(row).median <= NEARLY_FREE for row in measured)} of {len(measured)}. The control fails in "
         f"{sum(not control_of(row).passes_as_control for row in measured)}."
     )
-    return " ".join(text)
+    return " ".join(lines)
 
 
 def _range(values: Sequence[float]) -> str:
     if not values:
         return ""
-    ends = [number(end) for end in (min(values), max(values))]
+    ends = [text.number(end) for end in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))
 
 
-NOTES = notes(f"""
-Times are medians per call, of the backward pass and the quantity in one program. {RATIO_NOTE} `gradient` is the plain
-gradient by autodiff. {CONTROL_NOTE.format("gradient")} Memory is what the compiled program needs in addition to its
-arguments and results. Autodiff is in the fastest form that was found, in benchmarks/quantities/baselines.py: if XLA
-fuses vmap(grad) with the operations that follow, no example's gradient is ever written out. The error is the relative
-difference, in norm, of the leaf in which manual and autodiff differ most.
+NOTES = text.notes(f"""
+Times are medians per call, of the backward pass and the quantity in one program. {text.RATIO_NOTE} `gradient` is the
+plain gradient by autodiff. {text.CONTROL_NOTE.format("gradient")} Memory is what the compiled program needs in addition
+to its arguments and results. Autodiff is in the fastest form that was found, in benchmarks/quantities/baselines.py: if
+XLA fuses vmap(grad) with the operations that follow, no example's gradient is ever written out. The error is the
+relative difference, in norm, of the leaf in which manual and autodiff differ most.
 """)

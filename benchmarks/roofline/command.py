@@ -1,7 +1,6 @@
 """Times manual gradients against their limits: their matrix products alone, and a copy of the bytes they move."""
 
 import argparse
-from functools import partial
 
 from benchmarks import measure, options, plans
 from benchmarks.gradients.command import BOUNDS
@@ -30,11 +29,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     plan = options.chosen_plan(args, plans.ROOFLINE)
-    cells = [
-        measure.Cell(
-            {"network": name, "sizes": list(sizes), "batch_size": m},
-            partial(programs.of_cell, sizes, m, args.dtype),
-        )
-        for (name, sizes), m in plan.points
-    ]
-    return measure.run_suite(SUITE, args, plan, cells)
+    return measure.run_suite(SUITE, args, plan, measure.cells_of(plan, programs.of_cell, args.dtype))

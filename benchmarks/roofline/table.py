@@ -2,25 +2,10 @@
 
 from collections.abc import Sequence
 
+from benchmarks import text
 from benchmarks.records import Row
 from benchmarks.roofline import limits
 from benchmarks.rows import median_of, timed
-from benchmarks.text import (
-    CONTROL_NOTE,
-    NETWORK,
-    RATIO_NOTE,
-    control,
-    extent,
-    failing_controls,
-    geometric_mean,
-    interval,
-    listed,
-    notes,
-    number,
-    seconds,
-    size,
-    table,
-)
 
 TITLES = {"products": "products", "products_transposed": "products, transposed", "copy": "copy"}
 
@@ -28,8 +13,8 @@ TITLES = {"products": "products", "products_transposed": "products, transposed",
 def line(row: Row) -> str:
     found = limits.limit(row)
     return (
-        f"manual {seconds(median_of(row, 'manual'))}, {giga(limits.flops_per_s(row, 'manual'))} GFLOP/s; "
-        f"{interval(found.share)} of the limit, {TITLES[found.program]}"
+        f"manual {text.seconds(median_of(row, 'manual'))}, {giga(limits.flops_per_s(row, 'manual'))} GFLOP/s; "
+        f"{text.interval(found.share)} of the limit, {TITLES[found.program]}"
     )
 
 
@@ -41,55 +26,57 @@ def page(rows: Sequence[Row]) -> str:
 def cells(rows: Sequence[Row]) -> str:
     """The main table."""
     columns = {
-        "manual": lambda row: seconds(median_of(row, "manual")),
+        "manual": lambda row: text.seconds(median_of(row, "manual")),
         "GFLOP/s": lambda row: giga(limits.flops_per_s(row, "manual")),
         "block": lambda row: f"{row['programs'][limits.fastest_products(row)]['block']:,}",
         "products, GFLOP/s": lambda row: giga(limits.flops_per_s(row, limits.fastest_products(row))),
-        "FLOP/byte": lambda row: number(limits.intensity(row)),
+        "FLOP/byte": lambda row: text.number(limits.intensity(row)),
         "copy, GB/s": lambda row: giga(limits.bytes_per_s(row)),
         "limit": lambda row: TITLES[limits.limit(row).program],
-        "share of limit": lambda row: interval(limits.limit(row).share),
-        "control": control,
+        "share of limit": lambda row: text.interval(limits.limit(row).share),
+        "control": text.control,
     }
-    return table(rows, NETWORK, columns)
+    return text.table(rows, text.NETWORK, columns)
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The results in words, in one paragraph."""
     measured = timed(rows)
-    text = [extent(rows)]
+    lines = [text.extent(rows)]
     if not measured:
-        return text[0]
+        return lines[0]
     found = [(row, limits.limit(row)) for row in measured]
     shares = [(row, of.share) for row, of in found]
 
     def mean(network: str | None = None) -> str:
         each = [min(share.median, 1) for row, share in shares if network in (None, row["network"])]
-        return number(geometric_mean(each))
+        return text.number(text.geometric_mean(each))
 
     networks = dict.fromkeys(row["network"] for row in measured)
-    text.append(
+    lines.append(
         f"Manual reaches {mean()} of its limit in the geometric mean, a share above 1 counted as 1: "
         f"{', '.join(f'{network} {mean(network)}' for network in networks)}. "
-        f"The lowest shares{listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
+        f"The lowest shares{text.listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
     )
     bound = [of.program for _, of in found]
     beyond = [(row, share) for row, share in shares if share.low > 1]
-    text.append(
+    lines.append(
         f"The limit is the products in {len(bound) - bound.count('copy')} cells and the copy in {bound.count('copy')}; "
-        f"manual is beyond it in {len(beyond)}{listed(beyond)}"
+        f"manual is beyond it in {len(beyond)}{text.listed(beyond)}"
     )
-    text.append(failing_controls(measured))
+    lines.append(text.failing_controls(measured))
     copy = limits.largest_copy(measured)
-    text.append(f"The largest copy, of {size(limits.bytes_moved(copy))}, ran at {giga(limits.bytes_per_s(copy))} GB/s.")
-    return " ".join(text)
+    lines.append(
+        f"The largest copy, of {text.size(limits.bytes_moved(copy))}, ran at {giga(limits.bytes_per_s(copy))} GB/s."
+    )
+    return " ".join(lines)
 
 
 def giga(per_s: float) -> str:
-    return number(per_s / 1e9)
+    return text.number(per_s / 1e9)
 
 
-NOTES = notes(f"""
+NOTES = text.notes(f"""
 Times are medians per call. FLOP/s count only the matrix products W A, W^T dZ and dZ A^T. `products` are these products
 at the same shapes and nothing else: their factors are given, each in the layout that suits it, and none waits for
 another, so that several can run side by side. `products, transposed` forms the transpose of each; the faster form
@@ -97,5 +84,6 @@ counts. They take a block of examples at a time if manual takes blocks, or if th
 MiB. `copy` moves, in place, the fewest bytes that a gradient has to move: parameters, X and class indices read once, a
 gradient written once; FLOP/byte refers to these. The limit is the slower of products and copy. The share of the limit
 is the limit's time over manual's. It can be above 1: where a call itself takes most of the time, products with their
-many arguments take longer, and manual forms some products in other ways. {RATIO_NOTE} {CONTROL_NOTE.format("products")}
+many arguments take longer, and manual forms some products in other ways. {text.RATIO_NOTE}
+{text.CONTROL_NOTE.format("products")}
 """)

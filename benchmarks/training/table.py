@@ -3,25 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
+from benchmarks import text
 from benchmarks.records import Row
 from benchmarks.rows import control_of, median_of, not_run, ratio_of, timed, was_timed
-from benchmarks.text import (
-    CONTROL_NOTE,
-    NETWORK,
-    RATIO_NOTE,
-    Columns,
-    align,
-    control,
-    extent,
-    failing_controls,
-    geometric_mean,
-    interval,
-    notes,
-    number,
-    seconds,
-    table,
-    tally,
-)
 from benchmarks.timing import Ratio
 from benchmarks.training.accuracy import GOAL
 
@@ -31,8 +15,8 @@ UNITS = {"step": "a step", "accuracy": f"to {GOAL:.0%} of the digits", "ensemble
 
 
 def line(row: Row) -> str:
-    found = ", ".join(f"{program} {number(slower(row, program).median)}" for program in others(row))
-    return f"manual {seconds(time_of(row, 'manual'))} {UNITS[row['part']]}; times as long: {found}"
+    found = ", ".join(f"{program} {text.number(slower(row, program).median)}" for program in others(row))
+    return f"manual {text.seconds(time_of(row, 'manual'))} {UNITS[row['part']]}; times as long: {found}"
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -72,63 +56,63 @@ def steps(rows: Sequence[Row]) -> str:
         f"{program} / manual": lambda row, p=program: _verdict(slower(row, p)) if was_timed(row, p) else "not run"
         for program in OTHERS
     }
-    columns = {"manual, a step": lambda row: seconds(time_of(row, "manual")), **ratios, **NOISE}
-    return table(rows, NETWORK, columns)
+    columns = {"manual, a step": lambda row: text.seconds(time_of(row, "manual")), **ratios, **NOISE}
+    return text.table(rows, text.NETWORK, columns)
 
 
 def accuracies(rows: Sequence[Row]) -> str:
     """The times until a given share of the held-out digits is classified correctly."""
-    header = (*NETWORK, "program", "time", "program / manual", "epochs", "accuracy", "first call", *NOISE)
+    header = (*text.NETWORK, "program", "time", "program / manual", "epochs", "accuracy", "first call", *NOISE)
     body = []
     for row in timed(rows):
+        network, noise = ([column(row) for column in columns.values()] for columns in (text.NETWORK, NOISE))
         for program in ("manual", *others(row)):
             found, ratio = row["programs"][program], "" if program == "manual" else _verdict(slower(row, program))
-            cell = [*(text(row) for text in NETWORK.values()), program, seconds(time_of(row, program)), ratio]
-            cell += [str(found["epochs"]), f"{found['accuracy']:.2%}", seconds(found["first_s"])]
-            body.append([*cell, *(text(row) for text in NOISE.values())])
-    return align(header, body)
+            times = [text.seconds(time_of(row, program)), ratio, str(found["epochs"]), f"{found['accuracy']:.2%}"]
+            body.append([*network, program, *times, text.seconds(found["first_s"]), *noise])
+    return text.align(header, body)
 
 
 def ensembles(rows: Sequence[Row]) -> str:
     """The times of networks that are trained in one call, and one after the other."""
     columns = {
-        "at once": lambda row: seconds(time_of(row, "manual")),
-        "one by one": lambda row: seconds(time_of(row, "one_by_one")),
+        "at once": lambda row: text.seconds(time_of(row, "manual")),
+        "one by one": lambda row: text.seconds(time_of(row, "one_by_one")),
         "one by one / at once": lambda row: _verdict(slower(row, "one_by_one")),
         **NOISE,
     }
-    return table(timed(rows), {**NETWORK, "networks": lambda row: str(row["members"])}, columns)
+    return text.table(timed(rows), {**text.NETWORK, "networks": lambda row: str(row["members"])}, columns)
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The results in words, a line for each program."""
     measured = timed(rows)
-    text = [extent(rows), *_not_run(measured)]
+    lines = [text.extent(rows), *_not_run(measured)]
     if not measured:
-        return text[0]
+        return lines[0]
     steps = [row for row in measured if row["part"] == "step"]
     quiet = [row for row in steps if is_quiet(row)]
     for program in OTHERS:
         found = [(row, slower(row, program)) for row in quiet if was_timed(row, program)]
         if found:
-            mean = number(geometric_mean([r.median for _, r in found]))
-            text.append(
+            mean = text.number(text.geometric_mean([r.median for _, r in found]))
+            lines.append(
                 f"- A step of {program} takes {mean} times as long as manual's in the geometric mean: manual is "
-                f"{tally(found, manual_above=False)}"
+                f"{text.tally(found, manual_above=False)}"
             )
     if steps:
         firsts = {p: [row["programs"][p]["first_s"] for row in steps if was_timed(row, p)] for p in ("manual", *OTHERS)}
-        medians = ", ".join(f"{p} {seconds(statistics.median(times))}" for p, times in firsts.items() if times)
-        text.append(f"- First call, median over cells: {medians}.")
-    text.append(f"- {failing_controls(measured)}")
+        medians = ", ".join(f"{p} {text.seconds(statistics.median(times))}" for p, times in firsts.items() if times)
+        lines.append(f"- First call, median over cells: {medians}.")
+    lines.append(f"- {text.failing_controls(measured)}")
     busy = len(measured) - sum(map(is_quiet, measured))
     left_out = "; these are left out of the means and counts above" if len(quiet) < len(steps) else ""
-    text.append(f"- Other processes took more than {QUIET:.0%} of the cores' time in {busy} cells{left_out}.")
-    return "\n".join(text)
+    lines.append(f"- Other processes took more than {QUIET:.0%} of the cores' time in {busy} cells{left_out}.")
+    return "\n".join(lines)
 
 
 def _verdict(r: Ratio) -> str:
-    return f"no difference [{number(r.low)}, {number(r.high)}]" if r.includes_one else interval(r)
+    return f"no difference [{text.number(r.low)}, {text.number(r.high)}]" if r.includes_one else text.interval(r)
 
 
 def _others_cpu(row: Row) -> str:
@@ -143,15 +127,15 @@ def _not_run(measured: Sequence[Row]) -> list[str]:
 
 
 # The columns that show whether a cell is too noisy to tell
-NOISE: Columns = {"control": control, "others": _others_cpu}
-NOTES = notes(f"""
-Times are medians: of a step (a call takes several), of a training, or of an epoch of all networks. {RATIO_NOTE} Above
-1, manual is faster. All programs start from the same weights, see the same examples in the same order, and end a call
-with all results computed. `manual` is one call of `bp.train_epoch`, and `optax_scan` autodiff with optax in one
+NOISE: text.Columns = {"control": text.control, "others": _others_cpu}
+NOTES = text.notes(f"""
+Times are medians: of a step (a call takes several), of a training, or of an epoch of all networks. {text.RATIO_NOTE}
+Above 1, manual is faster. All programs start from the same weights, see the same examples in the same order, and end a
+call with all results computed. `manual` is one call of `bp.train_epoch`, and `optax_scan` autodiff with optax in one
 program; `optax_loop`, `manual_loop`, `nnx` and `torch_compile` call a compiled step from Python.
-{CONTROL_NOTE.format("optax_scan")} In ensembles it is that of `one_by_one`. `others` is the share of all cores' time
-that other processes took, marked with * above {QUIET:.0%}: the threads of PyTorch and scikit-learn wait for each other,
-and then take many times as long, which the control does not show. `manual`, `optax_scan` and `sklearn` draw the order
-of the examples within the call; the others are given it. The first call includes compiling; torch.compile reads from
-disk what an earlier run compiled.
+{text.CONTROL_NOTE.format("optax_scan")} In ensembles it is that of `one_by_one`. `others` is the share of all cores'
+time that other processes took, marked with * above {QUIET:.0%}: the threads of PyTorch and scikit-learn wait for each
+other, and then take many times as long, which the control does not show. `manual`, `optax_scan` and `sklearn` draw the
+order of the examples within the call; the others are given it. The first call includes compiling; torch.compile reads
+from disk what an earlier run compiled.
 """)
