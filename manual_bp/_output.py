@@ -19,7 +19,7 @@ Present = Bool[Array, "1 m"] | Bool[Array, " m"] | Bool[Array, ""] | None
 
 
 def losses_of(network: Network, A: list, Z: list, Y: Targets) -> Float[Array, " m"]:
-    """Each example's own loss, from Z[L] where the cost is collapsed with the output activation."""
+    """The loss of each example, from Z[L] where the cost is collapsed with the output activation."""
     cost, (Z_L, A_L, Y) = network.cost, output_in_float32(A, Z, Y)
     return cost.matched.loss(Z_L, Y) if cost.matched else cost.loss(A_L, Y)
 
