@@ -184,4 +184,4 @@ def _scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays:
 def _relative_size(line: np.ndarray, expected: np.ndarray) -> float:
     """Return the norm of a local expectation over that of autodiff's line, by which its absolute bound is scaled."""
     size = norm(expected)
-    return norm(line) / size if size and np.isfinite(line).all() else 1.0
+    return float(norm(line) / size) if size and np.isfinite(line).all() else 1.0
