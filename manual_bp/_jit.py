@@ -66,7 +66,7 @@ def unreadable(value: Any, expected: str = "an array of numbers, from NumPy or J
             return None
         return f"an array of dtype {value.dtype}; expected {expected}"
     if hasattr(value, "to_numpy"):
-        return f"{a_kind(value)}; expected {expected}: pass its .to_numpy(), transposed, as columns are examples"
+        return f"{a_kind(value)}; expected {expected}: pass its .to_numpy()"
     if hasattr(value, "toarray"):
         return f"{a_kind(value)}, which is sparse; expected {expected}: pass its .toarray()"
     return None if hasattr(value, "dtype") else f"{a_kind(value)}; expected {expected}"

@@ -1,8 +1,11 @@
+import importlib
 import os
 import sys
 
 import jax
 import pytest
+
+pytest_plugins = ["compiled_programs"]
 
 # Before any backend starts. Compiling is most of what a test takes, and half of that is LLVM's optimization, which
 # comes after everything that depends on the program: what is fused, simplified or folded stays as users have it.
@@ -27,12 +30,20 @@ def programs():
 
 
 @pytest.fixture
-def import_path(tmp_path, monkeypatch):
-    """A folder to import from; what is imported during the test is forgotten after it."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
+def plant(monkeypatch):
+    """Imports a copy of the package, one line of a module replaced; it is forgotten after the test."""
+    # only now: the package is not to be imported before its shapes' checks are in place
+    from planted import NAME, PlantedPackage
+
+    def imported(module: str = "", *change: str):
+        package = PlantedPackage(module, *change)
+        monkeypatch.setattr(sys, "meta_path", [package, *sys.meta_path])
+        found = importlib.import_module(NAME)
+        assert package.is_planted, f"{module} was not imported"
+        return found
+
+    yield imported
+    for name in [name for name in sys.modules if name.partition(".")[0] == NAME]:
         del sys.modules[name]
 
 

@@ -5,7 +5,7 @@ import importlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from planted import copy
+from planted import NAME
 
 from manual_bp._machine import products
 
@@ -50,8 +50,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_shows_in_the_form_it_is_in(name, import_path):
-    copy(import_path, "mistaken", "_machine/products", *MISTAKES[name])
-    mistaken = importlib.import_module("mistaken._machine.products")
+def test_a_mistake_shows_in_the_form_it_is_in(name, plant):
+    plant("_machine/products", *MISTAKES[name])
+    mistaken = importlib.import_module(f"{NAME}._machine.products")
     right, wrong = (max(errors(p, SHAPES[name]).values()) for p in (products, mistaken))
     assert right <= 1e-13 < 1e-3 < wrong

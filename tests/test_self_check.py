@@ -6,7 +6,7 @@ import sys
 
 import jax
 import pytest
-from planted import copy
+from planted import NAME
 
 from manual_bp import __main__ as self_check
 
@@ -39,9 +39,9 @@ def test_right_gradients_give_status_0(capsys, monkeypatch):
         ("_activations", "return A * (1 - A)\n", "return 1.00000001 * A * (1 - A)\n"),  # seen in float64 alone
     ],
 )
-def test_a_planted_mistake_gives_status_1(capsys, import_path, module, right, wrong):
-    copy(import_path, "planted_package", module, right, wrong)
-    planted = importlib.import_module("planted_package.__main__")
+def test_a_planted_mistake_gives_status_1(capsys, plant, module, right, wrong):
+    plant(module, right, wrong)
+    planted = importlib.import_module(f"{NAME}.__main__")
     assert shortened(planted).main([]) == 1
     out, _ = capsys.readouterr()
     assert out.count("WRONG") == 1 and out.endswith("1 of 3 gradients are wrong\n")

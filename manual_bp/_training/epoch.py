@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Integer
 
 from manual_bp._checks import numbers
 from manual_bp._checks.arguments import check_data_mesh
+from manual_bp._jit import jit
 from manual_bp._machine.meshes import keeps_placement, padded_size
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset, batch_of_rows, check_dataset
@@ -82,7 +83,7 @@ def epoch_of(
 ) -> Callable[..., tuple[TrainState, Any]]:
     """The compiled epoch: (state, data, l2=None) -> the result of `scan`. `l2` replaces that of the objective."""
 
-    @jax.jit
+    @jit
     def epoch(state: TrainState, data: Dataset, l2: Array | None = None) -> tuple[TrainState, Any]:
         m, goal = check_dataset(data), objective.with_l2(l2)
         size = min(batch_size, m)
@@ -124,7 +125,7 @@ def steps_of_chunk(
 ) -> Callable[..., tuple[TrainState, Any]]:
     """The compiled steps of given batches, examples first, stacked along a leading axis of steps."""
 
-    @jax.jit
+    @jit
     def chunk(state: TrainState, X: Array, Y: Array, weights: Array, l2: Array | None = None) -> tuple[TrainState, Any]:
         goal = objective.with_l2(l2)
 

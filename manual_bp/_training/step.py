@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from manual_bp._jit import jit
 from manual_bp._network import Network, Params
 from manual_bp._training.objective import Objective, objective, value_and_grad
 from manual_bp._training.state import TrainState, check_state, is_optimizer
@@ -69,7 +70,7 @@ def train_step(
 def _train_step(
     objective: Objective, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[TrainState, Array]]:
-    @functools.partial(jax.jit, donate_argnums=0)
+    @jit(donate_argnums=0)
     def train_step(state: TrainState, X: Array, Y: Array, weights: Array | None = None) -> tuple[TrainState, Array]:
         state, step = descend(objective, optimizer, state, X, Y, weights)
         return state, step.cost
