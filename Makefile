@@ -1,5 +1,5 @@
 # make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
-# make test    the test suite (TESTS="tests/test_fit.py -x": what pytest is to be told)
+# make test    the test suite (TESTS="tests/training -x": what pytest is to be told)
 # make check   formatting, lint, types
 # Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
 

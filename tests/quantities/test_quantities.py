@@ -60,7 +60,7 @@ def all_of(network, params, X, Y, weights=None):
     ids=str,
 )
 def test_every_quantity_against_autodiff(problem, weighted):
-    """A few of the grid, and more in test_bites_quantities.py: `python -m reference quantities` takes it all."""
+    """A few of the grid, and more in test_planted_mistakes.py: `python -m reference quantities` takes it all."""
     found = quantities.errors(problem, 0, weighted)
     assert len(found) == 21 + 2 * (problem.m > 1)
     assert max(found.values()) <= FLOAT64, found

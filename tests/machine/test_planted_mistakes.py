@@ -1,6 +1,6 @@
 """Planted mistakes in gradients that are formed block by block and shared out over devices.
 
-As in test_bites.py: (module, the line as it is, the line made wrong).
+As in tests/test_planted_mistakes.py: (module, the line as it is, the line made wrong).
 """
 
 import jax

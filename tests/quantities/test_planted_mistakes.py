@@ -1,6 +1,6 @@
 """Planted mistakes in what is more than the gradient: per-example quantities, moments, curvature, the private gradient.
 
-As in test_bites.py: (module, the line as it is, the line made wrong).
+As in tests/test_planted_mistakes.py: (module, the line as it is, the line made wrong).
 """
 
 import functools

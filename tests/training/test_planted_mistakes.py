@@ -1,6 +1,6 @@
 """Planted mistakes in the training functions.
 
-As in test_bites.py: (module, the line as it is, the line made wrong).
+As in tests/test_planted_mistakes.py: (module, the line as it is, the line made wrong).
 """
 
 from typing import Any

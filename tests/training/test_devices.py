@@ -24,7 +24,7 @@ from manual_bp._training.dataset import batch_of_rows
 from manual_bp._training.evaluate import evaluate_blocks, metric_of
 from reference.compare import largest_error
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "devices.md").read_text()
 # the 6 rows of the hidden layer divide by 2, the 3 of the output do not
 NETWORK = bp.Network((5, 6, 3), "tanh")
@@ -262,9 +262,9 @@ def run_two(outs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent))), "JAX_PLATFORMS": "cpu"}
     env |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
-    code = "import sys, test_training_devices as t; t.in_a_process(*sys.argv[1:])"
+    code = "import sys, test_devices as t; t.in_a_process(*sys.argv[1:])"
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, address, str(i), outs[i]],
