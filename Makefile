@@ -1,5 +1,6 @@
 # make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
-# make test    the test suite (TESTS="tests/training -x": what pytest is to be told)
+# make test    the test suite, on all cores (TESTS="tests/training -x": what pytest is to be told)
+# make test-deep  the searches ten times deeper, the long lists in full, and the whole grids of the reference
 # make check   formatting, lint, types
 # Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
 
@@ -8,18 +9,27 @@ VENV ?= .venv
 BENCH ?=
 TESTS ?=
 
-.PHONY: bench test check clean
+.PHONY: environment bench test test-deep check clean
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest $(TESTS)
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(TESTS)
+
+test-deep: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal --deep $(TESTS)
+	$(VENV)/bin/python -m reference
+	$(VENV)/bin/python -m reference quantities
+	$(VENV)/bin/python -m reference published
+	$(VENV)/bin/python -m reference checker
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+environment: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'

@@ -4,16 +4,38 @@ import sys
 
 import jax
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["compiled_programs"]
 
 # Before any backend starts. Compiling is most of what a test takes, and half of that is LLVM's optimization, which
 # comes after everything that depends on the program: what is fused, simplified or folded stays as users have it.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
+# A worker of pytest-xdist computes on a core of its own
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 # Meshes need more devices than a CPU has
 jax.config.update("jax_num_cpu_devices", 8)
 # On an accelerator the default precision of a float32 product is lower than float32
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# The same examples each time, so that a failure is a change of the code; --deep looks for new ones
+settings.register_profile("quick", max_examples=15, derandomize=True, database=None, deadline=None)
+settings.register_profile("deep", max_examples=150, deadline=None)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--deep", action="store_true", help="search ten times deeper, and take the long lists in full")
+
+
+def pytest_configure(config):
+    settings.load_profile("deep" if config.getoption("deep") else "quick")
+
+
+@pytest.fixture(scope="session")
+def deep(pytestconfig) -> bool:
+    return pytestconfig.getoption("deep")
 
 
 @pytest.fixture(autouse=True)
