@@ -33,6 +33,8 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     """`jax.jit`, whose result is an ordinary function with the signature and documentation of `function`."""
     if function is None:
         return functools.partial(jit, **options)
+    # Python's text on a missing argument then has the name that users know
+    function.__qualname__ = function.__name__
     compiled = jax.jit(function, **options)
 
     @functools.wraps(function)
