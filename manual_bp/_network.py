@@ -135,9 +135,8 @@ def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
         raise TypeError(f"cost is {cost!r}; expected the name of a cost or a bp.Cost")
     if cost == "cross_entropy":
         if output not in CROSS_ENTROPIES:
-            raise ValueError(
-                f"cross_entropy has output {output}; expected 'sigmoid' or 'softmax' by name, a probability"
-            )
+            hint = "'sigmoid' or 'softmax' by name: it is the cost of a probability"
+            raise ValueError(f"cross_entropy has output {output}; expected {hint}")
         return CROSS_ENTROPIES[output]
     if cost not in COSTS:
         raise ValueError(f"cost is {cost!r}; expected one of {', '.join(COSTS)}, cross_entropy, or a bp.Cost")

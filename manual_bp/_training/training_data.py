@@ -28,10 +28,7 @@ def training_data(
     validation_fraction: float | None,
     state: TrainState,
 ) -> tuple[Dataset | Batches, tuple[Any, ...] | None]:
-    """Return the training examples in rows, not copied, or the batches as given.
-
-    Return also the validation examples in columns on the device, or None.
-    """
+    """Return training examples in rows, not copied, or batches as given; and validation examples, placed, or None."""
     if validation_data is not None and validation_fraction is not None:
         raise ValueError("validation_data and validation_fraction are both given; expected one of the two")
     dtype = state.params[0].W.dtype
