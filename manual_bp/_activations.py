@@ -63,7 +63,7 @@ class Activation:
             raise ValueError(f"init of activation {self} is {self.init!r}; expected 'he' or 'glorot'")
 
     def __call__(self, Z: Array) -> Array:
-        """A = g(Z), kept for the backward pass; the softmax, which stands at the output, need not be."""
+        """Return A = g(Z), marked to be kept for the backward pass (softmax excepted)."""
         return self.g(Z) if self.g_prime is None else kept(self.g(Z))
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ def check_function(name: str, function: Any, arguments: str) -> None:
 def activation_backward(
     activation: Activation, dA: Float[Array, "n m"], Z: Float[Array, "n m"], A: Float[Array, "n m"]
 ) -> Float[Array, "n m"]:
-    """dZ = dA * g'(Z); for the softmax dZ = A * (dA - sum over outputs of A * dA)."""
+    """Return dZ = dA * g'(Z); for the softmax dZ = A * (dA - sum over outputs of A * dA)."""
     if activation.g_prime is None:
         # dA_j/dZ_i = A_j (delta_ij - A_i), summed over j
         return A * (dA - jnp.sum(A * dA, axis=0, keepdims=True))

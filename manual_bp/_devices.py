@@ -15,25 +15,24 @@ from manual_bp._network import Layer
 
 
 def use_cpu_devices(count: int | None = None) -> Mesh:
-    """Make each core of the CPU a device of JAX, and return the mesh of these devices, with the one axis "data".
+    """Split the CPU into devices of JAX, one for each core by default, and return a mesh of them, with one axis "data".
 
-    Call it once, before any other JAX call that needs a device. Computations without the mesh then run on the first
-    device, as before; `bp.value_and_grad(network, mesh=mesh)` and `bp.train_epoch(..., mesh=mesh)` use all devices.
-    With several devices `block_size="auto"` takes no blocks where there is no mesh, because the examples may be spread
-    over the devices: give an integer to have blocks there.
+    Call it before any other JAX call that needs a device. A later call with the same count returns the same mesh.
+    Computations without the mesh run on the first device, as before; `bp.value_and_grad(network, mesh=mesh)` and
+    `bp.train_epoch(..., mesh=mesh)` use all devices. With several devices `block_size="auto"` takes no blocks where
+    there is no mesh, because the examples may be spread over the devices: give an integer to have blocks there.
 
     Args:
         count: the number of devices, 1 or more; by default the number of cores that the process may use.
 
     Raises:
-        RuntimeError: JAX is already initialised with another number of CPU devices.
+        RuntimeError: JAX is initialised already, and not by this function with the same count.
         TypeError, ValueError: the count is not an integer, or is below 1.
 
     Example:
-        >>> n = len(jax.devices("cpu"))
-        >>> mesh = bp.use_cpu_devices(n)  # any count in a fresh process
-        >>> mesh.axis_names, mesh.size == n
-        (('data',), True)
+        >>> mesh = bp.use_cpu_devices(8)  # the first JAX call of the process
+        >>> mesh.axis_names, mesh.size
+        (('data',), 8)
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = cores if count is None else numbers.count("count", count)
@@ -41,8 +40,8 @@ def use_cpu_devices(count: int | None = None) -> Mesh:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         raise RuntimeError(
-            f"JAX is already initialised with {len(jax.devices('cpu'))} CPU devices; call bp.use_cpu_devices({count}) "
-            "in a fresh process, before any other JAX call"
+            f"JAX is already initialised, and the number of its CPU devices is {len(jax.devices('cpu'))}; call "
+            f"bp.use_cpu_devices({count}) in a fresh process, before any other JAX call"
         ) from None
     return jax.make_mesh((count,), (DATA,), axis_types=(AxisType.Auto,), devices=jax.devices("cpu"))
 

@@ -4,7 +4,7 @@ Columns are examples: m of them, layers l = 1..L, A[0] = X. Lists run from 0 to 
 dA[l] and dZ[l] are derivatives of each example's own loss.
 
     forward    Z[l] = W[l] A[l-1] + b[l]          A[l] = g[l](Z[l])
-    backward   dZ[L] = dA[L] * g[L]'(Z[L])        collapsed to A - Y where cost and output activation match
+    backward   dZ[L] = dA[L] * g[L]'(Z[L])        becomes A - Y for cross-entropy on its own output (sigmoid, softmax)
                dZ[l] = dA[l] * g[l]'(Z[l])        dA[l-1] = W[l]^T dZ[l]
                dW[l] = (dZ[l] * w) A[l-1]^T       db[l] = sum over examples of dZ[l] * w
 

@@ -74,17 +74,17 @@ def value_and_grad(
     A gradient is a sum over examples, so it can be computed from a block of examples at a time. The memory needed is
     then that of a block, whatever m is, and the activations of the block stay in the cache.
 
-    To differentiate the cost, use `bp.cost`, not the cost returned here. Inside `shard_map` both behave as autodiff
-    does: the cost is that of the shard's own examples, and the gradient with respect to parameters that all shards
-    share is the sum of the shards' gradients. If the shards hold equally many examples, the gradient of the whole is
-    that sum over `jax.lax.axis_size`.
+    To differentiate the cost, use `bp.cost`, not the cost returned here. Inside `shard_map`, `bp.cost` and this
+    function behave as autodiff does: the cost is that of the shard's own examples, and the gradient with respect to
+    parameters that all shards share is the sum of the shards' gradients. If the shards hold equally many examples, the
+    gradient of the whole is that sum over `jax.lax.axis_size`.
 
     Args:
         network: the description.
         block_size: the examples in a block, 1 or more; the last block holds the rest. None takes all examples at once.
             "auto" takes all at once while the activations, A of all layers and one dA, need at most 32 MiB. Above
-            that, on a single CPU device, it takes blocks that fit the cache. With several CPU devices and no mesh it
-            takes all at once. The choice depends on shapes only, so the same call gives the same bits.
+            that, on a single CPU device, it takes blocks that fit the cache. On a GPU, and with several CPU devices and
+            no mesh, it takes all at once. The choice depends on shapes only, so the same call gives the same bits.
         mesh: a mesh with an axis "data", such as that of `bp.use_cpu_devices`. Its devices share out the examples. The
             arguments are ordinary arrays, and so are the cost and the gradient, each on one device. With
             block_size="auto", examples that are taken at once are not shared out, because that would be slower. The
@@ -138,6 +138,7 @@ def _grad(value_and_grad: Callable[..., tuple[Array, Params]], jitted: bool) -> 
     def grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> Params:
         return value_and_grad(params, X, Y, weights)[1]
 
+    grad.__qualname__ = "grad"
     return jit(grad) if jitted else grad
 
 
@@ -284,6 +285,7 @@ def _on_mesh(
             return compiled(*args, size)
         return jax.tree.map(lambda x: x.addressable_data(0), compiled(*devices.on_every_device(args, mesh), size))
 
+    value_and_grad.__qualname__ = "value_and_grad"
     return value_and_grad
 
 

@@ -33,6 +33,8 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     """`jax.jit`, whose result is an ordinary function with the signature and documentation of `function`."""
     if function is None:
         return functools.partial(jit, **options)
+    # Python's text on a missing argument then has the name that users know
+    function.__qualname__ = function.__name__
     compiled = jax.jit(function, **options)
 
     @functools.wraps(function)
@@ -50,7 +52,11 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
 
 def _refuse_unreadable(function: Callable, args: tuple, kwargs: dict[str, Any]) -> None:
     """Raise for the first argument that holds anything but numbers, in place of JAX's text on abstract arrays."""
-    for name, value in inspect.signature(function).bind_partial(*args, **kwargs).arguments.items():
+    try:
+        given = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+    except TypeError:  # too many arguments, of which Python has the better text
+        return
+    for name, value in given.items():
         for path, leaf in jax.tree_util.tree_flatten_with_path(value)[0]:
             if problem := unreadable(leaf):
                 raise TypeError(f"{name}{jax.tree_util.keystr(path)} is {problem}") from None

@@ -82,28 +82,16 @@ class Network:
         if not isinstance(hidden, Sequence):
             raise TypeError(f"hidden is {hidden!r}; expected the name of an activation, a bp.Activation, or a sequence")
         if len(hidden) != L - 1:
-            raise ValueError(
-                f"hidden has {len(hidden)} activations; expected {L - 1}, one for each hidden layer of {sizes}"
-            )
-        resolved = tuple(_resolve_activation(g, f"hidden[{i}]", HIDDEN) for i, g in enumerate(hidden))
-        if SOFTMAX in resolved:
-            raise ValueError(
-                f"hidden[{resolved.index(SOFTMAX)}] is softmax; expected an element-wise activation: "
-                "the softmax stands at the output only"
-            )
-        output = _resolve_activation(output, "output", ACTIVATIONS)
+            raise ValueError(f"hidden has length {len(hidden)}; expected {L - 1}, one for each hidden layer of {sizes}")
+        resolved = tuple(resolve_activation(g, f"hidden[{i}]", HIDDEN) for i, g in enumerate(hidden))
+        output = resolve_activation(output, "output", ACTIVATIONS)
         if output == SOFTMAX and sizes[-1] == 1:
             raise ValueError(
                 "output is softmax over one unit, which is 1 whatever the parameters; expected output='sigmoid' for "
                 "two classes, or output='identity', cost='squared_error' for a number"
             )
-        for name, value in (
-            ("sizes", sizes),
-            ("hidden", resolved),
-            ("output", output),
-            ("cost", _resolve_cost(cost, output)),
-        ):
-            object.__setattr__(self, name, value)
+        # the dataclass is frozen
+        self.__dict__.update(sizes=sizes, hidden=resolved, output=output, cost=_resolve_cost(cost, output))
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -125,14 +113,16 @@ def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return resolved
 
 
-def _resolve_activation(activation: str | Activation, where: str, known: Iterable[str]) -> Activation:
-    if isinstance(activation, Activation):
-        return activation
-    if not isinstance(activation, str):
+def resolve_activation(activation: str | Activation, where: str, known: Iterable[str]) -> Activation:
+    """The activation of this name, or as it is; `known` are the names for a message, without softmax to refuse it."""
+    if not isinstance(activation, str | Activation):
         raise TypeError(f"{where} is {activation!r}; expected the name of an activation or a bp.Activation")
-    if activation not in ACTIVATIONS:
+    if isinstance(activation, str) and activation not in ACTIVATIONS:
         raise ValueError(f"{where} is {activation!r}; expected one of {', '.join(known)}, or a bp.Activation")
-    return ACTIVATIONS[activation]
+    resolved = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    if resolved == SOFTMAX and "softmax" not in known:
+        raise ValueError(f"{where} is softmax; expected an element-wise activation: softmax stands at the output only")
+    return resolved
 
 
 def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
@@ -145,10 +135,8 @@ def _resolve_cost(cost: str | Cost, output: Activation) -> Cost:
         raise TypeError(f"cost is {cost!r}; expected the name of a cost or a bp.Cost")
     if cost == "cross_entropy":
         if output not in CROSS_ENTROPIES:
-            raise ValueError(
-                f"cross_entropy has output {output}; expected 'sigmoid' or 'softmax' by name: "
-                "it is the cost of a probability"
-            )
+            hint = "'sigmoid' or 'softmax' by name: it is the cost of a probability"
+            raise ValueError(f"cross_entropy has output {output}; expected {hint}")
         return CROSS_ENTROPIES[output]
     if cost not in COSTS:
         raise ValueError(f"cost is {cost!r}; expected one of {', '.join(COSTS)}, cross_entropy, or a bp.Cost")

@@ -64,15 +64,10 @@ class Record:
         if not all(isinstance(x, jax.Array | np.ndarray | np.generic) for x in shown):
             return object.__repr__(self)  # JAX may put placeholders in the places of arrays
         known = not (isinstance(self.cost, Tracer) or self.cost.ndim)
-        cost = f", cost {float(self.cost):.6g}" if known else ""
-        lines = [
-            f"Record of {self.losses.shape[-1]} examples{cost}",
-            f"  layer 0: A, dA {self.A[0].shape}",
-            *(
-                f"  layer {l}: W {layer.W.shape}, A, Z, dA, dZ {self.A[l].shape}, {g}"
-                for l, (layer, g) in enumerate(zip(self.params, self.network.activations, strict=True), start=1)
-            ),
-        ]
+        cost, m = f", cost {float(self.cost):.6g}" if known else "", self.losses.shape[-1]
+        lines = [f"Record of {m} example{'s' * (m != 1)}{cost}", f"  layer 0: A, dA {self.A[0].shape}"]
+        for l, (layer, g) in enumerate(zip(self.params, self.network.activations, strict=True), start=1):
+            lines.append(f"  layer {l}: W {layer.W.shape}, A, Z, dA, dZ {self.A[l].shape}, {g}")
         return "\n".join(lines if len(lines) <= 12 else [*lines[:7], "  ...", *lines[-4:]])
 
 
@@ -82,9 +77,9 @@ def backpropagate(
 ) -> Record:
     """Run one forward and backward pass and record every intermediate.
 
-    dZ[L] = dA[L] * g[L]'(Z[L]), collapsed to A[L] - Y for a matched cross-entropy; dA[l-1] = W[l]^T dZ[l];
-    dZ[l] = dA[l] * g[l]'(Z[l]). dA[L] has the textbook form, such as -Y/A + (1-Y)/(1-A), and is infinite where A rounds
-    to 0 or 1; nothing is computed from it if the cost is collapsed.
+    dZ[L] = dA[L] * g[L]'(Z[L]); dA[l-1] = W[l]^T dZ[l]; dZ[l] = dA[l] * g[l]'(Z[l]). For a cross-entropy on its own
+    output, dZ[L] is A[L] - Y (softmax targets sum to 1), computed without dA[L]. dA[L] has the textbook form, such as
+    -Y/A + (1-Y)/(1-A), and is infinite where A rounds to 0 or 1.
 
     Inside `jax.jit` only those parts of the record are computed and kept that are used.
 

@@ -58,7 +58,7 @@ def from_sklearn(coefs: Sequence[Any], intercepts: Sequence[Any], dtype: _DType 
     """
     if len(coefs) != len(intercepts):
         expected = f"{len(coefs)}, one for each of coefs: pass zeros for missing biases"
-        raise ValueError(f"intercepts has {len(intercepts)} arrays; expected {expected}")
+        raise ValueError(f"intercepts has length {len(intercepts)}; expected {expected}")
     pairs = enumerate(zip(coefs, intercepts, strict=True))
     found = [(f"coefs[{i}]", W, f"intercepts[{i}]", b) for i, (W, b) in pairs]
     return _params(found, True, dtype)
@@ -91,7 +91,7 @@ def from_torch(state_dict: Mapping[str, Any], dtype: _DType = None) -> Params:
         dtype: the dtype of the parameters; None keeps that of the arrays.
 
     Raises:
-        ValueError, TypeError: as in `from_sklearn`; also a layer without bias, or another name.
+        ValueError, TypeError: as in `from_sklearn`; also a layer without bias, or a name that ends in neither.
 
     Example:
         >>> state_dict = {"0.weight": np.ones((4, 2), np.float32), "0.bias": np.zeros(4, np.float32)}

@@ -208,7 +208,7 @@ DENSE = {"kernel": W, "bias": b}
 @pytest.mark.parametrize(
     ("library", "layout", "error", "message"),
     [
-        ("sklearn", ([W, V], [b]), ValueError, "intercepts has 1 arrays; expected 2, one for each of coefs: pass zeros for missing biases"),
+        ("sklearn", ([W, V], [b]), ValueError, "intercepts has length 1; expected 2, one for each of coefs: pass zeros for missing biases"),
         ("sklearn", ([], []), ValueError, "there is no layer; expected at least one"),
         ("sklearn", ([W, V[1:]], [b, c]), ValueError, r"coefs\[1\] has 5 inputs; expected 6, the outputs of coefs\[0\]; it is \(n_in, n_out\)"),
         ("sklearn", ([W.T, V.T], [b, c]), ValueError, r"intercepts\[0\] has shape \(6,\); expected \(4,\), .*: coefs\[0\] looks transposed, \(n_in, n_out\) is"),

@@ -23,7 +23,7 @@ REGRESSION = bp.Network((3, 4, 2), "tanh", "identity", "squared_error")
         ((7,), TypeError, "sizes is 7; expected a sequence of integers"),
         (((4, 3, 2), "rely"), ValueError, r"hidden\[0\] is 'rely'; expected one of identity, sigmoid, tanh, relu"),
         (((4, 3, 2), None), TypeError, "hidden is None; expected the name of an activation"),
-        (((4, 3, 3, 2), ("relu",)), ValueError, "hidden has 1 activations; expected 2, one for each hidden layer"),
+        (((4, 3, 3, 2), ("relu",)), ValueError, "hidden has length 1; expected 2, one for each hidden layer"),
         (((4, 3, 3, 2), ("relu", 3)), TypeError, r"hidden\[1\] is 3; expected the name of an activation"),
         (((4, 3, 3, 2), ("relu", "softmax")), ValueError, r"hidden\[1\] is softmax; .* at the output only"),
         (((4, 2), (), "logistic"), ValueError, "output is 'logistic'; expected one of"),
@@ -68,7 +68,7 @@ BAD = [
     (REGRESSION, 3, jnp.zeros(4), ValueError, r"weights has shape \(4,\); expected \(5,\), one weight for each example"),
     (REGRESSION, 3, jnp.zeros((5, 1)), ValueError, r"weights has shape \(5, 1\); expected \(5,\)"),
     (REGRESSION, 3, jnp.zeros(5, complex), TypeError, "weights has dtype complex.*; expected numbers, or booleans"),
-    (NETWORK, 0, lambda p: p[:1], ValueError, r"params has 1 layers; expected 2, as network.sizes is \(784, 256, 10\)"),
+    (NETWORK, 0, lambda p: p[:1], ValueError, r"params has length 1; expected 2 layers, as network.sizes is \(784, 256, 10\)"),
     (NETWORK, 0, list, TypeError, r"params is a list; expected a tuple of 2 bp.Layer\(W, b\)"),
     (NETWORK, 0, lambda p: p[0], TypeError, r"params is a Layer; expected a tuple of 2 bp.Layer"),
     (NETWORK, 0, lambda p: (p[0], tuple(p[1])), TypeError, r"layer 2 of params is a tuple; expected a bp.Layer"),
@@ -95,6 +95,18 @@ def test_network_is_not_forgotten():
     params, X, Y, _ = good()
     with pytest.raises(TypeError, match="network is a tuple; expected a bp.Network"):
         bp.cost(params, params, X, Y)
+
+
+@pytest.mark.parametrize("entry", ["value_and_grad", "grad"])
+def test_another_number_of_arguments(entry):
+    """Python's own text, with the name that users know."""
+    params, X, Y, _ = good()
+    for options in ({}, {"mesh": jax.make_mesh((1,), ("data",))}):
+        function = getattr(bp, entry)(NETWORK, **options)
+        with pytest.raises(TypeError, match=rf"^{entry}\(\) missing 1 required positional argument: 'Y'"):
+            function(params, X)
+        with pytest.raises(TypeError, match=rf"^{entry}\(\) takes from 3 to 4 positional arguments but 5 were given"):
+            function(params, X, Y, None, 3)
 
 
 def test_initialisation_wants_a_network():

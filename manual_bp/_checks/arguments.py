@@ -27,7 +27,8 @@ def checked(
     X and a float Y get the dtype of the parameters, weights become a row of shape (1, m) in the dtype of sums.
     """
     params, X = inputs(network, params, X)
-    _targets_and_weights(network, Y, weights, X.shape[1])
+    _targets(network, Y, X.shape[1])
+    _weights(weights, X.shape[1])
     Y = Y.astype(int if jnp.issubdtype(Y.dtype, jnp.integer) else X.dtype)
     if weights is not None:
         weights = weights.astype(accumulator(X.dtype)).reshape(1, -1)
@@ -54,7 +55,8 @@ class Remembered:
 def examples(network: Network, X: Any, Y: Any, weights: Any) -> None:
     """Refuse examples that do not fit the network or each other."""
     _inputs(network, X)
-    _targets_and_weights(network, Y, weights, X.shape[1])
+    _targets(network, Y, X.shape[1])
+    _weights(weights, X.shape[1])
 
 
 def inputs(network: Network, params: Params, X: Any) -> tuple[Params, Array]:
@@ -79,7 +81,7 @@ def parameters(network: Network, params: Params) -> jnp.dtype:
         hint = ": pass tuple(params)" if isinstance(params, list) else ""
         raise TypeError(f"params is {a_kind(params)}; expected a tuple of {L} bp.Layer(W, b){hint}")
     if len(params) != L:
-        raise ValueError(f"params has {len(params)} layers; expected {L}, as network.sizes is {network.sizes}")
+        raise ValueError(f"params has length {len(params)}; expected {L} layers, as network.sizes is {network.sizes}")
     dtype = None
     for l, layer in enumerate(params, start=1):
         if not isinstance(layer, Layer):
@@ -132,12 +134,6 @@ def axes_of(mesh: Mesh) -> str:
     return "the axes " + ", ".join(map(repr, mesh.axis_names))
 
 
-def _targets_and_weights(network: Network, Y: Any, weights: Any, m: int) -> None:
-    _targets(network, Y, m)
-    if weights is not None:
-        _weights(weights, m)
-
-
 def _inputs(network: Network, X: Any) -> None:
     n = network.sizes[0]
     expected = f"({n}, m): columns are examples"
@@ -171,7 +167,9 @@ def _targets(network: Network, Y: Any, m: int) -> None:
     _float("Y", Y)
 
 
-def _weights(weights: Array, m: int) -> None:
+def _weights(weights: Array | None, m: int) -> None:
+    if weights is None:
+        return
     _array("weights", weights, f"shape ({m},), one weight for each example")
     if weights.shape not in ((m,), (1, m)):
         raise ValueError(f"weights has shape {weights.shape}; expected ({m},), one weight for each example")

@@ -36,8 +36,8 @@ def _finite(name: str, x: Any, present: np.ndarray | None) -> None:
     if bad.any():
         i, j = np.argwhere(bad)[0].tolist()
         raise ValueError(
-            f"{name}[{i}, {j}] is {x[i, j]}, and {bad.sum()} elements of {name} are not finite; expected finite "
-            "numbers: give such an example weight 0, or leave it out"
+            f"{name}[{i}, {j}] is {x[i, j]} (elements of {name} not finite: {bad.sum()}); expected finite numbers: "
+            "give such an example weight 0, or leave it out"
         )
 
 

@@ -54,7 +54,7 @@ def max_norm(value: Any, L: int) -> Any:
     if not (isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1):
         return positive("max_norm", value)
     if len(value) != L:
-        raise ValueError(f"max_norm has {len(value)} numbers; expected one, or {L}, one for each layer")
+        raise ValueError(f"max_norm has length {len(value)}; expected a number, or {L}, one for each layer")
     return tuple(positive(f"max_norm of layer {l}", C) for l, C in enumerate(value, start=1))
 
 

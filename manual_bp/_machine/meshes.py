@@ -59,7 +59,7 @@ def padded_size(size: int, mesh: Mesh | None, dropout: Sequence[float]) -> int:
         return size
     if any(dropout):
         raise ValueError(
-            f"a batch has {size} examples, under dropout; expected a multiple of {mesh.shape[DATA]}, the size of the "
+            f"a batch has size {size}, under dropout; expected a multiple of {mesh.shape[DATA]}, the size of the "
             f"mesh's axis '{DATA}', because filling the batch up would change which units are dropped"
         )
     return size + -size % mesh.shape[DATA]

@@ -93,7 +93,7 @@ def _example_axes(of_examples: Callable[..., Any], size: int, *arrays: Array) ->
             where = jax.tree_util.keystr(path)
             raise ValueError(
                 f"function_of_record returns an array{' at ' + where if where else ''} of shape {small.shape} for "
-                f"{size} examples; expected at most one axis of the examples, so that blocks can be joined"
+                f"m = {size}; expected at most one axis of the examples, so that blocks can be joined"
             )
         axes.append(found[0] if found else None)
     return axes

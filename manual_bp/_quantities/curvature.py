@@ -136,7 +136,7 @@ def _diagonal(record: Record) -> Params:
 def _checked(params: Params, V: Params) -> tuple[Params, bool]:
     several_layers = isinstance(V, tuple | list) and not isinstance(V, Layer)
     if not several_layers or len(V) != len(params):
-        came = f"{len(V)} entries" if several_layers else a_kind(V)
+        came = f"{a_kind(V)} of length {len(V)}" if several_layers else a_kind(V)
         raise TypeError(f"V is {came}; expected a tuple of {len(params)} bp.Layer(W, b), like the parameters")
     checked, several = [], set()
     for l, (layer, v) in enumerate(zip(params, V, strict=True), start=1):

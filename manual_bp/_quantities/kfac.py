@@ -106,6 +106,7 @@ def scale_by_kfac(damping: float = 1e-2, decay: float = 0.95) -> optax.GradientT
 
     Returns:
         A transformation for `optax.chain`. Its `update` takes the result of `bp.kfac_factors` as the keyword `factors`.
+        Use it in a loop of your own: `bp.fit`, `bp.train_step` and `bp.train_epoch` do not pass `factors`.
 
     Raises:
         ValueError, TypeError: a damping or decay that is not a number in its range.

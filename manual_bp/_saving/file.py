@@ -70,13 +70,8 @@ def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES.values():
             raise TypeError(f"{name} has dtype {array.dtype}; expected one of {', '.join(DTYPES.values())}")
-    about = {
-        "sha256": ZEROS.decode(),
-        "kind": kind.name,
-        "version": VERSION,
-        "manual_bp": version("manual_bp"),
-        **content,
-    }
+    about = {"sha256": ZEROS.decode(), "kind": kind.name, "version": VERSION, "manual_bp": version("manual_bp")}
+    about |= content
     # safetensors takes the memory of an array as it lies, without regard to strides
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = memoryview(safetensors.numpy.save(arrays, {"manual_bp": json.dumps(about, separators=(",", ":"))}))

@@ -157,10 +157,10 @@ def description(network: Network) -> dict[str, Any]:
 
 
 def disagreement(saved: dict[str, Any], network: Network) -> str | None:
-    """The first point in which the network does not have the description that was saved, in words."""
+    """The first point in which the network differs from the description that was saved, in words."""
     for key, given in description(network).items():
         if saved[key] != given:
-            return f"network has {key} {shown(given, 45)}; expected {shown(saved[key], 45)}"
+            return f"its network has {key} {shown(saved[key], 45)}; the one passed has {shown(given, 45)}"
     return None
 
 
@@ -174,7 +174,7 @@ def _network(path: Path, about: dict[str, Any], network: Network | None) -> Netw
     """The network that was saved: the one given, if it has the same description, or a new one."""
     if network is not None:
         if why := disagreement(about, network):
-            raise SavedModelError(f"{why}, as {shown(path, 120)} has it: pass the network that was saved")
+            raise SavedModelError(f"{shown(path, 120)} holds another model: {why}; pass the network that was saved")
         return network
     for value in (*about["hidden"], about["output"], about["cost"]):
         if isinstance(value, dict):

@@ -25,9 +25,9 @@ def difference(outline: dict[str, str], like: Any) -> str | None:
     expected, _ = pack(like)
     for (path, kind), (its, of) in zip_longest(outline.items(), expected.items(), fillvalue=("nothing", "")):
         if path != its:
-            return f"it has {shown(path)}; expected {shown(its)}"
+            return f"it has {shown(path)}; the one passed has {shown(its)}"
         if kind != of:
-            return f"{shown(path)} is {shown(kind, 40)}; expected {shown(of, 40)}"
+            return f"{shown(path)} is {shown(kind, 40)}; the one passed is {shown(of, 40)}"
     return None
 
 

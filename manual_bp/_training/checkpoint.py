@@ -58,12 +58,12 @@ class Checkpoint:
                     raise ValueError("its history has other columns")
             if not resume:
                 raise CheckpointError(
-                    f"{path} holds a training of {len(history)} epochs; pass resume=True to go on with it, or "
+                    f"{path} holds a training up to epoch {len(history)}; pass resume=True to go on with it, or "
                     "choose another path"
                 )
             if why := disagreement(content["network"], self.network) or difference(content["tree"], like):
                 raise CheckpointError(
-                    f"{path} holds another training: {shown(why, 110)}; pass the network and the optimizer that it was "
+                    f"{path} holds another training: {shown(why, 130)}; pass the network and the optimizer that it was "
                     "saved with, or choose another path"
                 )
             return unpack(arrays, like)._replace(history=history)

@@ -18,7 +18,8 @@ def with_class_weight(Y: Any, weights: Any, class_weight: Mapping[int, float] | 
         return weights
     labels = np.asarray(Y).ravel()
     if np.ndim(Y) != 1 and np.shape(Y)[:1] != (1,):
-        raise ValueError(f"class_weight needs class indices in Y, of shape (m,); Y has shape {np.shape(Y)}")
+        expected = "class indices of shape (m,), or one row of 0 and 1"
+        raise ValueError(f"class_weight is given, and Y has shape {np.shape(Y)}; expected {expected}")
     w = np.ones(len(labels)) if weights is None else np.asarray(weights, float).ravel()
     classes, index = np.unique(labels, return_inverse=True)
     if isinstance(class_weight, Mapping):

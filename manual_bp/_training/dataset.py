@@ -12,7 +12,7 @@ from manual_bp._checks import arguments
 
 
 class Dataset(NamedTuple):
-    """Examples in rows, one after another as in files, so that a batch is read as it lies in memory.
+    """A training set with examples in rows. Each lies in one piece of memory, so that a batch is quick to collect.
 
     Everywhere else in this library columns are examples; `Dataset.from_columns` converts them.
 

@@ -11,7 +11,7 @@ MONITORS = ("validation_cost", "validation_metric", "cost")
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """Ends training after `patience` epochs in a row that were no better than the best one before them.
+    """End training after `patience` epochs in a row that did not improve on the best one.
 
     Prechelt, Early stopping, but when? (1998).
 
@@ -24,7 +24,7 @@ class EarlyStopping:
 
     Args:
         patience: the number of epochs, 1 or more.
-        min_delta: the smallest difference that counts as an improvement, non-negative.
+        min_delta: an improvement has to be larger than this; non-negative.
         monitor: "validation_cost", "cost" or "validation_metric". A higher metric is better, so negate an error.
         restore_best: whether the parameters of the best epoch are returned, rather than those of the last.
     """

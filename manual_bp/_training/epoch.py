@@ -38,8 +38,8 @@ def train_epoch(
     `costs`, of shape (steps,), holds each batch's cost before its step. A partial last batch is filled up with
     absent examples, of weight zero. Under `jax.vmap` over states, one program trains many networks.
 
-    If a step's cost, or the parameters it leads to, are not finite, the state before that step is returned: its `step`
-    is the number of the step, counted from 0, and the costs from there are NaN. The state passed in is not donated.
+    If a step's cost or new parameters are not finite, training stops there. The state from before that step is
+    returned, and `costs` is NaN from that step on. The state passed in is not donated.
 
     Example:
         >>> network, optimizer = bp.Network((4, 8, 3)), optax.adam(0.01)
@@ -103,7 +103,7 @@ def epoch_order(
     state: TrainState, m: int, size: int, shuffle: bool
 ) -> tuple[Integer[Array, "steps size"], Bool[Array, "steps size"]]:
     """The rows of each batch of the epoch that begins with `state`, and which of them are present."""
-    # another key than those of the steps, which are for dropout
+    # this key differs from those of the steps, which dropout uses
     key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
     # jax.random.permutation sorts twice, so that examples with equal random numbers have no preferred order; that takes
     # a tenth of a narrow network's epoch. Here such a pair (one in two epochs of 60,000 examples) keeps its order

@@ -71,9 +71,9 @@ def epoch_runner(
 def _undoing(
     compiled: Callable[[ScanSteps], Callable[..., tuple[TrainState, Any]]], mesh: Mesh | None
 ) -> Callable[..., tuple[TrainState, Step]]:
-    """The steps, undone from the first one that is not finite.
+    """Run the steps; if one is not finite, run them again up to that step.
 
-    Undoing repeats steps, and compiles nearly as long as they do, so it is compiled only when it is needed.
+    The second program is compiled only when needed, since it takes nearly as long to compile.
     """
     run, undo = (keeps_placement(compiled(scan), mesh) for scan in (scan_and_check, scan_and_undo))
 

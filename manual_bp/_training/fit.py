@@ -23,7 +23,7 @@ from manual_bp._training.early_stopping import EarlyStopping, rule_of
 from manual_bp._training.epoch_runner import epoch_runner
 from manual_bp._training.evaluate import Metric, evaluate_blocks, metric_of
 from manual_bp._training.history import FitResult, History, weighted_mean
-from manual_bp._training.loop import Epoch, EpochResult, Training, run_epochs
+from manual_bp._training.loop import Epoch, EpochResult, Training, check_callbacks, run_epochs
 from manual_bp._training.objective import objective
 from manual_bp._training.optimizers import LearningRate, learning_rate_of, optimizer_of, with_learning_rate
 from manual_bp._training.state import TrainState, check_state, train_state
@@ -80,7 +80,7 @@ def fit(
 
     An epoch is one compiled program, and the same options compile nothing again. On one CPU device the same key gives
     the same result, bit for bit. If a step's cost or parameters are not finite, training ends with a RuntimeWarning
-    that names the step, and the result is that of before it.
+    that names the step, and the parameters from before that step are returned.
 
     Example:
         >>> network = bp.Network((3, 8, 3))
@@ -92,7 +92,7 @@ def fit(
     Args:
         network: the description.
         X: inputs, floats of shape (n_0, m): columns are examples. A NumPy array, or the transpose of one with examples
-            in rows, is copied only to the device. An array that is memory-mapped, or takes more than half of the
+            in rows, is copied once, to the device. An array that is memory-mapped, or takes more than half of the
             device's memory, is streamed: a batch is read while the one before it is computed on. Without Y, an iterable
             of batches (X, Y) or (X, Y, weights), read anew in each epoch, or a function of the epoch, counted from 0,
             that returns one.
@@ -105,16 +105,16 @@ def fit(
         batch_size: the number of examples in a batch, 1 or more.
         epochs: the number of epochs, 1 or more, including those of a resumed training, but not those before `state`.
         shuffle: whether each epoch has a new order of the examples.
-        key: a key for initial weights, order, dropout and validation_fraction, `jax.random.key(0)` by default. A
-            `state` has its own.
-        dtype: the dtype of the parameters, as in `bp.init`.
+        key: a key for initial weights, order, dropout and validation_fraction, `jax.random.key(0)` by default. Not used
+            with `state`, which has its own.
+        dtype: the dtype of the initial parameters, as in `bp.init`; not used with `params` or `state`.
         params: parameters to start from, such as those of `bp.load` or of an earlier result, which are copied.
         state: a state to continue from, such as an earlier result's; it is not changed. Network and optimizer must be
             those it was made with, including max_gradient_norm. It keeps its learning rate unless one is given.
         l2, dropout, compute_dtype: as in `bp.train_step`.
         max_gradient_norm: the norm to which a larger gradient is scaled down (optax.clip_by_global_norm).
-        class_weight: a dict of weights by class index (1 for others), or "balanced": m / (classes * m of the class).
-            They multiply `weights`.
+        class_weight: a dict of weights by class index (1 for others), or "balanced": m / (K m_c) for class c, with K
+            classes and m_c of the m examples in it (sums of weights, if given). They multiply `weights`.
         validation_data: (X, Y) or (X, Y, weights), evaluated after each epoch.
         validation_fraction: instead, the fraction of the examples that is drawn at random and held out.
         metric: the metric of the validation data, as in `bp.evaluate`.
@@ -130,8 +130,9 @@ def fit(
             copied to every device, except for a `state` that lies on the mesh already; see `bp.place`.
 
     Raises:
-        TypeError, ValueError: an argument that does not fit; a checkpoint that is damaged, of another network or
-            optimizer, or that cannot be written.
+        TypeError, ValueError: an argument that does not fit.
+        CheckpointError: (a ValueError) the checkpoint is damaged, belongs to another network or optimizer, or cannot be
+            written.
         ImportError: the extra `train` is needed and missing.
     """
     goal = objective(network, l2, dropout, compute_dtype)
@@ -139,8 +140,7 @@ def fit(
     batch_size = numbers.count("batch_size", batch_size)
     epochs, measure = numbers.count("epochs", epochs), metric_of(network, metric)
     kept = Checkpoint(checkpoint, checkpoint_every, network)
-    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
-        raise TypeError(f"callbacks is {callbacks!r}; expected a list of functions of a bp.Epoch")
+    check_callbacks(callbacks)
     check_data_mesh(mesh)
     # under jax.jit the result of any operation is traced
     if any(isinstance(x, Tracer) for x in [X, Y, weights, key, jnp.zeros(()), *jax.tree.leaves((params, state))]):
@@ -175,7 +175,7 @@ def fit(
             taken = int(end.step)
             warnings.warn(
                 f"step {taken + 1} (step {taken - int(state.step) + 1} of epoch {done + 1}) has a cost or leads to "
-                f"parameters that are not finite: training ended with the parameters after {taken} steps. Try a lower "
+                "parameters that are not finite: training ended with the parameters from before it. Try a lower "
                 "learning_rate or a max_gradient_norm, unless the batch itself is not finite",
                 RuntimeWarning,
                 stacklevel=5,  # the call of fit: above are run_epoch, run_epochs, fit and its wrapper

@@ -23,7 +23,7 @@ class History:
         ['cost', 'gradient_norm']
 
     Attributes:
-        cost: the weighted mean of the losses with the L2 penalty, each batch's before its own step.
+        cost: the weighted mean cost of the epoch, with the L2 penalty. Each batch is measured before its own step.
         gradient_norm: the mean over steps of the gradient's norm, before `max_gradient_norm`.
         validation_cost, validation_metric: of the validation data, after the epoch; None without such data.
         learning_rate: the rate of the last step; None if the optimizer's state does not hold it.
@@ -54,7 +54,7 @@ class History:
         if not self.cost:
             return "History of 0 epochs"
         last = {name: values[-1] for name, values in self.to_dict().items()}
-        return f"History of {len(self)} epochs, last: " + ", ".join(
+        return f"History of {len(self)} epoch{'s' * (len(self) > 1)}, last: " + ", ".join(
             f"{name} {value:.4g}" for name, value in last.items() if value is not None
         )
 
@@ -70,7 +70,7 @@ class FitResult(NamedTuple):
         (2, 4)
 
     Attributes:
-        params: the parameters of `best_epoch`; always finite.
+        params: the parameters of `best_epoch`; finite if training started from finite ones.
         state: the state to continue from: after the last epoch, or before the step that was not finite.
         history: the `bp.History` of all epochs.
         best_epoch: the best epoch under early stopping with restore_best, else the last one, counted from 1; 0 if none.

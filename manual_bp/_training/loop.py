@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from manual_bp._network import Params
@@ -25,6 +25,12 @@ class Epoch(NamedTuple):
     number: int
     state: TrainState
     history: History
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuse anything but a sequence of functions."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(f"callbacks is {callbacks!r}; expected a list of functions of a bp.Epoch")
 
 
 @dataclasses.dataclass

@@ -45,7 +45,7 @@ def objective(
     one = isinstance(dropout, str) or not isinstance(dropout, Sequence)
     rates: tuple[Any, ...] = (dropout,) * L if one else tuple(dropout)  # type: ignore[arg-type]
     if len(rates) != L:
-        raise ValueError(f"dropout has {len(rates)} rates; expected one, or {L}, one for each hidden layer")
+        raise ValueError(f"dropout has length {len(rates)}; expected a probability, or {L}, one for each hidden layer")
     for rate in rates:
         if numbers.known("dropout", numbers.non_negative("dropout", rate)) >= 1:
             raise ValueError(f"dropout is {rate}; expected a probability, at least 0 and below 1")

@@ -38,7 +38,8 @@ class TrainState(NamedTuple):
 
     def __repr__(self) -> str:
         step, kept = values_of(self.step), len(jax.tree.leaves(self.optimizer_state))
-        head = f"TrainState{'' if step is None else f' at step {step}'}, optimizer state of {kept} arrays"
+        at = "" if step is None else f" at step {step}"
+        head = f"TrainState{at}, optimizer state of {kept} array{'s' * (kept != 1)}"
         return "\n  ".join([head, *layer_lines(self.params)])
 
 
@@ -97,9 +98,9 @@ def check_state(state: Any, network: Network, optimizer: optax.GradientTransform
         )
 
 
-def is_optimizer(optimizer: Any) -> None:
+def is_optimizer(optimizer: Any, name: str = "optimizer") -> None:
     """Refuses an object without the two functions of an optax optimizer."""
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         raise TypeError(
-            f"optimizer is {arguments.a_kind(optimizer)}; expected an optax optimizer, such as optax.adam(0.001)"
+            f"{name} is {arguments.a_kind(optimizer)}; expected an optax optimizer, such as optax.adam(0.001)"
         )

@@ -28,7 +28,7 @@ def training_data(
     validation_fraction: float | None,
     state: TrainState,
 ) -> tuple[Dataset | Batches, tuple[Any, ...] | None]:
-    """The examples to train on, in rows where they were, or batches; and those to validate with, placed columns."""
+    """Return training examples in rows, not copied, or batches as given; and validation examples, placed, or None."""
     if validation_data is not None and validation_fraction is not None:
         raise ValueError("validation_data and validation_fraction are both given; expected one of the two")
     dtype = state.params[0].W.dtype
@@ -54,8 +54,8 @@ def training_data(
         m = X.shape[1]
         if isinstance(validation_fraction, bool | str) or not 0 < validation_fraction < 1 or m < 2:
             raise ValueError(
-                f"validation_fraction is {validation_fraction!r} of {m} examples; expected a number between 0 and 1, "
-                "and 2 examples"
+                f"validation_fraction is {validation_fraction!r}, and m is {m}; expected a number between 0 and 1, and "
+                "2 examples or more"
             )
         shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
         size = min(max(1, round(validation_fraction * m)), m - 1)
@@ -86,6 +86,8 @@ def _check(network: Network, X: Any, Y: Any, weights: Any) -> None:
 
 def _hint(name: str, x: Any) -> str:
     """The call that turns a table or a sparse matrix, with examples in rows, into an array of columns."""
+    if isinstance(x, Dataset):
+        return "; a bp.Dataset is for bp.train_epoch: pass X and Y in columns"
     method = next((method for method in ("to_numpy", "toarray") if hasattr(x, method)), None)
     transpose = ".T" if getattr(x, "ndim", 1) == 2 else ""
     return f": pass {name}.{method}(){transpose}" if method else ""
@@ -93,7 +95,7 @@ def _hint(name: str, x: Any) -> str:
 
 def _check_batches(X: Any, Y: Any, weights: Any, class_weight: Any, validation_fraction: float | None) -> None:
     hint = _hint("X", X)
-    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str | Dataset) or _is_array(Y):
+    if hint or not (callable(X) or isinstance(X, Iterable)) or isinstance(X, str) or _is_array(Y):
         hint = hint or ", or without Y an iterable of batches (X, Y), or a function of the epoch that returns one"
         raise TypeError(f"X is {arguments.a_kind(X)}; expected an array of NumPy or JAX{hint}")
     others = {"Y": Y, "weights": weights, "class_weight": class_weight, "validation_fraction": validation_fraction}

@@ -27,8 +27,8 @@ def scan_and_check(
 def scan_and_undo(step: StepFunction, state: TrainState, batches: Any) -> tuple[TrainState, Step]:
     """The state after a step for each batch, or before the first step whose cost or parameters are not finite.
 
-    Parameters are looked at only after the last step, as non-finite ones stay so and a look takes a tenth of a step's
-    time or more. If they are not finite, the finite steps are repeated from the start.
+    Parameters are checked only after the last step: once not finite they stay so, and a check costs a tenth of a step
+    or more. If they are not finite, the finite steps are repeated from the start.
     """
     end, steps = lax.scan(step, state, batches)
     count, fine = len(steps.cost), jnp.all(jnp.isfinite(steps.cost))
@@ -40,7 +40,7 @@ def scan_and_undo(step: StepFunction, state: TrainState, batches: Any) -> tuple[
 
     def repeat_fewer(carry: tuple[Array, TrainState]) -> tuple[Array, TrainState]:
         last = carry[0]
-        # one fewer if the last step led to parameters that are not finite, though its cost did not show it
+        # the cost was finite, but the last step's parameters were not: take one step fewer
         taken = jnp.where(last > first, first, last - 1)
         return taken, lax.fori_loop(0, taken, step_again, state)
 

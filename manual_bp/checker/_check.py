@@ -59,7 +59,8 @@ def check_gradients(
     is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
 
     Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W
-    stored transposed. A pytree like params must have the layout of params, because it is subtracted from them.
+    stored transposed. A returned pytree like params must have each gradient in the shape of its parameter, since an
+    optimizer subtracts it. Only named lines may be transposed.
 
     Both functions run in float64 where they allow it, with matmul precision "highest".
 
@@ -79,11 +80,12 @@ def check_gradients(
             they differ, no line is called right.
 
     Returns:
-        A `Report`: print it, look at report.lines, or call report.raise_if_wrong().
+        A `bp.checker.Report`: print it, look at report.lines, or call report.raise_if_wrong().
 
     Raises:
         ValueError: the cost is not a floating-point scalar, a tap is called twice or inside a loop, or backward raised
-            an error before it had any line. If it had some, they are judged and the report is "wrong".
+            an error with no line among its local variables. If there are some, they are judged, and the report is
+            "wrong".
         TypeError: the cost is not written in JAX, or backward returned neither lines nor gradients.
 
     Example:

@@ -41,7 +41,7 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         seed: the seed of the cotangent.
 
     Returns:
-        A `Report`, as from `check_gradients`.
+        A `bp.checker.Report`, as from `check_gradients`.
 
     Raises:
         TypeError: f is not a function, or args hold no floating-point array.

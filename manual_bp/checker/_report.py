@@ -76,7 +76,7 @@ class Report:
 
     @property
     def verdict(self) -> Literal["right", "wrong", "cannot tell"]:
-        """Wrong if any line is wrong or inherited; right if all lines are right and there are any."""
+        """Return "wrong" if a line is wrong or inherited, "right" if there are lines, all right, else "cannot tell"."""
         verdicts = {line.verdict for line in self.lines}
         return "wrong" if verdicts & {"wrong", "inherited"} else "right" if verdicts == {"right"} else "cannot tell"
 

@@ -51,7 +51,7 @@ def private_value_and_grad(
     pass and stores no example's gradient.
 
     An example whose gradient or norm is not finite adds nothing, so the bound holds for it too. The noise comes from
-    `jax.random`, which is no cryptographic generator, and in floating point, which is open to attacks on the last bits
+    `jax.random`, which is not a cryptographic generator. It is in floating point, so its last bits can be attacked
     (Mironov, On significance of the least significant bits for differential privacy, 2012). Anyone who knows the key
     can subtract the noise.
 
@@ -83,14 +83,9 @@ def private_value_and_grad(
     numbers.non_negative("noise_multiplier", noise_multiplier)
     numbers.positive("expected_batch_size", expected_batch_size)
     # As Python floats, which are hashable and do not widen a float32 gradient
-    return _private_value_and_grad(
-        network,
-        tuple(numbers.known("max_norm", C) for C in bounds)
-        if isinstance(bounds, tuple)
-        else numbers.known("max_norm", bounds),
-        numbers.known("noise_multiplier", noise_multiplier),
-        numbers.known("expected_batch_size", expected_batch_size),
-    )
+    given = {"max_norm": bounds, "noise_multiplier": noise_multiplier, "expected_batch_size": expected_batch_size}
+    known = (jax.tree.map(functools.partial(numbers.known, name), value) for name, value in given.items())
+    return _private_value_and_grad(network, *known)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -21,7 +21,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters, attributes and methods have the names and meaning of scikit-learn's. In float64 the same random_state
     gives the same initial weights, order of examples and validation split, and the same coefs_ up to rounding, with
-    every solver. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and
+    adam, sgd and lbfgs. New are the parameters marked +, `validation_data` in `fit`, `input_gradient` and
     `hidden_activations`.
 
     Two classes have one logistic output, more classes a softmax, and several labels (rows of 0 and 1) a logistic output
@@ -57,12 +57,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             and return the weights of the best epoch. Not for partial_fit.
         validation_fraction: the fraction of the examples held out.
         max_fun: the most evaluations of the loss by L-BFGS.
-        class_weight: + a dict of weights by label (1 for others), or "balanced": n / (classes * n of the class). They
-            multiply sample_weight. Not for several labels.
+        class_weight: + a dict of weights by label (1 for others), or "balanced": n / (K n_c) for class c, with K
+            classes and n_c of the n examples in it (sums of weights, if given). They multiply sample_weight. Not for
+            several labels.
         dropout: + the probability with which a hidden unit is absent in training, or one for each hidden layer.
         max_gradient_norm: + the norm to which a larger gradient is scaled down.
         compute_dtype: + the dtype of the products, such as "bfloat16" with float32 parameters.
-        dtype: + "float32" or "float64", for everything else; by default that of X, whatever JAX's default is.
+        dtype: + "float32" or "float64", the dtype of parameters and results; that of X by default, whatever JAX's is.
         device: + the platform to run on, "cpu" or "gpu"; JAX's default unless given.
         callbacks: + functions of a `bp.Epoch`, called after each epoch; training ends if one returns True.
         progress: + whether a progress bar is shown (extra `train`).
@@ -70,7 +71,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Attributes:
         coefs_, intercepts_: lists of arrays of shape (n_in, n_out) and (n_out,), one for each layer.
         classes_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_: facts of data and network.
-        loss_, best_loss_, loss_curve_: the loss with its penalty, the mean over each epoch, before its steps.
+        loss_, best_loss_, loss_curve_: the loss of the last epoch, the lowest, and that of each, with the penalty. An
+            epoch's loss is the mean over its batches, each before its step.
         n_iter_, t_: the epochs of the last call; the examples seen by all calls.
         validation_scores_, best_validation_score_: accuracies on the validation data; None without.
         validation_loss_curve_: + the loss on the validation data, without penalty.

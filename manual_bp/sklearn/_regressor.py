@@ -78,7 +78,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, _FirstParameter):
             )
         if isinstance(self.loss, Cost):
             return Loss(self.loss, "identity", "identity")
-        one_of("loss", self.loss, REGRESSION)
+        one_of("loss", self.loss, REGRESSION, ", or a bp.Cost")
         return REGRESSION[self.loss]
 
     def _learn_targets(self, y: np.ndarray, first: bool, incremental: bool) -> None: ...

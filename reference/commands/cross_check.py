@@ -68,7 +68,7 @@ def cross_check(problem: Problem, seeds: Sequence[int] = SEEDS) -> Iterator[Case
                 for leaf, e in manual32.items()
             )
         )
-        note = f" ({kinks} units at a kink)" if kinks else " (a sum cancels)" if own32 > FLOAT32_BOUND else ""
+        note = f" (units at a kink: {kinks})" if kinks else " (a sum cancels)" if own32 > FLOAT32_BOUND else ""
         yield Case(problem, seed, weighted, largest64, largest32, own32, passed, note)
 
 

@@ -141,7 +141,7 @@ print(len(jax.devices()), dict(mesh.shape), updated[0].W.devices())
 def test_use_cpu_devices_too_late():
     said = python("import jax, manual_bp as bp; jax.numpy.ones(1) + 1; bp.use_cpu_devices(5)")
     assert said.startswith(
-        "RuntimeError: JAX is already initialised with 1 CPU devices; call bp.use_cpu_devices(5) in a fresh process"
+        "RuntimeError: JAX is already initialised, and the number of its CPU devices is 1; call bp.use_cpu_devices(5)"
     )
 
 

@@ -94,7 +94,7 @@ def test_the_same_options_compile_once():
     ("options", "error", "message"),
     [
         ({"max_norm": 0}, ValueError, "max_norm is 0; expected a finite number above 0"),
-        ({"max_norm": (1.0, 1.0)}, ValueError, "max_norm has 2 numbers; expected one, or 4"),
+        ({"max_norm": (1.0, 1.0)}, ValueError, "max_norm has length 2; expected a number, or 4"),
         ({"noise_multiplier": -0.1}, ValueError, "noise_multiplier is -0.1; expected a finite number, 0 or above"),
         ({"noise_multiplier": "1"}, TypeError, "noise_multiplier is '1'; expected a number"),
         ({"expected_batch_size": 0}, ValueError, "expected_batch_size is 0; expected a finite number above 0"),

@@ -74,7 +74,7 @@ def test_several_vectors_share_the_pass():
 @pytest.mark.parametrize(
     ("V", "error", "message"),
     [
-        (lambda p: p[:2], TypeError, r"V is 2 entries; expected a tuple of 4 bp.Layer\(W, b\), like the parameters"),
+        (lambda p: p[:2], TypeError, r"V is a tuple of length 2; expected a tuple of 4 bp.Layer\(W, b\), like the parameters"),
         (lambda p: p[0], TypeError, "V is a Layer; expected a tuple of 4"),
         (lambda p: ravel_pytree(p)[0], TypeError, r"V is an array of shape \(177,\); expected a tuple of 4"),
         (lambda p: (p[0].W, *p[1:]), TypeError, r"layer 1 of V is an array of shape \(8, 6\); expected a bp.Layer\(W, b\)"),

@@ -230,7 +230,7 @@ def test_what_does_not_add_up_is_refused():
         with pytest.raises(ValueError, match="holds a block of examples, and the .* of blocks cannot be added up"):
             bp.accumulate(SUMS[name], network, 4)(params, X, Y)
     for size in (4, 64):
-        with pytest.raises(ValueError, match=r"of shape \(\d+, \d+\) for \d+ examples; expected at most one axis"):
+        with pytest.raises(ValueError, match=r"of shape \(\d+, \d+\) for m = \d+; expected at most one axis"):
             bp.accumulate(bp.gram_matrix, network, size)(params, X, Y)
 
 
@@ -292,7 +292,7 @@ BAD = [
     (lambda r: untyped.clipped_gradients(r, float("inf")), ValueError, "max_norm is inf; expected a finite number"),
     (lambda r: untyped.clipped_gradients(r, "1"), TypeError, "max_norm is '1'; expected a number"),
     (lambda r: untyped.clipped_gradients(r, jnp.ones((4, 1))), TypeError, r"max_norm is an array of shape \(4, 1\); expected a number"),
-    (lambda r: untyped.clipped_gradients(r, [1.0, 1.0]), ValueError, "max_norm has 2 numbers; expected one, or 4, one for each layer"),
+    (lambda r: untyped.clipped_gradients(r, [1.0, 1.0]), ValueError, "max_norm has length 2; expected a number, or 4, one for each layer"),
     (lambda r: untyped.clipped_gradients(r, [1.0, 0.0, 1.0, 1.0]), ValueError, "max_norm of layer 2 is 0.0; expected a finite number above 0"),
     (lambda r: untyped.clipped_gradients(r, 1.0, "average"), ValueError, "reduction is 'average'; expected 'mean' or 'sum'"),
     (lambda r: untyped.second_moment(r, "none"), ValueError, "reduction is 'none'; expected 'mean' or 'sum'"),

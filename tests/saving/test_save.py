@@ -87,7 +87,7 @@ def test_extra_that_json_would_change_is_refused(extra, message, tmp_path):
 
 
 def test_what_does_not_fit_is_not_saved(tmp_path):
-    with pytest.raises(ValueError, match=r"params has 4 layers; expected 2"):
+    with pytest.raises(ValueError, match=r"params has length 4; expected 2 layers"):
         bp.save(tmp_path / "model", NETWORK, init(DEEP))
     with pytest.raises(TypeError, match="network is a str; expected a bp.Network"):
         bp.save(tmp_path / "model", "relu", init())  # pyright: ignore[reportArgumentType]
@@ -132,12 +132,18 @@ def test_library_functions_made_by_hand_are_the_library_s(tmp_path):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (bp.Network((3, 6, 2), "tanh"), "network has sizes [3, 6, 2]; expected [3, 5, 2], as "),
-        (bp.Network((3, *[10**6] * 50, 2)), "network has sizes [3, 1000000, "),
-        (bp.Network((3, 5, 2), "relu"), "network has hidden ['relu']; expected ['tanh'], as "),
-        (bp.Network((3, 5, 2), SINE), "hidden [{'own': 'sin'}]; expected ['tanh'], as "),
-        (bp.Network((3, 5, 2), "tanh", "sigmoid"), "network has output sigmoid; expected softmax, as "),
-        (bp.Network((3, 5, 2), "tanh", cost="squared_error"), "cost squared_error; expected cross_entropy, as "),
+        (
+            bp.Network((3, 6, 2), "tanh"),
+            "another model: its network has sizes [3, 5, 2]; the one passed has [3, 6, 2]; pass ",
+        ),
+        (bp.Network((3, *[10**6] * 50, 2)), "the one passed has [3, 1000000, "),
+        (bp.Network((3, 5, 2), "relu"), "its network has hidden ['tanh']; the one passed has ['relu']; pass "),
+        (bp.Network((3, 5, 2), SINE), "hidden ['tanh']; the one passed has [{'own': 'sin'}]; pass "),
+        (bp.Network((3, 5, 2), "tanh", "sigmoid"), "its network has output softmax; the one passed has sigmoid; pass "),
+        (
+            bp.Network((3, 5, 2), "tanh", cost="squared_error"),
+            "cost cross_entropy; the one passed has squared_error; pass ",
+        ),
     ],
 )
 def test_another_network_is_refused(network, message, path):
@@ -179,11 +185,11 @@ def test_dtype_of_another_kind_is_refused(dtype, path):
     [
         ({"sizes": None}, "'sizes'"),
         ({"sizes": [3, 2.5]}, "sizes is [3, 2.5"),
-        ({"sizes": [3, 5, 5, 2]}, "hidden has 1 activations; expected 2"),
+        ({"sizes": [3, 5, 5, 2]}, "hidden has length 1; expected 2"),
         ({"sizes": [3, 6, 2]}, "W[1] has shape (5, 3); expected (6, 3)"),
         ({"sizes": [3, 5, 5, 2], "hidden": ["relu", "relu"]}, "'W3'"),
         ({"sizes": [3, 5], "hidden": []}, "it has more arrays than the network"),
-        ({"sizes": [10**6] * 10**5}, "hidden has 1 activations; expected 99998"),
+        ({"sizes": [10**6] * 10**5}, "hidden has length 1; expected 99998"),
         ({"hidden": ["swoosh"]}, "hidden[0] is 'swoosh'; expected one of identity, sigmoid"),
         ({"hidden": 7}, "must be an iterable"),
         ({"output": "relu"}, "cross_entropy has output relu; expected 'sigmoid' or 'softmax'"),

@@ -13,18 +13,24 @@ PARAMETERS = {
     "momentum": (1.5, "momentum is 1.5; expected a number that is at least 0 and at most 1"),
     "beta_2": (1.0, "beta_2 is 1.0; expected a number that is at least 0 and below 1"),
     "max_iter": (0, "max_iter is 0; expected 1 or more"),
-    "n_iter_no_change": (2.5, "n_iter_no_change is 2.5; expected an integer"),
-    "batch_size": ("all", "batch_size is 'all'; expected an integer"),
+    "n_iter_no_change": (2.5, "n_iter_no_change is 2.5; expected an integer, 1 or more, or np.inf"),
+    "batch_size": ("all", "batch_size is 'all'; expected an integer, 1 or more, or 'auto'"),
     "learning_rate": ("linear", "learning_rate is 'linear'; expected one of constant, invscaling, adaptive"),
-    "solver": ("rmsprop", "solver is 'rmsprop'; expected one of adam, sgd, lbfgs"),
+    "solver": ("rmsprop", "solver is 'rmsprop'; expected one of adam, sgd, lbfgs, or an optax optimizer"),
     "hidden_layer_sizes": ((7, 0), r"hidden_layer_sizes\[1\] is 0; expected 1 or more"),
-    "activation": ("mish", r"hidden\[0\] is 'mish'; expected one of identity, sigmoid"),
+    "activation": (
+        "mish",
+        "activation is 'mish'; expected one of identity, logistic, tanh, relu, .*, or a bp.Activation",
+    ),
+    "activation, of a layer": (["relu", "softmax"], r"activation\[1\] is softmax; expected an element-wise activation"),
+    "activation, too few": (["relu"], "activation has length 1; expected 2, one for each hidden layer"),
     "dtype": ("int32", "dtype is 'int32'; expected one of None, float32, float64"),
     "dtype, misspelt": ("fp32", "dtype is 'fp32'; expected one of None, float32, float64"),
     "compute_dtype": ("float16", "compute_dtype is float16"),
     "dropout": (1.0, "dropout is 1.0; expected a probability"),
     "max_gradient_norm": (0.0, "max_gradient_norm is 0.0; expected a finite number above 0"),
-    "callbacks": ([3], "callbacks has an int; expected functions of a bp.Epoch"),
+    "callbacks": ([3], r"callbacks is \[3\]; expected a list of functions of a bp.Epoch"),
+    "callbacks, one": (print, "callbacks is <built-in function print>; expected a list of functions"),
 }
 
 
@@ -37,12 +43,12 @@ def test_a_parameter_out_of_its_range(name):
 
 
 def test_a_solver_or_a_loss_of_another_kind():
-    with pytest.raises(TypeError, match="optimizer is an int"):
+    with pytest.raises(TypeError, match="solver is an int; expected an optax optimizer"):
         our("binary", solver=3).fit(X, TARGETS["binary"])
-    with pytest.raises(TypeError, match="hidden is 3; expected the name of an activation"):
+    with pytest.raises(TypeError, match="activation is 3; expected the name of an activation"):
         our("binary", activation=3).fit(X, TARGETS["binary"])
     for loss, message in (
-        ("hinge", "loss is 'hinge'; expected one of squared_error"),
+        ("hinge", "loss is 'hinge'; expected one of squared_error, .*, or a bp.Cost"),
         ((32,), r"loss is \(32,\); expected one of squared_error.* hidden_layer_sizes, the first"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
@@ -123,9 +129,9 @@ def test_what_is_not_finite_is_named():
 
 
 def test_a_batch_larger_than_the_data_and_a_split_without_examples():
-    with pytest.warns(UserWarning, match="batch_size is 99, but there are 60 examples: all are one batch"):
+    with pytest.warns(UserWarning, match="batch_size is 99, and n is 60: all examples are one batch"):
         our("binary", batch_size=99, tol=10.0, n_iter_no_change=1).fit(X, TARGETS["binary"])
-    with pytest.raises(ValueError, match="expected at least 2 examples"):
+    with pytest.raises(ValueError, match="and n is 60; expected 2 or more held out"):
         our("regression", early_stopping=True, validation_fraction=0.01).fit(X, TARGETS["regression"])
 
 

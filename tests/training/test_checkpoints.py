@@ -151,7 +151,7 @@ def test_a_full_disk_is_said(path, monkeypatch):
 
 def test_without_resume_a_training_is_refused(path):
     message = refused(bp.CheckpointError, Checkpoint(path, 1, NETWORK).begin, progress(), resume=False)
-    assert "holds a training of 1 epochs; pass resume=True to go on with it, or" in message
+    assert "holds a training up to epoch 1; pass resume=True to go on with it, or" in message
 
 
 SCHEDULED = optax.adam(optax.linear_schedule(1, 0, 9))
@@ -160,13 +160,13 @@ SCHEDULED = optax.adam(optax.linear_schedule(1, 0, 9))
 @pytest.mark.parametrize(
     "like, why",
     [
-        (dict(network=bp.Network((3, 4, 2))), "params[0].W is float32[5,3]; expected float32[4,3]"),
-        (dict(network=bp.Network((3, 5, 5, 2))), "params is tuple of 2; expected tuple of 3"),
-        (dict(dtype="bfloat16"), "params[0].W is float32[5,3]; expected bfloat16[5,3]"),
-        (dict(optimizer=optax.sgd(0.1)), "optimizer_state[0] is ScaleByAdamState; expected EmptyState"),
-        (dict(optimizer=optax.adamw(0.1)), "optimizer_state is tuple of 2; expected tuple of 3"),
-        (dict(optimizer=SCHEDULED), "optimizer_state[1] is EmptyState; expected ScaleByScheduleState"),
-        (dict(impl="rbg"), "key is key<fry>[]; expected key<rbg>[]"),
+        (dict(network=bp.Network((3, 4, 2))), "params[0].W is float32[5,3]; the one passed is float32[4,3]"),
+        (dict(network=bp.Network((3, 5, 5, 2))), "params is tuple of 2; the one passed is tuple of 3"),
+        (dict(dtype="bfloat16"), "params[0].W is float32[5,3]; the one passed is bfloat16[5,3]"),
+        (dict(optimizer=optax.sgd(0.1)), "optimizer_state[0] is ScaleByAdamState; the one passed is EmptyState"),
+        (dict(optimizer=optax.adamw(0.1)), "optimizer_state is tuple of 2; the one passed is tuple of 3"),
+        (dict(optimizer=SCHEDULED), "optimizer_state[1] is EmptyState; the one passed is ScaleByScheduleState"),
+        (dict(impl="rbg"), "key is key<fry>[]; the one passed is key<rbg>[]"),
     ],
 )
 def test_another_state_is_refused(path, like, why):
@@ -174,16 +174,18 @@ def test_another_state_is_refused(path, like, why):
 
 
 def test_another_network_is_refused(path):
-    assert "another training: network has hidden ['relu']; expected" in refusal(path, progress(), bp.Network((3, 5, 2)))
-    assert "network has sizes [3, 1000" in refusal(path, progress(), bp.Network((3, *[10**6] * 50, 2)))
+    assert "its network has hidden ['tanh']; the one passed has ['relu']" in refusal(
+        path, progress(), bp.Network((3, 5, 2))
+    )
+    assert "the one passed has [3, 1000" in refusal(path, progress(), bp.Network((3, *[10**6] * 50, 2)))
 
 
 def test_the_first_difference_is_named():
     for like, why in (
-        ({"a": 1, "c": 1}, "it has training['b']; expected training['c']"),
-        ({"a": 1, "b": 1.0}, "training['b'] is int; expected float"),
-        ({"a": 1, "b": {}}, "training['b'] is int; expected dict of 0"),
-        ({"a": 1}, "training is dict of 2; expected dict of 1"),
+        ({"a": 1, "c": 1}, "it has training['b']; the one passed has training['c']"),
+        ({"a": 1, "b": 1.0}, "training['b'] is int; the one passed is float"),
+        ({"a": 1, "b": {}}, "training['b'] is int; the one passed is dict of 0"),
+        ({"a": 1}, "training is dict of 2; the one passed is dict of 1"),
     ):
         assert difference(pack({"a": 1, "b": 1})[0], like) == why
 

@@ -181,7 +181,7 @@ def test_dropout_penalty_and_compute_dtype():
 
 
 def test_no_batch_is_filled_up_under_dropout():
-    with pytest.raises(ValueError, match="a batch has 7 examples, under dropout; expected a multiple of 4"):
+    with pytest.raises(ValueError, match="a batch has size 7, under dropout; expected a multiple of 4"):
         bp.fit(NETWORK, *examples(), batch_size=7, dropout=0.3, mesh=mesh_of(EXPLICIT))
 
 

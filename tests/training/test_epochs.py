@@ -280,14 +280,14 @@ def test_metrics(data):
         (lambda d: untyped.train_step(NETWORK, "adam"), TypeError, r"optimizer is a str; expected an optax optimizer"),
         (lambda d: untyped.train_step(NETWORK, ADAM, l2=-1), ValueError, "l2 is -1"),
         (lambda d: untyped.train_step(NETWORK, ADAM, dropout=1.0), ValueError, "dropout is 1.0; expected a probability"),
-        (lambda d: untyped.train_step(NETWORK, ADAM, dropout=(0.1,)), ValueError, "dropout has 1 rates; expected one, or 2"),
+        (lambda d: untyped.train_step(NETWORK, ADAM, dropout=(0.1,)), ValueError, "dropout has length 1; expected a probability, or 2"),
         (lambda d: untyped.train_step(NETWORK, ADAM, compute_dtype="float16"), TypeError, "compute_dtype is float16"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 0), ValueError, "batch_size is 0"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), (d.X, d.Y)), TypeError, "data is a tuple; expected a bp.Dataset"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(Y=d.Y[1:])), ValueError, r"X of shape \(23, 4\), Y of shape \(22,\)"),
         (lambda d: untyped.train_epoch(NETWORK, ADAM, 5)(start(), d._replace(X=d.X[:, :3])), ValueError, r"X has shape \(3, 5\); expected \(4, m\)"),
         (lambda d: untyped.train_state(NETWORK, ADAM, 0), TypeError, r"key is 0; expected a random key: pass jax.random.key\(0\)"),
-        (lambda d: untyped.train_state(NETWORK, ADAM, jax.random.key(0), ()), ValueError, "params has 0 layers; expected 3"),
+        (lambda d: untyped.train_state(NETWORK, ADAM, jax.random.key(0), ()), ValueError, "params has length 0; expected 3 layers"),
     ],
 )  # fmt: skip
 def test_bad_input(data, call, error, message):

@@ -142,9 +142,9 @@ class TestResume:
     def test_refusals(self, tmp_path):
         options = OPTIONS | {"epochs": 1, "checkpoint": tmp_path / "training.safetensors"}
         fit(NETWORK, *DATA, **options)
-        with pytest.raises(ValueError, match="holds a training of 1 epochs; pass resume=True"):
+        with pytest.raises(ValueError, match="holds a training up to epoch 1; pass resume=True"):
             fit(NETWORK, *DATA, **options)
-        with pytest.raises(ValueError, match=r"another training: network has sizes \[4, 7, 3\]; expected \[4, 6, 3\]"):
+        with pytest.raises(ValueError, match=r"its network has sizes \[4, 6, 3\]; the one passed has \[4, 7, 3\]"):
             fit(bp.Network((4, 7, 3), "tanh"), *DATA, **options, resume=True)
         with pytest.raises(ValueError, match="holds another training: training.state.optimizer_state"):
             fit(NETWORK, *DATA, **options | {"optimizer": "sgd"}, resume=True)
