@@ -60,8 +60,8 @@ def summary(all_rows: Sequence[Row]) -> str:
     if shares:
         networks = dict.fromkeys(row["network"] for row, _ in shares)
         lines.append(
-            f"Manual reaches {mean()} of its limit in the geometric mean of {len(shares)} cells, a share above 1 counted "
-            f"as 1: {', '.join(f'{network} {mean(network)}' for network in networks)}. "
+            f"Manual reaches {mean()} of its limit in the geometric mean of {len(shares)} cells, a share above 1 "
+            f"counted as 1: {', '.join(f'{network} {mean(network)}' for network in networks)}. "
             f"The lowest shares{text.listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
         )
         bound = [limits.limit(row).program for row, _ in shares]

@@ -112,8 +112,8 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
     assert memory["4"] == ["1.02 kB", "2.05 kB", "2.05 kB", "0.50", "20 / 20 / 20", "420 / 200 / 200"]
     assert "256" not in memory
     for sentence in (
-        "Manual takes 0.84 of the time of autodiff in the geometric mean of 4 cells: it is faster in 2, no different in "
-        "1, slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]). The interval reaches above 1.05 in 1 of 4: "
+        "Manual takes 0.84 of the time of autodiff in the geometric mean of 4 cells: it is faster in 2, no different "
+        "in 1, slower in 1: 7-5-3 at 64 (1.10 [1.10, 1.10]). The interval reaches above 1.05 in 1 of 4: "
         "7-5-3 at 64 (1.10 [1.10, 1.10]).",
         "Manual takes 0.42 of the time of autodiff over rows in the geometric mean of 4 cells: it is faster in 4, ",
         "Manual needs 1.00 of the memory of autodiff in the geometric mean, from 0.50 to 2.00; more in 1 of 4 cells: "
