@@ -4,8 +4,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from benchmarks.records import Row
 from benchmarks.timing import CONTROL, Ratio, ratio
 
@@ -110,8 +108,8 @@ def pooled(before: Row, after: Row) -> Row:
         return before
     programs = {n: p | {"times_s": old[n] + new[n]} if n in old else p for n, p in before["programs"].items()}
     row = before | {"date": after["date"], "programs": programs}
-    shares = [row.get("others_cpu") for row in (before, after)]
-    if None not in shares:
-        rounds = [len(next(iter(times.values()))) for times in (old, new)]
-        row["others_cpu"] = round(float(np.average(shares, weights=rounds)), 3)
+    first, second = (row.get("others_cpu") for row in (before, after))
+    if first is not None and second is not None:
+        m, n = (len(times["control"]) for times in (old, new))
+        row["others_cpu"] = round((m * first + n * second) / (m + n), 3)
     return row

@@ -69,7 +69,7 @@ def memory_and_compiling(measured: Sequence[Row]) -> list[Table]:
         "memory, manual": lambda row: text.size(temporary(row, "manual")),
         "memory, autodiff": lambda row: text.size(temporary(row, "autodiff")),
         "memory, rows": lambda row: text.size(temporary(row, "autodiff_rows")),
-        "manual / autodiff": lambda row: "" if (ratio := memory_ratio(row)) is None else text.number(ratio),
+        "manual / autodiff": lambda row: "" if (r := memory_ratio(row)) is None else text.number(r),
         "lowering (ms)": lambda row: _milliseconds(row, 0),
         "compiling (ms)": lambda row: _milliseconds(row, 1),
     }
@@ -114,10 +114,10 @@ def summary(all_rows: Sequence[Row]) -> str:
         found = [(row, ratio_of(row, "manual", program)) for row in measured if was_timed(row, program)]
         if found:
             lines.append(f"- {_against(title, found)}")
-    memory = [(row, ratio) for row in measured if (ratio := memory_ratio(row))]
+    memory = [(row, r) for row in measured if (r := memory_ratio(row))]
     if memory:
-        ratios = [ratio for _, ratio in memory]
-        more = [f"{name(row)} ({text.number(ratio)})" for row, ratio in memory if ratio > 1]
+        ratios = [r for _, r in memory]
+        more = [f"{name(row)} ({text.number(r)})" for row, r in memory if r > 1]
         lines.append(
             f"- Manual needs {text.number(text.geometric_mean(ratios))} of the memory of autodiff in the geometric "
             f"mean, from {text.number(min(ratios))} to {text.number(max(ratios))}; more in {len(more)} of "

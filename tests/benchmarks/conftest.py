@@ -1,7 +1,7 @@
 import pytest
 from benchmark_runs import CACHED
 
-from benchmarks import environment
+from benchmarks import environment, page
 from benchmarks.gradients import programs
 
 
@@ -9,6 +9,18 @@ from benchmarks.gradients import programs
 def no_product(monkeypatch):
     """Measure no matrix product."""
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(request, monkeypatch):
+    """Let runs draw no figure, except in tests that ask for the fixture `drawing`: that takes a second each time."""
+    if "drawing" not in request.fixturenames:
+        monkeypatch.setattr(page, "files", lambda suite, path: str(path))
+
+
+@pytest.fixture
+def drawing():
+    """Lets runs draw their figures."""
 
 
 @pytest.fixture

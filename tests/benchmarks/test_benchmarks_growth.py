@@ -94,7 +94,7 @@ def test_a_run_of_depths(tmp_path, monkeypatch, capsys):
     rows, _ = records.read(path)
     out = capsys.readouterr().out
     (line,) = lines_of(out, 5)[1:]
-    assert line[:3] == ["depth", "width 6, 3 outputs, batch 4", "2, 3, 4"] and table.GROWTH_NOTES in out
+    assert line[:3] == ["depth", "width 6, 3 outputs, batch 4", "2, 3, 4"] and str(table.GROWTH_NOTES) in out
     with jax.enable_x64(False):
         assert len(command.SUITE.draw(rows).axes) == 4  # one column; compile time is drawn
 

@@ -3,7 +3,7 @@ import math
 
 import pytest
 from benchmark_runs import gradients as cell
-from benchmark_runs import refused, write
+from benchmark_runs import refused, run, write
 
 from benchmarks import environment, records, rows
 from benchmarks.__main__ import main

@@ -7,6 +7,7 @@ from benchmark_runs import PEERS
 
 import manual_bp as bp
 from benchmarks import measure, plans
+from benchmarks.suite import Cell
 from benchmarks.training import command, in_jax, programs, task, trainer
 
 
