@@ -1,7 +1,7 @@
 import pytest
-from benchmark_runs import CACHED
+from benchmark_runs import CACHED, gradients
 
-from benchmarks import environment, page
+from benchmarks import environment, measure, page
 from benchmarks.gradients import programs
 
 
@@ -27,3 +27,15 @@ def drawing():
 def fast(monkeypatch):
     """Compile no gradient twice."""
     monkeypatch.setattr(programs, "of_cell", CACHED)
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Make the programs of a run of gradients, but compile nothing, and make its rows up."""
+
+    def measure_cell(suite, of, *args):
+        of.programs()
+        row = gradients(of.fields["batch_size"])
+        return {field: row[field] for field in ("errors", "error", "programs")}
+
+    monkeypatch.setattr(measure, "measure_cell", measure_cell)

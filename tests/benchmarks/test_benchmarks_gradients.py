@@ -60,7 +60,7 @@ def test_torch_computes_the_same_gradient(name):
     assert made.preparation["first_s"] > 0 and made.preparation["library"].startswith("torch ")
 
 
-def test_torch_is_asked_for(tmp_path, fast, monkeypatch, capsys):
+def test_torch_is_asked_for(tmp_path, made_up, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(programs, "of_cell", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))
     assert run(tmp_path / "r.jsonl", "--batch-sizes", "2") == 0
@@ -81,9 +81,10 @@ def test_over_the_cores(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command.bp, "use_cpu_devices", lambda: mesh)
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
     monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
-    assert run(tmp_path / "r.jsonl", "--batch-sizes", "7", "8", "--cores") == 0
-    (odd, even), _ = records.read(tmp_path / "r.jsonl")
-    assert odd["programs"]["autodiff_blocks"] == {"not_run": "7 examples do not divide by 2 devices"}
+    assert run(tmp_path / "r.jsonl", "--batch-sizes", "8", "--cores") == 0
+    (even,), _ = records.read(tmp_path / "r.jsonl")
+    odd = programs.of_cell((7, 5, 3), 7, "float32", mesh=mesh)["autodiff_blocks"]
+    assert odd == "7 examples do not divide by 2 devices"
     assert even["errors"].keys() == {"manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control"}
     assert all(e < 1e-5 for errors in even["errors"].values() for e in errors.values())
     for name in ("manual", "autodiff_blocks", "manual_one_device"):

@@ -14,7 +14,7 @@ def test_rows_survive_the_file(tmp_path):
     assert records.read(write(tmp_path / "r.jsonl", *rows)) == (rows, [])
 
 
-def test_a_truncated_last_line_is_left_out_and_written_on(tmp_path, fast, capsys):
+def test_a_truncated_last_line_is_left_out_and_written_on(tmp_path, made_up, capsys):
     path = write(tmp_path / "r.jsonl", *(cell(m, environment=environment.describe("float32")) for m in (4, 16)))
     path.write_bytes(path.read_bytes()[:-100])
     assert main(["report", str(path)]) == 0

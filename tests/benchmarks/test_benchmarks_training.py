@@ -1,3 +1,4 @@
+import functools
 import sys
 
 import jax
@@ -15,9 +16,24 @@ ALWAYS = {"manual", "optax_scan", "control"}
 LOOPS = {"manual_loop", "optax_loop"}
 
 
+STEPS = programs.steps
+
+
+@functools.cache
+def baseline(name, sizes, batch_size):
+    """A program that no test changes, compiled once for all."""
+    return STEPS(sizes, batch_size, [name])[name]
+
+
 @pytest.fixture
 def run(monkeypatch):
     """A function that runs a part of the suite with few programs on a tiny network."""
+
+    def steps(sizes, batch_size, names):
+        made = STEPS(sizes, batch_size, [name for name in names if name not in ("optax_scan", "control")])
+        return made | {name: baseline(name, sizes, batch_size) for name in ("optax_scan", "control")}
+
+    monkeypatch.setattr(programs, "steps", steps)
 
     def run(path, part, *names):
         monkeypatch.setattr(command, "program_names", lambda args: [*ALWAYS, *names])
@@ -91,7 +107,7 @@ def test_a_wrong_program_is_found_and_not_timed(tmp_path, run, monkeypatch, caps
     assert row["error"] in err and f"Not timed: step, 12-8-3 at 5: {row['error']}." in out and " not timed |" in out
 
 
-def test_what_cannot_be_imported_is_left_out_with_a_line(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_imported_is_left_out_with_a_line(tmp_path, run, monkeypatch, capsys):
     for package in ("flax", "torch", "sklearn"):
         monkeypatch.setitem(sys.modules, package, None)
     path = tmp_path / "r.jsonl"
