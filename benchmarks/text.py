@@ -20,8 +20,8 @@ CONTROL_NOTE = (
     f"{rows.SPREAD}. Both are marked with *, and are in no mean and no count."
 )
 TOO_BUSY = (
-    "These are fewer than half: the machine is too busy for a result. Close other programs, or let the run take longer "
-    "(--full, or --repeats 200), and measure again."
+    "Fewer than half could be told: the machine is too busy for a result. Close other programs, or let the run take "
+    "longer (--full, or --repeats 200), and measure again."
 )
 Columns = Mapping[str, Callable[[Row], str]]  # by title: the text of a timed row
 NETWORK: Columns = {"network": lambda row: row["network"], "batch": lambda row: f"{row['batch_size']:,}"}
@@ -113,10 +113,15 @@ def tally(cells: Sequence[tuple[Row, Ratio]], manual_above: bool = True) -> str:
     return counts(cells, manual_above) + listed(slower)
 
 
-def sureness(cells: Sequence[tuple[Row, Ratio]]) -> str:
-    """How many cells, each with its ratio, can be told apart from noise; if too few, that and what to do."""
+def sureness(cells: Sequence[tuple[Row, Ratio]], others: str = "") -> str:
+    """How many cells, each with its ratio, can be told apart from noise; if too few, that and what to do.
+
+    `others` is a sentence on the other cells, if there are any.
+    """
     told = len(rows.told(cells))
     words = f"{told} of {len(cells)} cells could be told apart from noise."
+    if others and told < len(cells):
+        words = f"{words} {others}"
     return words if 2 * told >= len(cells) else f"{words} {TOO_BUSY}"
 
 

@@ -151,8 +151,7 @@ def ending(all_rows: Sequence[Row]) -> list[str]:
         )
     else:
         first = "Whether manual is faster than autodiff cannot be told."
-    others = "" if len(medians) == len(cells) else f" {NOISY_CELLS}"
-    return [first, f"How sure: {text.sureness(cells)}{others}"]
+    return [first, f"How sure: {text.sureness(cells, NOISY_CELLS)}"]
 
 
 def _against(title: str, found: Sequence[tuple[Row, Ratio]]) -> str:

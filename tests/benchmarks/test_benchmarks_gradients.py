@@ -203,7 +203,7 @@ def test_the_end_of_a_run_is_the_result_in_words():
     assert ending(cell(1, 1.01))[0].startswith("Manual is about as fast as autodiff: it takes 1.01 of the time")
     result, sure = ending(wide(16))
     assert result == "Whether manual is faster than autodiff cannot be told."
-    assert sure == f"How sure: 0 of 1 cells could be told apart from noise. {text.TOO_BUSY} {table.NOISY_CELLS}"
+    assert sure == f"How sure: 0 of 1 cells could be told apart from noise. {table.NOISY_CELLS} {text.TOO_BUSY}"
 
 
 def test_what_is_too_noisy_is_crossed_out_in_the_figure():
