@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import report, rows
+from benchmarks import page, rows, text
+from benchmarks.display import Table, notes, show
 from benchmarks.environment import UsageError
 from benchmarks.records import Row
-from benchmarks.text import align, interval, notes, size
 from benchmarks.timing import Ratio
 
 COMPARED = ("gradients", "quantities", "training")  # the suites in which manual is timed against something else
+TOO_BUSY = "More than half cannot be told: measure both again on a machine that does nothing else."
 MEMORY_GROWTH = 1.05  # the growth of manual's temporary memory that is allowed
 
 
@@ -21,7 +22,7 @@ class Change(NamedTuple):
     cell: str
     old: Ratio | None  # manual over the baseline; None if that was not run
     new: Ratio | None
-    is_noisy: bool  # whether the control fails in either file
+    is_noisy: bool  # whether either ratio cannot be told apart from noise
     memory: tuple[int, int] | None  # manual's temporary memory in bytes, old and new
 
     @property
@@ -30,7 +31,7 @@ class Change(NamedTuple):
         if self.old is None or self.new is None:
             return "baseline not run"
         if self.is_noisy:
-            return "too noisy to tell"
+            return rows.TOO_NOISY
         return (
             "worse" if self.new.low > self.old.high else "better" if self.new.high < self.old.low else "no difference"
         )
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    old, new = report.cells(args.old), report.cells(args.new)
+    old, new = page.cells(args.old), page.cells(args.new)
     before, after = (next(iter(cells.values())) for cells in (old, new))
     if before["suite"] != after["suite"]:
         raise UsageError(
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     with_memory = all(before["environment"][key] == after["environment"][key] for key in ("backend", "dtype"))
     changes = [change(cell, old[cell], new[cell], with_memory) for cell in common]
     lines = [*differences(before, after, with_memory), *untimed(old, new), summary(changes, old, new)]
-    print(table(changes), "", NOTES, "", *lines, sep="\n")
+    show([table(changes), NOTES, "\n".join(lines)])
     return 1 if any(found.is_worse for found in changes) else 0
 
 
@@ -78,38 +79,38 @@ def change(cell: str, old: Row, new: Row, with_memory: bool) -> Change:
     before, after = (
         rows.ratio_of(row, "manual", baseline) if rows.was_timed(row, baseline) else None for row in (old, new)
     )
-    is_noisy = not all(rows.control_of(row).passes_as_control for row in (old, new))
+    is_noisy = not all(r is None or rows.is_told(row, r) for row, r in ((old, before), (new, after)))
     memory = old["programs"]["manual"].get("temp_bytes"), new["programs"]["manual"].get("temp_bytes")
     return Change(cell, before, after, is_noisy, memory if with_memory and None not in memory else None)
 
 
-def table(changes: list[Change]) -> str:
+def table(changes: list[Change]) -> Table:
     header = ("cell", "ratio, old", "ratio, new", "verdict", "memory, old", "memory, new")
     body = []
     for found in changes:
-        ratios = [interval(r) if r else "not run" for r in (found.old, found.new)]
-        before, after = map(size, found.memory or (None, None))
+        ratios = [text.interval(r) if r else "not run" for r in (found.old, found.new)]
+        before, after = map(text.size, found.memory or (None, None))
         body.append([found.cell, *ratios, found.time, before, after + (" *" if found.memory_is_worse else "  ")])
-    return align(header, body)
+    return Table(header, body)
 
 
 def differences(old: Row, new: Row, with_memory: bool) -> list[str]:
     """The differences between the machines and versions of the two runs."""
     before, after = old["environment"], new["environment"]
     found = [f"{key} {before[key]}, now {after.get(key)}" for key in before if after.get(key) != before[key]]
-    text = [f"Different: {'; '.join(found)}."] if found else []
-    return text if with_memory else [*text, "Memory is not compared: it depends on backend and dtype."]
+    lines = [f"Different: {'; '.join(found)}."] if found else []
+    return lines if with_memory else [*lines, "Memory is not compared: it depends on backend and dtype."]
 
 
 def untimed(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[str]:
     """The cells that are in one file only, or were not timed in one of them."""
-    text = [f"Missing from the new file: {cell}." for cell in old if cell not in new]
-    text += [f"Only in the new file: {cell}." for cell in new if cell not in old]
+    lines = [f"Missing from the new file: {cell}." for cell in old if cell not in new]
+    lines += [f"Only in the new file: {cell}." for cell in new if cell not in old]
     for word, cells in (("old", old), ("new", new)):
-        text += [
+        lines += [
             f"Not timed in the {word} file: {cell}: {row['error']}." for cell, row in cells.items() if row["error"]
         ]
-    return text
+    return lines
 
 
 def summary(changes: list[Change], old: Mapping[str, Row], new: Mapping[str, Row]) -> str:
@@ -118,11 +119,12 @@ def summary(changes: list[Change], old: Mapping[str, Row], new: Mapping[str, Row
     worse = [found.cell for found in changes if found.time == "worse"]
     grown = [found.cell for found in changes if found.memory_is_worse]
     missing = sum(cell not in new for cell in old)
-    return (
+    counted = (
         f"Of {len(changes)} cells timed in both files {words.count('better')} are better, "
-        f"{words.count('no difference')} no different, {words.count('too noisy to tell')} too noisy to tell and "
+        f"{words.count('no difference')} no different, {(noisy := words.count(rows.TOO_NOISY))} {rows.TOO_NOISY} and "
         f"{len(worse)} worse{_named(worse)}; memory grew in {len(grown)}{_named(grown)}; {missing} cells are missing."
     )
+    return counted if 2 * noisy <= len(changes) else f"{counted} {TOO_BUSY}"
 
 
 def _named(cells: list[str]) -> str:
@@ -131,9 +133,10 @@ def _named(cells: list[str]) -> str:
 
 NOTES = notes(f"""
 A ratio is manual's time over its baseline's, with its 95 % interval. It is worse if the new interval lies entirely
-above the old one, better if it lies below, and too noisy to tell if the control fails in either file. Memory is
-manual's temporary memory, which does not vary from run to run; * marks growth by more than {MEMORY_GROWTH - 1:.0%},
-which also counts as worse. An interval covers the variation within a run. Between two runs of the same code ratios
-have changed by up to 0.08, or by 0.11 where the control fails: if a cell got worse, measure it again before you
-believe it.
+above the old one, and better if it lies below. It is too noisy to tell if in either file the control fails, the
+interval is wider than a factor of {rows.SPREAD} or, in training, other processes took more than {rows.QUIET:.0%} of
+the cores' time. Memory is manual's temporary memory, which does not vary from run to run; * marks growth by more than
+{MEMORY_GROWTH - 1:.0%}, which also counts as worse. An interval covers the variation within a run. Between two runs of
+the same code ratios have changed by up to 0.08, or by 0.11 where the control fails: if a cell got worse, measure it
+again before you believe it.
 """)

@@ -17,6 +17,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 INSTALL_PEERS = "pip install 'manual_bp[peers]'"
+INSTALL_BENCH = "pip install 'manual_bp[bench]'"
 
 
 class UsageError(Exception):
@@ -29,7 +30,7 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         name = module.partition(".")[0]
-        raise UsageError(f"this command needs {name}: pip install 'manual_bp[bench]'") from None
+        raise UsageError(f"this command needs {name}: {INSTALL_BENCH}") from None
 
 
 def select_device(kind: str | None) -> None:
@@ -118,14 +119,31 @@ def share_of_others(start: Clock | None, stop: Clock | None) -> float | None:
     return round(min(max((busy - own) / (wall * (os.cpu_count() or 1)), 0.0), 1.0), 3)
 
 
+def slug(device: str) -> str:
+    """The name of a device as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", device.lower())).strip("-")
+
+
 def _device_name() -> str:
     if jax.default_backend() != "cpu":
         return jax.devices()[0].device_kind
     try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        described = Path("/proc/cpuinfo").read_text()
     except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()
+        described = ""
+    return processor(described) or platform.processor() or platform.machine()
+
+
+def processor(described: str) -> str | None:
+    """The processor that the text of /proc/cpuinfo is about; None if that does not name it.
+
+    A name without a number, such as "AMD EPYC", stands for many processors: it is followed by family and model.
+    """
+    first = dict(re.findall(r"^(\S.*?)\s*:\s*(.*?)\s*$", described.partition("\n\n")[0], re.MULTILINE))
+    name = first.get("model name")
+    if name and not re.search(r"\d", name.partition("@")[0]) and {"cpu family", "model"} <= first.keys():
+        return f"{name} (family {first['cpu family']}, model {first['model']})"
+    return name
 
 
 def _commit() -> str | None:

@@ -1,68 +1,39 @@
 """The measurement of a suite, cell by cell.
 
 In each cell the programs are lowered and compiled, their results are compared, and then all are timed in turns. The row
-is written as soon as the cell is finished.
+is written as soon as the cell is finished. Then the noisiest cells are measured again, as far as the time allows.
 """
 
 import argparse
 import datetime
-import functools
 import math
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks import environment, records, rows, timing
+from benchmarks import display, environment, page, records, rows, timing
 from benchmarks.plans import Plan
 from benchmarks.program import Program
 from benchmarks.progress import CellProgress
+from benchmarks.suite import Bound, Cell, Suite
 
-# The largest difference allowed, in norm over norm of each leaf: one for all, or a function of program and leaf
-Bound = float | Callable[[str, str], float]
-
-
-class Suite(NamedTuple):
-    """Everything in which one suite differs from another."""
-
-    name: str
-    compared: tuple[str, ...]  # the programs that have to agree with the baseline
-    labels: Callable[[Any], list[str]]  # the names of the leaves of a result
-    bounds: Mapping[str, Bound]  # by dtype
-    line: Callable[[records.Row], str]  # a timed cell in one line, without its name
-    page: Callable[[Sequence[records.Row]], str]  # the report
-    draw: Callable[[Sequence[records.Row]], Any]  # the figure, of rows that were timed
-    picture: str  # describes the figure
-    required: tuple[str, ...] = ()  # a cell in which one of these programs cannot run is not timed
-    bytes_allowed: float = math.inf  # a baseline that needs more temporary memory is not run
+RETAKES = 2  # how often a noisy cell is measured again at most
 
 
-class Cell(NamedTuple):
-    """The fields that identify a cell, and a function that makes its programs."""
-
-    fields: dict[str, Any]
-    programs: Callable[[], Mapping[str, Program | str]]  # by name: a program, or the reason why there is none
-
-
-def cells_of(plan: Plan, of_cell: Callable[..., Mapping[str, Any]], *args: Any) -> list[Cell]:
-    """A cell for each point of the plan, with the programs of_cell(sizes, batch size, *args)."""
-    return [
-        Cell({"network": name, "sizes": list(sizes), "batch_size": m}, functools.partial(of_cell, sizes, m, *args))
-        for (name, sizes), m in plan.points
-    ]
-
-
-def run_suite(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Cell]) -> int:
+def run_suite(suite: Suite, args: argparse.Namespace, plan: Plan, cells: Sequence[Cell]) -> int:
     """Measure the cells, print the report, and return the exit status: 1 if a cell has an error."""
     environment.require("rich")
     environment.select_device(args.device)
     started = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path: Path = args.out or records.RESULTS / f"local-{suite.name}-{jax.default_backend()}-{started}.jsonl"
-    measured = []
     with jax.enable_x64(args.dtype == "float64"):
         here = environment.describe(args.dtype)
+        name = f"local-{suite.name}-{environment.slug(here['device'])}-{started}.jsonl"
+        path: Path = args.out or records.RESULTS / name
         records.prepare(path, suite.name, here)
         common = {
             "schema": records.SCHEMA,
@@ -70,19 +41,48 @@ def run_suite(suite: Suite, args: argparse.Namespace, plan: Plan, cells: list[Ce
             "environment": here,
             "matmul_flops_per_s": environment.matmul_flops(args.dtype),
         }
+        measured: dict[str, records.Row] = {}  # by name of the cell
+        spent: dict[str, float] = {}  # the seconds that a cell took when it was last measured
         progress = CellProgress(len(cells))
+
+        def measure(cell: Cell) -> None:
+            """Measure a cell, for the first time or again, and write its row."""
+            name = rows.name(cell.fields)
+            before = measured.get(name)
+            progress.start(f"{name}, again" if before else name)
+            start = time.monotonic()
+            found = common | cell.fields | measure_cell(suite, cell, args.dtype, plan, progress.tick)
+            found["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            row = {field: found[field] for field in records.FIELDS[suite.name]}
+            row = rows.pooled(before, row) if before else row
+            records.append(path, row)
+            measured[name], spent[name] = row, time.monotonic() - start
+            line = f"{name}: {row['error'] or suite.line(row)}"
+            progress.say(f"again, noisy: {line}") if before else progress.finish(line)
+
         with progress.bar:
             for cell in cells:
-                name = rows.name(cell.fields)
-                progress.start(name)
-                found = common | cell.fields | measure_cell(suite, cell, args.dtype, plan, progress.tick)
-                found["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-                row = {field: found[field] for field in records.FIELDS[suite.name]}
-                records.append(path, row)
-                measured.append(row)
-                progress.finish(f"{name}: {row['error'] or suite.line(row)}")
-    print(f"{suite.page(measured)}\n\n{path}")
-    return 1 if any(row["error"] for row in measured) else 0
+                measure(cell)
+            # who asks for a number of rounds gets this number
+            seconds_left = 0.0 if args.repeats else plan.seconds * len(cells) / 2
+            taken: Counter[str] = Counter()
+            while name := noisiest(
+                suite, [n for n, s in spent.items() if taken[n] < RETAKES and s <= seconds_left], measured
+            ):
+                measure(next(cell for cell in cells if rows.name(cell.fields) == name))
+                taken[name] += 1
+                seconds_left -= spent[name]
+    report = list(measured.values())
+    display.show([*suite.page(report), "\n".join([*suite.ending(report), page.files(suite, path)])])
+    return 1 if any(row["error"] for row in report) else 0
+
+
+def noisiest(suite: Suite, names: Sequence[str], measured: Mapping[str, records.Row]) -> str | None:
+    """The name of the noisiest of the named cells, if it is too noisy to tell."""
+    timed = {name: measured[name] for name in names if not measured[name]["error"]}
+    noise = {name: rows.noise(row, suite.ratio(row)) for name, row in timed.items()}
+    name = max(noise, key=lambda name: noise[name], default=None)
+    return name if name and noise[name] > 1 else None
 
 
 def measure_cell(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callable[[float], None]) -> dict[str, Any]:

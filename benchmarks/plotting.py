@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import Row
+from benchmarks.rows import TOO_NOISY, is_told
 from benchmarks.timing import Ratio
 
 STYLE: dict[Any, Any] = {
@@ -80,9 +81,14 @@ def unit_axis(axis: Any, unit: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def ratio_dot(axes: Any, r: Ratio, y: float, style: dict[str, Any]) -> None:
-    """A ratio with its interval as a dot at height y."""
-    axes.errorbar(r.median, y, xerr=errors([r]), elinewidth=1, **style)
+def hollow(row: Row, r: Ratio) -> dict[str, Any]:
+    """The face of the marker of a ratio that is too noisy to tell."""
+    return {} if is_told(row, r) else {"mfc": "white"}
+
+
+def ratio_dot(axes: Any, row: Row, r: Ratio, y: float, style: dict[str, Any]) -> None:
+    """A ratio of a row with its interval as a dot at height y, hollow if it is too noisy to tell."""
+    axes.errorbar(r.median, y, xerr=errors([r]), elinewidth=1, **style | hollow(row, r))
 
 
 def ratio_axis(column: Sequence[Any]) -> None:
@@ -125,6 +131,6 @@ def dot(label: str, **style: Any) -> Any:
 
 
 def batch_legend(batch_sizes: Sequence[int]) -> list[Any]:
-    """The markers of the batch sizes, and the hollow marker of a noisy cell."""
+    """The markers of the batch sizes, and the hollow marker of what is too noisy to tell."""
     shades = [dot(f"batch {m:,}", **shade(n, len(batch_sizes))) for n, m in enumerate(batch_sizes)]
-    return [*shades, dot("too noisy to tell", marker="o", mfc="white", **GREY)]
+    return [*shades, dot(TOO_NOISY, marker="o", mfc="white", **GREY)]

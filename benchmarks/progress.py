@@ -36,5 +36,7 @@ class CellProgress:
     def finish(self, line: str) -> None:
         self.done += 1
         self.bar.update(self.task, completed=self.done)
-        count = f"{self.done:{len(str(self.cells))}}/{self.cells}"
-        self.bar.console.print(f"{count}  {line}", markup=False, highlight=False, soft_wrap=True)
+        self.say(f"{self.done:{len(str(self.cells))}}/{self.cells}  {line}")
+
+    def say(self, line: str) -> None:
+        self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

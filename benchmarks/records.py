@@ -1,4 +1,6 @@
-"""The results file: JSON Lines, one row per cell, written when the cell is finished and never changed afterwards.
+"""The results file: JSON Lines, a row per cell, written when the cell is finished and never changed afterwards.
+
+If a cell is measured again, a further row follows; the last row of a cell counts.
 
 A row holds raw measurements. Everything that can be computed from them is computed when the file is read.
 
@@ -54,6 +56,8 @@ Row = dict[str, Any]
 
 def prepare(path: Path, suite: str, environment: dict[str, Any]) -> None:
     """Check, before anything is measured, that rows of this suite and environment can be appended to the file."""
+    if path.suffix in (".md", ".png"):
+        raise UsageError(f"{path}: the page and the plot of results get this ending; expected another, such as .jsonl")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size:

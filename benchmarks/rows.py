@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.records import Row
-from benchmarks.timing import Ratio, ratio
+from benchmarks.timing import CONTROL, Ratio, ratio
+
+TOO_NOISY = "too noisy to tell"
+SPREAD = 1.5  # the factor by which the ends of an interval may differ
+QUIET = 0.05  # the share of the cores' time that other processes may take, where it is known
 
 
 class References(NamedTuple):
@@ -63,3 +67,49 @@ def ratio_of(row: Row, numerator: str, denominator: str) -> Ratio:
 def control_of(row: Row) -> Ratio:
     """The ratio of the times of two copies of one program."""
     return ratio_of(row, "control", references(row).copied)
+
+
+def noise(row: Row, r: Ratio) -> float:
+    """The noise of a ratio of a cell over the noise that is allowed: above 1, the ratio is too noisy to tell.
+
+    The largest of these counts: the distance of the ends of the ratio's interval, that of the control from 1, and the
+    time that other processes took.
+    """
+    (lowest, highest), control = CONTROL, control_of(row)
+    others = row.get("others_cpu") or 0.0
+    return max(r.high / r.low / SPREAD, control.high / highest, lowest / control.low, others / QUIET)
+
+
+def is_told(row: Row, r: Ratio) -> bool:
+    """Whether a ratio of a cell can be told apart from noise. Means and counts leave out all others."""
+    return noise(row, r) <= 1
+
+
+def verdict(row: Row, r: Ratio) -> str:
+    """The verdict on manual, if its time is the numerator of the ratio."""
+    return r.verdict if is_told(row, r) else TOO_NOISY
+
+
+def told(cells: Sequence[tuple[Row, Ratio]]) -> list[tuple[Row, Ratio]]:
+    """Those of several cells, each with a ratio, that can be told apart from noise."""
+    return [(row, r) for row, r in cells if is_told(row, r)]
+
+
+def pooled(before: Row, after: Row) -> Row:
+    """The row of a cell that was measured twice, with the rounds of both.
+
+    What came before the rounds, such as compiling, stays as it was at first. So does the whole row if the second time
+    not every program was timed.
+    """
+    old, new = (
+        {name: p["times_s"] for name, p in row["programs"].items() if "times_s" in p} for row in (before, after)
+    )
+    if old.keys() != new.keys():
+        return before
+    programs = {n: p | {"times_s": old[n] + new[n]} if n in old else p for n, p in before["programs"].items()}
+    row = before | {"date": after["date"], "programs": programs}
+    first, second = (row.get("others_cpu") for row in (before, after))
+    if first is not None and second is not None:
+        m, n = (len(times["control"]) for times in (old, new))
+        row["others_cpu"] = round((m * first + n * second) / (m + n), 3)
+    return row

@@ -1,10 +1,11 @@
-"""Results in print, for every suite: figures with their intervals, aligned Markdown tables, and shared sentences."""
+"""Results in print, for every suite: figures with their intervals, tables of rows, and shared sentences."""
 
 import math
 import statistics
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks import rows
+from benchmarks.display import Table
 from benchmarks.records import Row
 from benchmarks.rows import control_of, name, timed
 from benchmarks.timing import Ratio
@@ -14,11 +15,14 @@ RATIO_NOTE = (
     '"no difference" means that the interval includes 1.'
 )
 CONTROL_NOTE = (
-    "The control is the ratio of two copies of `{}`. It passes if its interval lies in [0.95, 1.05]; otherwise the "
-    "cell is too noisy to tell, and is marked with *."
+    "The control is the ratio of two copies of `{}`. It passes if its interval lies in [0.95, 1.05]. If it fails, the "
+    "cell is too noisy to tell; so is a ratio with an interval that is wider than a factor of "
+    f"{rows.SPREAD}. Both are marked with *, and are in no mean and no count."
 )
-# Titles of columns that hold words, which are aligned to the left
-WORDS = {"cell", "verdict", "network", "quantity", "program", "limit", "grows with", "fixed"}
+TOO_BUSY = (
+    "Fewer than half could be told: the machine is too busy for a result. Close other programs, or let the run take "
+    "longer (--full, or --repeats 200), and measure again."
+)
 Columns = Mapping[str, Callable[[Row], str]]  # by title: the text of a timed row
 NETWORK: Columns = {"network": lambda row: row["network"], "batch": lambda row: f"{row['batch_size']:,}"}
 
@@ -33,9 +37,19 @@ def interval(r: Ratio) -> str:
 
 
 def control(row: Row) -> str:
-    """The interval of a row's control, marked with * if the cell is too noisy to tell."""
+    """The interval of a row's control, marked with * if it fails."""
     r = control_of(row)
     return interval(r) + ("  " if r.passes_as_control else " *")
+
+
+def judged(row: Row, r: Ratio) -> str:
+    """A ratio of a row for a table, marked with * if it is too noisy to tell."""
+    return interval(r) + ("  " if rows.is_told(row, r) else " *")
+
+
+def in_words(row: Row, r: Ratio) -> str:
+    """A ratio of a row for a line; if it is too noisy to tell, that is said."""
+    return interval(r) + ("" if rows.is_told(row, r) else f" ({rows.TOO_NOISY})")
 
 
 def seconds(t: float) -> str:
@@ -63,12 +77,12 @@ def conditions(row: Row) -> str:
     )
 
 
-def extent(rows: Sequence[Row]) -> str:
+def extent(measured: Sequence[Row]) -> str:
     """How many cells were timed, and why others were not."""
-    e = rows[0]["environment"]
+    e = measured[0]["environment"]
     where = f"{e['device']} ({e['backend']}, {e['dtype']}, jax {e['jax']})"
-    text = f"{len(timed(rows))} of {len(rows)} cells timed on {where}."
-    return " ".join([text, *(f"Not timed: {name(row)}: {row['error']}." for row in rows if row["error"])])
+    text = f"{len(timed(measured))} of {len(measured)} cells timed on {where}."
+    return " ".join([text, *(f"Not timed: {name(row)}: {row['error']}." for row in measured if row["error"])])
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -81,57 +95,52 @@ def listed(cells: Sequence[tuple[Row, Ratio]]) -> str:
     return f": {names}." if names else "."
 
 
-def counts(ratios: Sequence[Ratio], manual_above: bool = True) -> str:
-    """In how many cells manual is faster, no different and slower.
+def counts(cells: Sequence[tuple[Row, Ratio]], manual_above: bool = True) -> str:
+    """In how many cells manual is faster, no different and slower, and too noisy to tell if there are such cells.
 
     `manual_above` is True if manual's time is the numerator of the ratios, False if it is the denominator.
     """
-    verdicts = [r.verdict for r in ratios]
+    verdicts = [rows.verdict(row, r) for row, r in cells]
     below, above = verdicts.count("manual faster"), verdicts.count("manual slower")
     faster, slower = (below, above) if manual_above else (above, below)
-    return f"faster in {faster}, no different in {verdicts.count('no difference')}, slower in {slower}"
+    noisy = f", {rows.TOO_NOISY} in {n}" if (n := verdicts.count(rows.TOO_NOISY)) else ""
+    return f"faster in {faster}, no different in {verdicts.count('no difference')}{noisy}, slower in {slower}"
 
 
 def tally(cells: Sequence[tuple[Row, Ratio]], manual_above: bool = True) -> str:
     """The counts of `counts`, followed by the cells in which manual is slower, to end a sentence."""
-    slower = [(row, r) for row, r in cells if (r.low > 1 if manual_above else r.high < 1)]
-    return counts([r for _, r in cells], manual_above) + listed(slower)
+    slower = [(row, r) for row, r in rows.told(cells) if (r.low > 1 if manual_above else r.high < 1)]
+    return counts(cells, manual_above) + listed(slower)
 
 
-def failing_controls(rows: Sequence[Row]) -> str:
-    """The cells that are too noisy to tell, as a sentence."""
-    noisy = [(row, r) for row in rows if not (r := control_of(row)).passes_as_control]
-    return f"The control fails in {len(noisy)} of {len(rows)} cells{listed(noisy)}"
+def sureness(cells: Sequence[tuple[Row, Ratio]], others: str = "") -> str:
+    """How many cells, each with its ratio, can be told apart from noise; if too few, that and what to do.
+
+    `others` is a sentence on the other cells, if there are any.
+    """
+    told = len(rows.told(cells))
+    words = f"{told} of {len(cells)} cells could be told apart from noise."
+    if others and told < len(cells):
+        words = f"{words} {others}"
+    return words if 2 * told >= len(cells) else f"{words} {TOO_BUSY}"
 
 
-def notes(text: str) -> str:
-    """Paragraphs in lines of at most 120 characters."""
-    paragraphs = (textwrap.fill(" ".join(p.split()), 120, break_on_hyphens=False) for p in text.split("\n\n"))
-    return "\n\n".join(paragraphs)
+def failing_controls(measured: Sequence[Row]) -> str:
+    """The cells whose control fails, as a sentence."""
+    noisy = [(row, r) for row in measured if not (r := control_of(row)).passes_as_control]
+    return f"The control fails in {len(noisy)} of {len(measured)} cells{listed(noisy)}"
 
 
-def table(rows: Sequence[Row], names: Columns, columns: Columns) -> str:
-    """A Markdown table with a line for each row.
+def table(measured: Sequence[Row], names: Columns, columns: Columns) -> Table:
+    """A table with a line for each row.
 
     The columns `names` identify the row's cell. The others are empty for a cell that was not timed.
     """
     body = []
-    for row in rows:
+    for row in measured:
         cell = [text(row) for text in names.values()]
         if row["error"]:
             body.append([*cell, "not timed", *[""] * (len(columns) - 1)])
         else:
             body.append([*cell, *(text(row) for text in columns.values())])
-    return align([*names, *columns], body)
-
-
-def align(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that is readable as plain text: words are aligned to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    left = [title in WORDS for title in header]
-    lines = [
-        "| " + " | ".join(c.ljust(w) if l else c.rjust(w) for c, w, l in zip(cells, widths, left, strict=True)) + " |"
-        for cells in (header, *body)
-    ]
-    rule = "|".join(":" + "-" * (w + 1) if l else "-" * (w + 1) + ":" for w, l in zip(widths, left, strict=True))
-    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
+    return Table([*names, *columns], body, len(names))

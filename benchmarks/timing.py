@@ -1,5 +1,6 @@
 """The times of programs that are called in turns, and the ratio of two programs' times with its interval."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,9 @@ def _seconds(call: Callable[[], Any]) -> float:
     return stop - start
 
 
+CONTROL = (0.95, 1.05)  # where the interval of two copies of one program has to lie
+
+
 class Ratio(NamedTuple):
     """The median of the ratios of paired times, and the ends of its 95 % interval."""
 
@@ -91,7 +95,7 @@ class Ratio(NamedTuple):
         too noisy to tell. The interval need not include 1: over hundreds of rounds it is narrower than the effect of
         the addresses at which a copy's code and buffers happen to be.
         """
-        return 0.95 <= self.low and self.high <= 1.05
+        return CONTROL[0] <= self.low and self.high <= CONTROL[1]
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], resamples: int = 2000) -> Ratio:
@@ -99,7 +103,12 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float], resamples: i
 
     The interval is nominal: with eight rounds it covers about 93 %. The same times give the same interval.
     """
-    ratios = np.asarray(numerator) / np.asarray(denominator)
+    return _ratio((np.asarray(numerator) / np.asarray(denominator)).tobytes(), resamples)
+
+
+@functools.lru_cache(10_000)  # a report asks for the same ratios again and again
+def _ratio(in_rounds: bytes, resamples: int) -> Ratio:
+    ratios = np.frombuffer(in_rounds)
     resampled = np.random.default_rng(0).choice(ratios, (resamples, len(ratios)))
     low, high = np.quantile(np.median(resampled, axis=1), (0.025, 0.975))
     return Ratio(float(np.median(ratios)), float(low), float(high))

@@ -1,10 +1,16 @@
 """Helpers for the tests of all suites of benchmarks: rows, results files and the command line."""
 
+import functools
+
 import numpy as np
 
 from benchmarks import environment, records
 from benchmarks.__main__ import main
+from benchmarks.gradients import programs as gradient_programs
 
+ALWAYS = {"manual", "autodiff", "autodiff_rows", "control"}
+PEERS = {"nnx": "flax", "torch_eager": "torch", "torch_compile": "torch", "sklearn": "sklearn"}
+CACHED = functools.cache(gradient_programs.of_cell)
 PREPARED = {"lower_s": 0.02, "compile_s": 0.2, "temp_bytes": 512}
 
 
@@ -36,6 +42,19 @@ def made_row(suite, programs, error=None, **fields):
     }
     assert fields.keys() <= set(records.FIELDS[suite])
     return {field: (found | fields)[field] for field in records.FIELDS[suite]}
+
+
+def gradients(batch_size, ratio=1.0, error=None, control=1.01, noise=0.002, **changes):
+    """A row of gradients as a run writes it, manual taking `ratio` times as long as autodiff."""
+    scales = {"manual": ratio, "autodiff": 1.0, "autodiff_rows": 2.0, "control": control}
+    prepared = PREPARED | {"temp_bytes": 512 * batch_size}
+    programs = timed(scales, batch_size, 1e-5 * batch_size, prepared, noise)
+    return made_row("gradients", programs, error, batch_size=batch_size, **changes)
+
+
+def run(path, *options):
+    """Run the suite gradients on a tiny network: its exit status."""
+    return main(["--networks", "7-5-3", "--batch-sizes", "1", "2", "--repeats", "6", "--out", str(path), *options])
 
 
 def write(path, *rows):

@@ -8,6 +8,7 @@ import manual_bp as bp
 from benchmarks import measure, options, plans
 from benchmarks.environment import INSTALL_PEERS, UsageError, is_here
 from benchmarks.gradients import plots, programs, table
+from benchmarks.suite import Suite, cells_of
 
 # Rounding alone stays below 1e-5 in float32. But a ReLU unit whose input is within rounding of 0 may be active in one
 # program and not in the other. If a fraction f of the units is so close, some 1e-6 in float32, the gradient of m
@@ -21,16 +22,18 @@ def labels(result: tuple[Any, Any]) -> list[str]:
     return ["cost"] + [f"d{name}[{l}]" for l in range(1, len(result[1]) + 1) for name in ("W", "b")]
 
 
-SUITE = measure.Suite(
+SUITE = Suite(
     "gradients",
     ("manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control", *programs.PEERS),
     labels,
     BOUNDS,
+    table.ratio,
     table.line,
     table.page,
     plots.draw,
     "time, ratio and memory by size",
     ("manual", "autodiff_rows", "control"),
+    ending=table.ending,
 )
 
 
@@ -56,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
     if args.peers and not is_here("torch"):
         print(f"torch is not installed and will not be timed: {INSTALL_PEERS}", file=sys.stderr)
     mesh = bp.use_cpu_devices() if args.cores else None
-    cells = measure.cells_of(plan, programs.of_cell, args.dtype, args.peers, mesh)
+    cells = cells_of(plan, programs.of_cell, args.dtype, args.peers, mesh)
     return measure.run_suite(SUITE, args, plan, cells)

@@ -5,9 +5,9 @@ from typing import Any
 
 from benchmarks.gradients.growth import Series, all_series
 from benchmarks.gradients.table import preparation, temporary
-from benchmarks.plotting import errors, legend, new_figure, size_axis, title_of, unit_axis
+from benchmarks.plotting import dot, errors, legend, new_figure, size_axis, title_of, unit_axis
 from benchmarks.records import Row
-from benchmarks.rows import control_of, median_of, ratio_of, was_timed
+from benchmarks.rows import TOO_NOISY, control_of, is_told, median_of, ratio_of, was_timed
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and open markers that show what lies below them
 STYLE: dict[str, dict[str, Any]] = {
@@ -15,6 +15,7 @@ STYLE: dict[str, dict[str, Any]] = {
     "autodiff": {"color": "#D55E00", "marker": "s", "ms": 7, "mfc": "none", "label": "autodiff, examples in columns"},
     "manual": {"color": "#0072B2", "marker": "o", "ms": 3.5, "label": "manual, examples in columns"},
 }
+NOISY: dict[str, Any] = {"color": "black", "marker": "x", "ms": 6}
 CONTROL = {"color": "#cccccc", "linewidth": 0, "label": "control: autodiff / autodiff"}
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
 LABELS = (
@@ -38,7 +39,7 @@ def draw(rows: Sequence[Row]) -> Any:
     for axes, series in zip(panels.T, columns, strict=True):
         _column(axes, series)
     _vertical_axes(panels[:, 0])
-    handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0]]
+    handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0], dot(TOO_NOISY, **NOISY)]
     return legend(figure, handles, 2 if len(columns) < 4 else 4)
 
 
@@ -70,6 +71,9 @@ def _column(axes: Sequence[Any], series: Series) -> None:
             ratios = [ratio_of(row, "manual", program) for row in rows]
             style = STYLE[program] | {"ms": 4.5}
             relative.errorbar(sizes, [r.median for r in ratios], yerr=errors(ratios), capsize=2, **style)
+            for size, row, r in zip(sizes, rows, ratios, strict=True):
+                if not is_told(row, r):
+                    relative.plot(size, r.median, zorder=4, **NOISY)
     time.set_title(title_of(rows[0]) if series.varied == "batch size" else series.fixed, fontsize=9)
     size_axis(axes[-1], sizes)
     axes[-1].set_xlabel(series.varied)

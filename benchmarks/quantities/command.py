@@ -10,6 +10,7 @@ from benchmarks import measure, options, plans
 from benchmarks.environment import UsageError
 from benchmarks.quantities import plots, programs, table
 from benchmarks.quantities.programs import QUANTITIES
+from benchmarks.suite import Cell, Suite
 
 
 def labels(result: Any) -> list[str]:
@@ -18,12 +19,13 @@ def labels(result: Any) -> list[str]:
     return [f"{field}[{l}]" for l, layer in enumerate(result, 1) for field in layer._fields]
 
 
-SUITE = measure.Suite(
+SUITE = Suite(
     "quantities",
     compared=("manual",),
     labels=labels,
     # as in `gradients.command`, but differences of sums lose a digit
     bounds={"float32": 1e-3, "float64": 1e-11},
+    ratio=table.ratio,
     line=table.line,
     page=table.page,
     draw=plots.draw,
@@ -54,7 +56,7 @@ def quantity(text: str) -> str:
 def run(args: argparse.Namespace) -> int:
     plan = options.chosen_plan(args, plans.QUANTITIES)
     cells = [
-        measure.Cell(
+        Cell(
             {"quantity": name, "network": network, "sizes": list(sizes), "batch_size": m},
             partial(programs.of_cell, name, sizes, m, args.dtype),
         )

@@ -6,7 +6,6 @@ from typing import Any
 from benchmarks import plotting
 from benchmarks.quantities.table import COST, MEMORY, NEARLY_FREE, SPEED, cost, memory, speed
 from benchmarks.records import Row
-from benchmarks.rows import control_of
 
 TITLES = (
     f"{SPEED}\n(above 1: manual is faster)",
@@ -42,17 +41,16 @@ def draw(rows: Sequence[Row]) -> Any:
 
 
 def _cell(line: Sequence[Any], row: Row, y: float, style: dict[str, Any]) -> None:
-    """A dot in each of the three panels, hollow if the control says that times cannot be told apart."""
+    """A dot in each of the three panels."""
     faster, memories, relative = line
-    noisy = {} if control_of(row).passes_as_control else {"mfc": "white"}
     if found := speed(row):
-        plotting.ratio_dot(faster, found, y, style | noisy)
+        plotting.ratio_dot(faster, row, found, y, style)
     else:
         # at the right edge, whatever the scale
         faster.plot(0.985, y, transform=faster.get_yaxis_transform(), color=style["color"], marker="x", ms=5)
     if found := memory(row):
         memories.plot(found, y, **style)
-    plotting.ratio_dot(relative, cost(row), y, style | noisy)
+    plotting.ratio_dot(relative, row, cost(row), y, style)
 
 
 def _handles(batch_sizes: Sequence[int]) -> list[Any]:

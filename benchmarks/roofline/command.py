@@ -5,17 +5,19 @@ import argparse
 from benchmarks import measure, options, plans
 from benchmarks.gradients.command import BOUNDS
 from benchmarks.roofline import plots, programs, table
+from benchmarks.suite import Suite, cells_of
 
 
 def labels(result: list) -> list[str]:
     return [f"dW[{l}]" for l in range(1, len(result) + 1)]
 
 
-SUITE = measure.Suite(
+SUITE = Suite(
     "roofline",
     ("products", "products_transposed", "control"),
     labels,
     BOUNDS,
+    table.ratio,
     table.line,
     table.page,
     plots.draw,
@@ -29,4 +31,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     plan = options.chosen_plan(args, plans.ROOFLINE)
-    return measure.run_suite(SUITE, args, plan, measure.cells_of(plan, programs.of_cell, args.dtype))
+    return measure.run_suite(SUITE, args, plan, cells_of(plan, programs.of_cell, args.dtype))

@@ -3,10 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.plotting import batch_legend, dot, errors, legend, new_figure, shade, size_axis, title_of, unit_axis
+from benchmarks.plotting import (
+    batch_legend,
+    dot,
+    errors,
+    hollow,
+    legend,
+    new_figure,
+    shade,
+    size_axis,
+    title_of,
+    unit_axis,
+)
 from benchmarks.records import Row
 from benchmarks.roofline import limits
-from benchmarks.rows import control_of
 
 ROOF: dict[str, Any] = {"color": "black", "linewidth": 1.0}
 FASTEST_COPY: dict[str, Any] = ROOF | {"linestyle": (0, (4, 2))}
@@ -25,8 +35,7 @@ def draw(rows: Sequence[Row]) -> Any:
     for column, network in zip(panels.T, networks, strict=True):
         cells = sorted((row for row in rows if row["network"] == network), key=lambda row: row["batch_size"])
         for row in cells:
-            noisy = {} if control_of(row).passes_as_control else {"mfc": "white"}
-            _cell(column, row, shade(batch_sizes.index(row["batch_size"]), len(batch_sizes)) | noisy)
+            _cell(column, row, shade(batch_sizes.index(row["batch_size"]), len(batch_sizes)))
         column[0].set_title(title_of(cells[0]), fontsize=9)
     _roofs(panels[0], rows)
     _shares(panels[1], batch_sizes)
@@ -40,10 +49,10 @@ def draw(rows: Sequence[Row]) -> Any:
 
 def _cell(column: Sequence[Any], row: Row, style: dict[str, Any]) -> None:
     """The speeds of the gradient and of its products, and below them the share of the limit."""
-    roofline, share = column
+    (roofline, share), found = column, limits.limit(row).share
+    style = style | hollow(row, found)
     roofline.plot(limits.intensity(row), limits.flops_per_s(row, limits.fastest_products(row)), **LIMIT)
     roofline.plot(limits.intensity(row), limits.flops_per_s(row, "manual"), **style)
-    found = limits.limit(row).share
     share.errorbar(row["batch_size"], found.median, yerr=errors([found]), elinewidth=1, **style)
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from benchmarks import text
+from benchmarks.display import Page, Table, notes
 from benchmarks.records import Row
 from benchmarks.roofline import limits
-from benchmarks.rows import median_of, timed
+from benchmarks.rows import median_of, timed, told
+from benchmarks.timing import Ratio
 
 TITLES = {"products": "products", "products_transposed": "products, transposed", "copy": "copy"}
 
@@ -14,16 +16,20 @@ def line(row: Row) -> str:
     found = limits.limit(row)
     return (
         f"manual {text.seconds(median_of(row, 'manual'))}, {giga(limits.flops_per_s(row, 'manual'))} GFLOP/s; "
-        f"{text.interval(found.share)} of the limit, {TITLES[found.program]}"
+        f"{text.in_words(row, found.share)} of the limit, {TITLES[found.program]}"
     )
 
 
-def page(rows: Sequence[Row]) -> str:
+def page(all_rows: Sequence[Row]) -> Page:
     """The whole report."""
-    return f"{cells(rows)}\n\n{summary(rows)}\n\n{NOTES}"
+    return [cells(all_rows), summary(all_rows), NOTES]
 
 
-def cells(rows: Sequence[Row]) -> str:
+def ratio(row: Row) -> Ratio:
+    return limits.limit(row).share
+
+
+def cells(all_rows: Sequence[Row]) -> Table:
     """The main table."""
     columns = {
         "manual": lambda row: text.seconds(median_of(row, "manual")),
@@ -33,38 +39,38 @@ def cells(rows: Sequence[Row]) -> str:
         "FLOP/byte": lambda row: text.number(limits.intensity(row)),
         "copy, GB/s": lambda row: giga(limits.bytes_per_s(row)),
         "limit": lambda row: TITLES[limits.limit(row).program],
-        "share of limit": lambda row: text.interval(limits.limit(row).share),
+        "share of limit": lambda row: text.judged(row, limits.limit(row).share),
         "control": text.control,
     }
-    return text.table(rows, text.NETWORK, columns)
+    return text.table(all_rows, text.NETWORK, columns)
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(all_rows: Sequence[Row]) -> str:
     """The results in words, in one paragraph."""
-    measured = timed(rows)
-    lines = [text.extent(rows)]
+    measured = timed(all_rows)
+    lines = [text.extent(all_rows)]
     if not measured:
         return lines[0]
-    found = [(row, limits.limit(row)) for row in measured]
-    shares = [(row, of.share) for row, of in found]
+    shares = told([(row, ratio(row)) for row in measured])
 
     def mean(network: str | None = None) -> str:
         each = [min(share.median, 1) for row, share in shares if network in (None, row["network"])]
         return text.number(text.geometric_mean(each))
 
-    networks = dict.fromkeys(row["network"] for row in measured)
-    lines.append(
-        f"Manual reaches {mean()} of its limit in the geometric mean, a share above 1 counted as 1: "
-        f"{', '.join(f'{network} {mean(network)}' for network in networks)}. "
-        f"The lowest shares{text.listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
-    )
-    bound = [of.program for _, of in found]
-    beyond = [(row, share) for row, share in shares if share.low > 1]
-    lines.append(
-        f"The limit is the products in {len(bound) - bound.count('copy')} cells and the copy in {bound.count('copy')}; "
-        f"manual is beyond it in {len(beyond)}{text.listed(beyond)}"
-    )
-    lines.append(text.failing_controls(measured))
+    if shares:
+        networks = dict.fromkeys(row["network"] for row, _ in shares)
+        lines.append(
+            f"Manual reaches {mean()} of its limit in the geometric mean of {len(shares)} cells, a share above 1 "
+            f"counted as 1: {', '.join(f'{network} {mean(network)}' for network in networks)}. "
+            f"The lowest shares{text.listed(sorted(shares, key=lambda pair: pair[1].median)[:3])}"
+        )
+        bound = [limits.limit(row).program for row, _ in shares]
+        beyond = [(row, share) for row, share in shares if share.low > 1]
+        lines.append(
+            f"The limit is the products in {len(bound) - bound.count('copy')} cells and the copy in "
+            f"{bound.count('copy')}; manual is beyond it in {len(beyond)}{text.listed(beyond)}"
+        )
+    lines += [text.sureness([(row, ratio(row)) for row in measured]), text.failing_controls(measured)]
     copy = limits.largest_copy(measured)
     lines.append(
         f"The largest copy, of {text.size(limits.bytes_moved(copy))}, ran at {giga(limits.bytes_per_s(copy))} GB/s."
@@ -76,7 +82,7 @@ def giga(per_s: float) -> str:
     return text.number(per_s / 1e9)
 
 
-NOTES = text.notes(f"""
+NOTES = notes(f"""
 Times are medians per call. FLOP/s count only the matrix products W A, W^T dZ and dZ A^T. `products` are these products
 at the same shapes and nothing else: their factors are given, each in the layout that suits it, and none waits for
 another, so that several can run side by side. `products, transposed` forms the transpose of each; the faster form

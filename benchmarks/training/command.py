@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import measure, options, plans
 from benchmarks.environment import INSTALL_PEERS
+from benchmarks.suite import Cell, Suite
 from benchmarks.training import accuracy, ensemble, plots, programs, table, task
 
 PARTS = ("step", "accuracy", "ensemble")
@@ -33,11 +34,12 @@ def bound(program: str, label: str) -> float:
     return 0.8 if program == "sklearn" else 0.5
 
 
-SUITE = measure.Suite(
+SUITE = Suite(
     "training",
     tuple(programs.TRAINERS),
     labels,
     {"float32": bound},
+    table.ratio,
     table.line,
     table.page,
     plots.draw,
@@ -68,7 +70,7 @@ def program_names(args: argparse.Namespace) -> list[str]:
     return [name for name in programs.TRAINERS if args.plan == "full" or name != "torch_compile"]
 
 
-def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[str]) -> list[measure.Cell]:
+def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[str]) -> list[Cell]:
     if part == "step":
         return [
             _cell(part, network, m, task.steps_of_a_call(m), partial(programs.steps, network[1], m, names))
@@ -84,6 +86,6 @@ def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[
     ]
 
 
-def _cell(part: str, network: plans.Network, batch_size: int, steps: int, made: Any, members: int = 1) -> measure.Cell:
+def _cell(part: str, network: plans.Network, batch_size: int, steps: int, made: Any, members: int = 1) -> Cell:
     fields = {"part": part, "network": network[0], "sizes": list(network[1]), "batch_size": batch_size}
-    return measure.Cell(fields | {"steps": steps, "members": members}, made)
+    return Cell(fields | {"steps": steps, "members": members}, made)

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks import plotting
 from benchmarks.records import Row
 from benchmarks.training.accuracy import GOAL
-from benchmarks.training.table import OTHERS, others, slower, too_noisy
+from benchmarks.training.table import OTHERS, others, slower
 
 
 def draw(rows: Sequence[Row]) -> Any:
@@ -61,11 +61,10 @@ def _panel(axes: Any, cells: Sequence[Row], batch_sizes: Sequence[int]) -> None:
     sizes = sorted({row["batch_size"] for row in cells})
     for row in cells:
         style = plotting.shade(batch_sizes.index(row["batch_size"]), len(batch_sizes))
-        noisy = {"mfc": "white"} if too_noisy(row) else {}
         for program in others(row):
             line = names.index(program if program in names else f"{row['members']} networks")
             y = plotting.height(line, sizes.index(row["batch_size"]), len(sizes))
-            plotting.ratio_dot(axes, slower(row, program), y, style | noisy)
+            plotting.ratio_dot(axes, row, slower(row, program), y, style)
     plotting.named_lines(axes, names)
 
 

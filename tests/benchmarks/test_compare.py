@@ -85,7 +85,24 @@ def test_a_cell_too_noisy_to_tell_does_not_fail(compared, shaken):
     control = {"old": 1.0, "new": 1.0} | {shaken: 1.2}
     status, out, _ = compared([cell(control=control["old"])], [cell(ratio=1.5, control=control["new"])])
     assert status == 0 and verdicts(out)["7-5-3 at 4"][0] == "too noisy to tell"
-    assert "0 no different, 1 too noisy to tell and 0 worse;" in out
+    assert "0 no different, 1 too noisy to tell and 0 worse;" in out and out.endswith(f"{compare.TOO_BUSY}\n")
+
+
+@pytest.mark.parametrize("wide", ["old", "new"])
+def test_a_wide_interval_is_too_noisy_to_tell(compared, wide):
+    """Though the intervals lie apart; the control passes."""
+    noise = {"old": 0.01, "new": 0.01} | {wide: 1.2}
+    old, new = (cell(ratio=ratio, noise=noise[name]) for name, ratio in (("old", 1.0), ("new", 9.0)))
+    for row in (old, new):
+        row["programs"]["control"] = row["programs"]["autodiff"]
+    status, out, _ = compared([old, cell(8)], [new, cell(8)])
+    assert status == 0 and verdicts(out)["7-5-3 at 4"][0] == "too noisy to tell" and compare.TOO_BUSY not in out
+    assert compared([cell(ratio=1.0)], [cell(ratio=9.0)])[0] == 1
+
+
+def test_other_processes_make_a_cell_of_training_too_noisy_to_tell(compared):
+    old, new = cell(suite="training"), cell(suite="training", ratio=2.0)
+    assert compared([old], [new])[0] == 1 and compared([old], [new | {"others_cpu": 0.06}])[0] == 0
 
 
 def test_memory_that_grew_fails(compared):

@@ -5,20 +5,15 @@ import numpy as np
 import pytest
 from benchmark_runs import lines_of, made_row, refused, reported, timed, write
 
-from benchmarks import environment, records
+from benchmarks import records, text
 from benchmarks.__main__ import main
+from benchmarks.display import markdown
 from benchmarks.gradients.programs import flops
 from benchmarks.program import random_problem
 from benchmarks.roofline import command, limits, programs, table
 
 PROGRAMS = {"manual", "products", "products_transposed", "copy", "control"}
 SIZES = (7, 5, 3)
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    """Measure no matrix product."""
-    monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
 
 
 def run(path, *options):
@@ -57,7 +52,8 @@ def test_a_run_agrees_and_its_rows_are_whole(tmp_path, capsys):
     for errors in row["errors"].values():
         assert list(errors) == ["dW[1]", "dW[2]"] and all(0 <= e < 1e-5 for e in errors.values())
     out, err = capsys.readouterr()
-    assert out == f"{table.page([row])}\n\n{path}\n" and err == f"1/1  7-5-3 at 4: {table.line(row)}\n"
+    assert out == f"{markdown(table.page([row]))}\n\n{path}\n"
+    assert err == f"1/1  7-5-3 at 4: {table.line(row)}\n"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
@@ -196,19 +192,26 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
     assert cells["7-5-3", "1"][-3:-1] == ["products, transposed", "0.40 [0.40, 0.40]"]
     assert cells["7-5-3", "4"][-3:-1] == ["copy", "0.95 [0.95, 0.95]"]
     assert cells["7-5-3", "16"][-2] == "1.05 [1.05, 1.05]" and cells["7-5-3", "16"][0] == "160 µs"
-    assert cells["other", "64"][-1].endswith("*") and cells["other", "256"] == ["not timed", *[""] * 8]
+    assert cells["other", "64"][-2:] == ["0.70 [0.70, 0.70] *", "1.50 [1.50, 1.50] *"] and cells["other", "256"] == [
+        "not timed",
+        *[""] * 8,
+    ]
     for words in (
         "4 of 5 cells timed",
         "Not timed: other at 256: was wrong.",
-        # (0.4 * 0.95 * 1)^(1/3) and 0.7
-        "Manual reaches 0.72 of its limit in the geometric mean, a share above 1 counted as 1: 7-5-3 0.72, "
-        "other 0.70. The lowest shares: 7-5-3 at 1 (0.40",
-        "The limit is the products in 3 cells and the copy in 1; manual is beyond it in 1: 7-5-3 at 16 (1.05",
-        "The control fails in 1 of 4 cells: other at 64 (1.50 [1.50, 1.50]).",
+        # (0.4 * 0.95 * 1)^(1/3): the control of "other" fails
+        "Manual reaches 0.72 of its limit in the geometric mean of 3 cells, a share above 1 counted as 1: 7-5-3 0.72. "
+        "The lowest shares: 7-5-3 at 1 (0.40",
+        "The limit is the products in 2 cells and the copy in 1; manual is beyond it in 1: 7-5-3 at 16 (1.05",
+        "3 of 4 cells could be told apart from noise. The control fails in 1 of 4 cells: "
+        "other at 64 (1.50 [1.50, 1.50]).",
         f"The largest copy, of {programs.traffic(SIZES, 64, 'float32') / 1e3:.2f} kB, ran at",
     ):
         assert words in page, words
     assert len(command.SUITE.draw(rows[:4]).axes) == 4
+    assert "too noisy to tell" in table.line(rows[3]) and "too noisy" not in table.line(rows[0])
+    words = table.summary(rows[3:])
+    assert "Manual reaches" not in words and f"0 of 1 cells could be told apart from noise. {text.TOO_BUSY}" in words
 
 
 def test_requests_that_cannot_be_met(tmp_path, capsys):

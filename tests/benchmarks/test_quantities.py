@@ -5,18 +5,13 @@ import numpy as np
 import pytest
 from benchmark_runs import PREPARED, lines_of, made_row, refused, reported, timed, write
 
-from benchmarks import environment, records
+from benchmarks import records, text
 from benchmarks.__main__ import main
+from benchmarks.display import markdown
 from benchmarks.quantities import command, programs, table
 
 NAMES = list(programs.QUANTITIES)
 PROGRAMS = {"manual", "autodiff", "gradient", "control"}
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    """Measure no matrix product."""
-    monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
 
 
 def run(path, *options):
@@ -56,7 +51,7 @@ def test_every_quantity_agrees_and_its_row_is_whole(tmp_path, capsys):
     assert labels["per_example_norms"] == ["value"] and labels["variance"] == ["W[1]", "b[1]", "W[2]", "b[2]"]
     assert labels["kfac_exact"] == ["A[1]", "G[1]", "A[2]", "G[2]"]
     out, err = capsys.readouterr()
-    assert table.page(rows) in out and out.splitlines()[-1] == str(tmp_path / "r.jsonl")
+    assert markdown(table.page(rows)) in out and out.splitlines()[-1] == str(tmp_path / "r.jsonl")
     assert err.splitlines() == [
         f"{n:2}/{len(rows)}  {row['quantity']}, 7-5-3 at 300: {table.line(row)}" for n, row in enumerate(rows, 1)
     ]
@@ -161,7 +156,8 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
         "Not timed: variance, 7-5-3 at 16: was wrong.",
         f"Autodiff not run: gram_matrix, 5x64 at 16: {too_large}.",
         "Manual against autodiff: faster in 2, no different in 1, slower in 1: variance in 1.",
-        "at most 1.2 times as long as the plain gradient in 4 of 5. The control fails in 0.",
+        "at most 1.2 times as long as the plain gradient in 4 of 5 in which that can be "
+        "told. The control fails in 0. 5 of 5 cells could be told apart from noise.",
     ):
         assert words in page
     assert len(command.SUITE.draw(rows[:3]).axes) == 3
@@ -170,13 +166,29 @@ def test_report_draws_from_the_file_alone(tmp_path, capsys):
 def test_a_program_that_needs_no_memory_has_no_ratio_of_it():
     row = cell()
     row["programs"]["manual"]["temp_bytes"] = 0
-    assert table.memory(row) is None and table.ranges([row]).splitlines()[-1].split("|")[3].strip() == ""
+    assert table.memory(row) is None and str(table.ranges([row])).splitlines()[-1].split("|")[3].strip() == ""
     row["programs"]["manual"]["temp_bytes"] = None
-    assert "?" in table.cells([row])
+    assert "?" in str(table.cells([row]))
 
 
 def test_a_cell_whose_control_fails_is_marked():
     row = cell()
     row["programs"]["control"]["times_s"] = [1.2 * t for t in row["programs"]["gradient"]["times_s"]]
-    assert "1.20 [1.20, 1.20] *" in table.cells([row]) and "The control fails in 1." in table.summary([row])
+    assert "1.20 [1.20, 1.20] *" in str(table.cells([row])) and "The control fails in 1." in table.summary([row])
     assert math.isclose(table.cost(row).median, 1.1)
+    assert "2.00 [2.00, 2.00] *" in str(table.cells([row])) and "2.00 [2.00, 2.00] (too noisy to tell)" in table.line(
+        row
+    )
+    # neither in the ranges nor in the counts
+    assert lines_of(str(table.ranges([row])), 4)[1] == [
+        "gram_matrix",
+        "too noisy to tell",
+        "5,000",
+        "too noisy to tell",
+    ]
+    ranges = lines_of(str(table.ranges([row, cell(batch_size=16, speed=3.0, cost=1.5)])), 4)[1]
+    assert ranges == ["gram_matrix", "3.00", "5,000", "1.50"]
+    words = table.summary([row, cell(batch_size=16, speed=0.5)])
+    assert "faster in 0, no different in 0, too noisy to tell in 1, slower in 1: gram_matrix in 1." in words
+    assert "in 1 of 1 in which that can be told." in words and "1 of 2 cells could be told apart from noise." in words
+    assert text.TOO_BUSY not in words and text.TOO_BUSY in table.summary([row])

@@ -1,0 +1,126 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from benchmark_runs import PEERS
+
+import manual_bp as bp
+from benchmarks import measure, plans
+from benchmarks.suite import Cell
+from benchmarks.training import command, in_jax, programs, task, trainer
+
+
+@pytest.fixture
+def x32():
+    """Turn 64-bit types off, as a run does."""
+    with jax.enable_x64(False):
+        yield
+
+
+def test_a_call_starts_from_the_same_state_and_ends_with_an_epoch(x32):
+    given = task.synthetic((12, 8, 3), 5)
+    assert given.steps == task.steps_of_a_call(5) == 64 and task.steps_of_a_call(2048) == 4
+    assert sorted(given.rows(0).ravel()) == list(range(320)) and given.rows(0).shape == (64, 5)
+    made = trainer.Training(in_jax.manual(given))
+    ends = []
+    for _ in range(2):
+        made.ready()
+        ends.append(made()[0])
+    a, b = ends
+    assert int(a.step) == 64 and all(map(np.array_equal, jax.tree.leaves(a.params), jax.tree.leaves(b.params)))
+    # the second epoch is in the order that the state after the first gives
+    rows = jax.jit(given.drawn_rows)(a)
+    assert np.array_equal(rows, given.rows(1)) and not np.array_equal(given.rows(0), given.rows(1))
+
+
+def test_a_program_that_cannot_run_here():
+    def fails(state, e):
+        raise RuntimeError("no compiler\nin many words")
+
+    trains = trainer.Trainer(
+        lambda: None, fails, lambda state, costs: (costs, ()), library="a 1", may_fail=(RuntimeError,)
+    )
+    assert trainer.Training(trains).preparation == {"library": "a 1", "not_run": "RuntimeError: no compiler"}
+    with pytest.raises(RuntimeError, match="no compiler"):
+        _ = trainer.Training(trains._replace(may_fail=())).preparation
+    made = {"manual": trainer.Training(trains), "optax_scan": "left out", "control": "left out"}
+    found = measure.measure_cell(
+        command.SUITE, Cell({}, lambda: made), "float32", plans.TRAINING["quick"], lambda fraction: None
+    )
+    assert found["error"] == "control not run: left out" and found["programs"] == {} and found["others_cpu"] is None
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:No CUDA runtime is found")
+def test_peers_do_what_optax_does(name, x32):
+    """Costs, changes, and the same again in a second epoch, which is in another order."""
+    pytest.importorskip(PEERS[name], exc_type=ImportError)
+    given = task.synthetic((12, 8, 3), 5)
+    made = programs.steps((12, 8, 3), 5, [name])[name]
+    assert isinstance(made, trainer.Training)
+    made.exact = None  # the float32 that is timed
+    if "not_run" in made.preparation:
+        pytest.skip(made.preparation["not_run"])
+    assert made.preparation["library"].split()[0] in ("flax", "torch", "scikit-learn")
+    right = in_jax.optax_scan(given)
+    state, costs = right.epoch(right.start(), 0)
+    agree(made.result(), right.read(state, costs))
+    agree(made.result(), right.read(state, costs))  # from the start again
+    found, _ = made.trainer.epoch(made.trainer.start(), 0)
+    found, costs_found = made.trainer.epoch(found, 1)
+    _, change = made.trainer.read(found, costs_found)
+    agree((costs, change), (costs, right.read(*right.epoch(state, 1))[1]))
+
+
+def agree(found, right):
+    """Compare costs and changes; rounding of so few small numbers is all that differs."""
+    assert jax.tree.structure(found) == jax.tree.structure(right)
+    bounds = [2e-6] + [5e-5] * (len(jax.tree.leaves(right)) - 1)
+    for a, b, bound in zip(jax.tree.leaves(found), jax.tree.leaves(right), bounds, strict=True):
+        assert a.shape == b.shape and np.linalg.norm(a - b) <= bound * np.linalg.norm(b)
+
+
+def test_the_changes_are_compared_in_float64(x32):
+    """Two programs that are both right agree there; in float32 a unit at its kink can keep them apart."""
+    made = programs.steps((64, 64, 64, 10), 32, ["manual", "optax_scan"])
+    assert isinstance(made["manual"], trainer.Training) and isinstance(made["optax_scan"], trainer.Training)
+    (costs, found), (_, right) = made["manual"].result(), made["optax_scan"].result()
+    assert costs.dtype == np.float32
+    for a, b in zip(map(np.asarray, jax.tree.leaves(found)), map(np.asarray, jax.tree.leaves(right)), strict=True):
+        assert a.dtype == np.float64 and np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(b) != 0
+
+
+def test_where_eps_stands_is_all_that_sets_scikit_learn_apart(x32, monkeypatch):
+    pytest.importorskip("sklearn")
+
+    def update(updates, state, params=None, **rest):
+        adam, after = state
+        t = adam.count + 1
+        mu = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, adam.mu, updates)
+        nu = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, adam.nu, updates)
+        rate = task.LEARNING_RATE * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        updates = jax.tree.map(lambda m, v: -rate * m / (jnp.sqrt(v) + 1e-8), mu, nu)
+        return updates, (adam._replace(count=t, mu=mu, nu=nu), after)
+
+    given = task.synthetic((64, 64, 64, 10), 32)
+    made = programs.steps((64, 64, 64, 10), 32, ["sklearn"])["sklearn"]
+    assert isinstance(made, trainer.Training)
+    made.exact = None
+    found = made.result()[1]
+    apart = {}
+    as_sklearn = optax.GradientTransformation(task.ADAM.init, update)
+    for name, adam in {"optax": task.ADAM, "scikit-learn": as_sklearn}.items():
+        monkeypatch.setattr(in_jax, "ADAM", adam)
+        right = trainer.Training(in_jax.optax_scan(given)).result()[1]
+        leaves = zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True)
+        apart[name] = max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in leaves)
+    assert apart["optax"] > 3e-3 and apart["scikit-learn"] < 2e-5
+
+
+def test_a_state_of_the_library_is_not_used_up(x32):
+    """The baseline donates what it is given: it is a copy."""
+    given = task.synthetic((12, 8, 3), 5)
+    for build in (in_jax.optax_scan, in_jax.optax_loop):
+        jax.block_until_ready(build(given).epoch(build(given).start(), 0))
+    assert bp.predict(given.network, given.state.params, given.data.X.T).shape == (3, 320)
