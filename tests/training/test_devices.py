@@ -262,7 +262,10 @@ def run_two(outs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent))), "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent))),
+        "JAX_PLATFORMS": "cpu",
+    }
     env |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
     code = "import sys, test_devices as t; t.in_a_process(*sys.argv[1:])"
     processes = [
