@@ -68,7 +68,7 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         with_rule, by_rule = _differentiate_by_rule(weighted, traced)
         reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
         try:
-            traced.cut_at(traced.graph.successors)(traced.arguments.arrays)
+            traced.cut_for(traced.graph.successors)(traced.arguments.arrays)
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
         if reason:

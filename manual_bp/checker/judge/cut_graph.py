@@ -39,30 +39,28 @@ _replace_cotangent.defvjp(
 
 
 class CutGraph:
-    """A graph that can be cut at `nodes`, compiled to give the derivatives by them and by `roots`."""
+    """A graph that can be cut at each of its nodes, compiled to give the derivatives by them and by `roots`."""
 
-    def __init__(self, graph: CostGraph, nodes: Sequence[str], roots: Sequence[str]):
-        self.graph, self.nodes, self.roots = graph, tuple(nodes), tuple(roots)
-        self._zeros = {n: jnp.zeros(graph.nodes[n].shape, jnp.float64) for n in nodes}
-        self._program = jax.jit(functools.partial(_differentiate, graph, self.nodes, self.roots))
+    def __init__(self, graph: CostGraph, roots: Sequence[str]):
+        self.graph, self.roots = graph, tuple(roots)
+        self._zeros = {n: jnp.zeros(node.shape, jnp.float64) for n, node in graph.nodes.items()}
+        self._program = jax.jit(functools.partial(_differentiate, graph, self.roots))
 
     def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
         """Differentiate at `arrays`, with `lines` in place of autodiff's, and `shifts` added to the nodes' values."""
         lines, shifts, zeros = lines or {}, shifts or {}, self._zeros
-        given = {n: (lines.get(n, zeros[n]), n in lines) for n in self.nodes}
+        given = {n: (lines.get(n, zeros[n]), n in lines) for n in zeros}
         cost, found, node_values = self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts})
         to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
         return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
 
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""
-        return _differentiate(self.graph, self.nodes, self.roots, list(arrays), {}, self._zeros)[1]
+        return _differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
 
 
-def _differentiate(
-    graph: CostGraph, nodes: Sequence[str], roots: Sequence[str], arrays: list, given: dict, shifts: dict
-) -> Any:
-    node_at = {graph.nodes[name].equation: name for name in nodes}
+def _differentiate(graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict) -> Any:
+    node_at = {node.equation: name for name, node in graph.nodes.items()}
 
     def cost_and_nodes(active: dict, shifts: dict) -> Any:
         node_values = {}

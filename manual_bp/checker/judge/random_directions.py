@@ -25,7 +25,8 @@ def compare_autodiff(traced: TracedCost, directions: int = 3) -> tuple[bool, str
 
     The error of the difference falls as h^2 until rounding, eps C / h, dominates, so the best step h counts.
     """
-    gradient = traced.cut((), traced.graph.params)(traced.arguments.arrays).lines
+    lines = traced.cut_for(traced.graph.params)(traced.arguments.arrays).lines
+    gradient = {n: lines[n] for n in traced.graph.params}
     size = np.sqrt(sum(float(np.sum(g * g)) for g in gradient.values())) or 1.0
     slope_along = _slopes(traced)
     worst, at = 0.0, STEPS[0]
@@ -73,7 +74,7 @@ def judge_second_order(traced: TracedCost, backward: Callable, judgement: Judgem
     def arrays_at(t: object) -> list:
         return graph.with_roots(arguments.arrays, {name: p + t * v[name] for name, p in params.items()})
 
-    cut = traced.cut_at(names)
+    cut = traced.cut_for(names)
     true = jax.jvp(lambda t: cut.traced(arrays_at(t)), (0.0,), (1.0,))[1]
 
     def lines_at(t: object) -> dict:

@@ -17,7 +17,7 @@ from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
 class TracedCost(NamedTuple):
     """A cost traced at some arguments.
 
-    `cut(nodes, roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once.
+    `cut(roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once.
     """
 
     cost: Callable
@@ -35,8 +35,10 @@ class TracedCost(NamedTuple):
         """List everything that can have a line, the parameters first and in the order of the leaves of params."""
         return list(dict.fromkeys([*self.arguments.params, *self.graph.nodes, *self.graph.roots]))
 
-    def cut_at(self, names: Collection[str]) -> CutGraph:
-        return self.cut(*(tuple(n for n in known if n in names) for known in (self.graph.nodes, self.graph.roots)))
+    def cut_for(self, names: Collection[str]) -> CutGraph:
+        """Return the graph cut at every node, with the derivatives by the parameters or, if need be, by all roots."""
+        roots = self.graph.roots.keys() & names
+        return self.cut(self.graph.params if roots <= set(self.graph.params) else tuple(self.graph.roots))
 
     def cost_again(self) -> float:
         return float(call_with_tap(self.cost, self.arguments.copies(), lambda name, value: value))

@@ -73,9 +73,9 @@ def judge_lines(
     """
     graph = traced.graph
     order = [name for name in graph.backward_order() if name in returned]
-    cut = traced.cut_at(order)
+    cut = traced.cut_for(order)
     truth = cut(arrays)
-    expected, m = truth.lines, conventions.number_of_examples(graph, arrays)
+    expected, m = {n: truth.lines[n] for n in order}, conventions.number_of_examples(graph, arrays)
     transposed = conventions.transposed_lines(graph, returned, expected) if layouts else set()
     found = {n: np.asarray(returned[n].T if n in transposed else returned[n], np.float64) for n in order}
     shaped = {n: line for n, line in found.items() if line.shape == expected[n].shape}
