@@ -40,7 +40,7 @@ from benchmarks.environment import UsageError
 
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
-RETIRED = ("compile", "memory")  # suites of earlier versions
+RETIRED = ("memory",)  # suites of earlier versions
 _BEFORE = ("schema", "suite", "date", "environment", "matmul_flops_per_s")
 _CELL = ("network", "sizes", "batch_size")
 _AFTER = ("errors", "error", "programs")
