@@ -5,7 +5,7 @@ If a cell is measured again, a further row follows; the last row of a cell count
 A row holds raw measurements. Everything that can be computed from them is computed when the file is read.
 
     schema              1
-    suite               "gradients", "quantities", "training" or "roofline"; "compile", "memory" and "scaling" in files
+    suite               "gradients", "quantities", "training" or "roofline"; "memory" and "scaling" in files
                         of earlier versions
     date                when the cell was finished, UTC
     environment         `environment.describe()`
@@ -27,7 +27,7 @@ A row holds raw measurements. Everything that can be computed from them is compu
                         - for the products in "roofline": block, the number of examples in one product, and examples,
                           the number of examples in a call
 
-Rows of "scaling" are read as rows of "gradients", whose plan it is now. Rows of "compile" and "memory" are no longer
+Rows of "scaling" are read as rows of "gradients", whose plan it is now. Rows of "memory" are no longer
 read; the pages made from them are kept.
 """
 
