@@ -1,7 +1,5 @@
 """Whole networks against every oracle: autodiff, scalar loops, central differences."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,22 +25,30 @@ from reference.autodiff import Model
 from reference.commands.cross_check import cross_check
 from reference.compare import largest_error
 from reference.finite_differences import central_differences
-from reference.grid import PROBLEMS, draw
+from reference.grid import PROBLEMS, Problem, draw
 
-SMALL = [problem for problem in PROBLEMS if sum(problem.model.sizes) < 40]
+# Layers of one activation differ in nothing but g and g': here several stand in one network
+MIXED = [
+    Problem("leaky_relu, elu", Model((5, 9, 7, 3), ("leaky_relu", "elu")), 12, "indices"),
+    Problem("softplus, silu, identity", Model((5, 9, 7, 6, 3), ("softplus", "silu", "identity")), 12, "indices"),
+]
+ONE_ACTIVATION = {"leaky_relu", "elu", "softplus", "silu", "gelu", "identity layers"}
+SMALL = [p for p in PROBLEMS if sum(p.model.sizes) < 40 and p.name not in ONE_ACTIVATION] + MIXED
+# A sigmoid and a softmax that match their cost, and each error through an output activation
+EVERY_QUANTITY = ["two layers, soft binary", "many neurons, squared error", "softmax under absolute error"]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[::3], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", [DEEP, *map(BY_NAME.get, EVERY_QUANTITY)], ids=lambda problem: problem.name)
 def test_every_quantity_against_autodiff(problem):
     """Cost, gradient, dX, every dA and dZ, weighted and not, in float64 and float32.
 
-    Every third problem and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
+    Some problems and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
     """
     for case in cross_check(problem, seeds=(0,)):
         assert case.passed, str(case)
 
 
-@pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", [*SMALL, BY_NAME["deep tanh, 8 layers"]], ids=lambda problem: problem.name)
 def test_against_scalar_loops(problem):
     network, params, X, Y, weights = arrays(problem)
     data = draw(problem, 0)
@@ -92,9 +98,15 @@ def test_gradient_is_like_its_parameter(problem, dtype):
     assert record.losses.shape == (X.shape[1],) and record.weights.shape == (1, X.shape[1])
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[::9], ids=lambda problem: problem.name)
-def test_bfloat16_is_as_good_as_autodiff(problem):
+def test_bfloat16_is_as_good_as_autodiff(deep):
     """Against a float64 run of the same bfloat16 numbers: twice autodiff's own error, or 4 eps, whichever is more."""
+    for problem in PROBLEMS[::9] if deep else PROBLEMS[9:19:9]:
+        found, own = _errors_in_bfloat16(problem)
+        # The whole gradient, and the mean of a few draws: one leaf of a few bfloat16 numbers is off by chance
+        assert np.mean(found) <= max(2 * np.mean(own), 4 * float(jnp.finfo(jnp.bfloat16).eps)), problem.name
+
+
+def _errors_in_bfloat16(problem):
     found, own = [], []
     for seed in range(4):
         network, params, X, Y, weights = arrays(problem, seed, jnp.bfloat16)
@@ -102,8 +114,7 @@ def test_bfloat16_is_as_good_as_autodiff(problem):
         true = by_autodiff(problem.model, *wide)[1]
         found.append(_whole_error(bp.grad(network)(params, X, Y, weights), true))
         own.append(_whole_error(by_autodiff(problem.model, params, X, Y, weights)[1], true))
-    # The whole gradient, and the mean of a few draws: one leaf of a few bfloat16 numbers is off by chance
-    assert np.mean(found) <= max(2 * np.mean(own), 4 * float(jnp.finfo(jnp.bfloat16).eps))
+    return found, own
 
 
 def _whole_error(found, true):
@@ -122,9 +133,9 @@ def test_bfloat16_average_is_taken_after_the_sum():
 
 
 def test_record_gives_the_same_gradient():
-    for problem in (DEEP, REGRESSION):
+    for problem, weighted in ((DEEP, [True]), (REGRESSION, [True, False])):
         network, params, X, Y, weights = arrays(problem)
-        for w in (None, weights):
+        for w in (weights if given else None for given in weighted):
             ways, record = every_way(network, params, X, Y, w)
             c, _ = ways["value_and_grad"]
             for way in ("cost", "record"):
@@ -135,8 +146,8 @@ def test_record_gives_the_same_gradient():
 
 def test_examples_do_not_meet():
     """Column i of the record is what example i alone would give: no 1/m in dA or dZ."""
-    network, params, X, Y, _ = arrays(DEEP)
-    whole, alone = bp.backpropagate(network, params, X, Y), bp.backpropagate(network, params, X[:, 3:4], Y[3:4])
+    network, params, X, Y, _ = arrays(BY_NAME["two layers, multilabel"])
+    whole, alone = bp.backpropagate(network, params, X, Y), bp.backpropagate(network, params, X[:, 3:4], Y[:, 3:4])
     for a, b in zip(whole.dA + whole.dZ[1:], alone.dA + alone.dZ[1:], strict=True):
         np.testing.assert_allclose(a[:, 3:4], b, rtol=1e-12, atol=1e-16)
 
@@ -190,16 +201,16 @@ def test_forward_mode_over_the_gradient_is_a_hessian_vector_product():
     assert largest_error(product, expected) <= FLOAT64
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
-def test_all_weights_zero_gives_zero(dtype):
-    network, params, X, Y, weights = arrays(DEEP, dtype=dtype)
+@pytest.mark.parametrize(("problem", "dtype"), [(DEEP, jnp.float64), (BY_NAME["softmax regression"], jnp.bfloat16)])
+def test_all_weights_zero_gives_zero(problem, dtype):
+    network, params, X, Y, weights = arrays(problem, dtype=dtype)
     ways, _ = every_way(network, params, X, Y, 0 * weights)
     for leaf in jax.tree.leaves(ways):
         np.testing.assert_array_equal(leaf, 0)
 
 
 def test_weights_count_as_repetitions():
-    network, params, X, Y, _ = arrays(DEEP)
+    network, params, X, Y, _ = arrays(BY_NAME["softmax regression"])
     times = np.arange(X.shape[1]) % 3
     for dtype in (int, bool):
         found = bp.value_and_grad(network)(params, X, Y, times.astype(dtype))
@@ -275,10 +286,16 @@ def test_every_form_of_the_products(m):
 
 
 def test_second_derivative_is_reverse_over_reverse():
+    """Along a random direction, which sees every element of the Hessian."""
     network, params, X, Y, weights = arrays(REGRESSION)
-    hessian = jax.jit(jax.jacrev(jax.grad(bp.cost, argnums=1), argnums=1))(network, params, X, Y, weights)
-    expected = jax.jit(jax.hessian(functools.partial(autodiff.cost, REGRESSION.model)))(params, X, Y, weights)
-    assert largest_error(hessian, expected) <= FLOAT64
+    rng = np.random.default_rng(0)
+    v = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
+
+    def product(cost):
+        return jax.jit(lambda p, v: jax.vjp(jax.grad(cost), p)[1](v)[0])(params, v)
+
+    found = product(lambda p: bp.cost(network, p, X, Y, weights))
+    assert largest_error(found, product(lambda p: autodiff.cost(REGRESSION.model, p, X, Y, weights))) <= FLOAT64
 
 
 def test_forward_mode_says_that_it_is_not_there():
