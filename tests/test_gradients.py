@@ -15,6 +15,7 @@ from problems import (
     by_grad,
     columns,
     every_way,
+    float_arguments,
     layers,
     random_network,
 )
@@ -53,13 +54,8 @@ def test_against_scalar_loops(problem):
     network, params, X, Y, weights = arrays(problem)
     data = draw(problem, 0)
     C, grads, dX = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), data.weights)
-    c, (found, found_dX, *_) = by_grad(network, params, X, Y, weights, argnums=_float_arguments(problem))
+    c, (found, found_dX, *_) = by_grad(network, params, X, Y, weights, argnums=float_arguments(problem))
     assert largest_error((c, found, found_dX), (np.array(C), layers(grads), dX)) <= FLOAT64
-
-
-def _float_arguments(problem):
-    """One program for the tests that take some of these derivatives."""
-    return (0, 1, 3) if problem.targets == "indices" else (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["two layers, multilabel"]], ids=lambda p: p.name)
@@ -67,15 +63,14 @@ def test_against_central_differences(problem):
     network, params, X, Y, weights = arrays(problem)
     flat, unravel = ravel_pytree(params)
     cost = jax.jit(lambda v: bp.cost(network, unravel(v), X, Y, weights))
-    _, (dparams, *_) = by_grad(network, params, X, Y, weights, argnums=_float_arguments(problem))
+    _, (dparams, *_) = by_grad(network, params, X, Y, weights, argnums=float_arguments(problem))
     found, _ = ravel_pytree(dparams)
     # a central difference is good to about 1e-10 of the cost
     assert largest_error(found, central_differences(lambda v: float(cost(v)), np.asarray(flat))) <= 1e-8
 
 
 def test_gradient_as_one_vector_is_in_layer_order():
-    network, params, X, Y, _ = arrays(DEEP)
-    grads = bp.grad(network)(params, X, Y)
+    _, (grads, *_) = by_grad(*arrays(DEEP), argnums=float_arguments(DEEP))
     vector, _ = ravel_pytree(grads)
     np.testing.assert_array_equal(vector, np.concatenate([np.ravel(d) for dW, db in grads for d in (dW, db)]))
 
@@ -166,7 +161,7 @@ def test_an_example_of_weight_zero_is_absent(problem, bad):
     ways, _ = every_way(network, params, X_bad, Y_bad, weights)
     for found in ways.values():
         assert largest_error(found, (np.array(C), layers(grads))) <= FLOAT64
-    _, (_, dX, *_) = by_grad(network, params, X_bad, Y_bad, weights, argnums=_float_arguments(problem))
+    _, (_, dX, *_) = by_grad(network, params, X_bad, Y_bad, weights, argnums=float_arguments(problem))
     np.testing.assert_array_equal(np.asarray(dX)[:, absent], 0)
 
 
@@ -223,7 +218,7 @@ def test_weights_count_as_repetitions():
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "indices"] + [DEEP], ids=lambda p: p.name)
 def test_derivatives_by_targets_and_weights(problem):
     network, params, X, Y, weights = arrays(problem)
-    argnums = _float_arguments(problem)
+    argnums = float_arguments(problem)
     _, (_, _, *found) = by_grad(network, params, X, Y, weights, argnums=argnums)
     # an absent example's loss counts in the derivative by its own weight, as in autodiff of 0 * loss
     _, expected = by_autodiff(problem.model, params, X, Y, weights, argnums=argnums[2:])
@@ -291,11 +286,11 @@ def test_second_derivative_is_reverse_over_reverse():
     rng = np.random.default_rng(0)
     v = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
 
-    def product(cost):
-        return jax.jit(lambda p, v: jax.vjp(jax.grad(cost), p)[1](v)[0])(params, v)
+    def product(cost, network):
+        dcost = jax.grad(lambda p: cost(network, p, X, Y, weights))
+        return jax.jit(lambda p, v: jax.vjp(dcost, p)[1](v)[0])(params, v)
 
-    found = product(lambda p: bp.cost(network, p, X, Y, weights))
-    assert largest_error(found, product(lambda p: autodiff.cost(REGRESSION.model, p, X, Y, weights))) <= FLOAT64
+    assert largest_error(product(bp.cost, network), product(autodiff.cost, REGRESSION.model)) <= FLOAT64
 
 
 def test_forward_mode_says_that_it_is_not_there():
