@@ -7,6 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from problems import (
     BY_NAME,
+    CLASSES,
     DEEP,
     FLOAT64,
     REGRESSION,
@@ -35,16 +36,12 @@ MIXED = [
 ]
 ONE_ACTIVATION = {"leaky_relu", "elu", "softplus", "silu", "gelu", "identity layers"}
 SMALL = [p for p in PROBLEMS if sum(p.model.sizes) < 40 and p.name not in ONE_ACTIVATION] + MIXED
-# A sigmoid and a softmax that match their cost, and each error through an output activation
 EVERY_QUANTITY = ["two layers, soft binary", "many neurons, squared error", "softmax under absolute error"]
 
 
 @pytest.mark.parametrize("problem", [DEEP, *map(BY_NAME.get, EVERY_QUANTITY)], ids=lambda problem: problem.name)
 def test_every_quantity_against_autodiff(problem):
-    """Cost, gradient, dX, every dA and dZ, weighted and not, in float64 and float32.
-
-    Some problems and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
-    """
+    """Cost, gradient, dX, every dA and dZ, weighted and not, in both dtypes; `make test-deep` takes all problems."""
     for case in cross_check(problem, seeds=(0,)):
         assert case.passed, str(case)
 
@@ -128,7 +125,7 @@ def test_bfloat16_average_is_taken_after_the_sum():
 
 
 def test_record_gives_the_same_gradient():
-    for problem, weighted in ((DEEP, [True]), (REGRESSION, [True, False])):
+    for problem, weighted in ((CLASSES, [True]), (REGRESSION, [True, False])):
         network, params, X, Y, weights = arrays(problem)
         for w in (weights if given else None for given in weighted):
             ways, record = every_way(network, params, X, Y, w)
@@ -148,7 +145,7 @@ def test_examples_do_not_meet():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["tanh absolute error"]], ids=lambda p: p.name)
+@pytest.mark.parametrize("problem", [CLASSES, REGRESSION, BY_NAME["tanh absolute error"]], ids=lambda p: p.name)
 def test_an_example_of_weight_zero_is_absent(problem, bad):
     network, params, X, Y, weights = arrays(problem)
     absent = np.asarray(weights) == 0
@@ -196,7 +193,7 @@ def test_forward_mode_over_the_gradient_is_a_hessian_vector_product():
     assert largest_error(product, expected) <= FLOAT64
 
 
-@pytest.mark.parametrize(("problem", "dtype"), [(DEEP, jnp.float64), (BY_NAME["softmax regression"], jnp.bfloat16)])
+@pytest.mark.parametrize(("problem", "dtype"), [(CLASSES, jnp.float64), (BY_NAME["softmax regression"], jnp.bfloat16)])
 def test_all_weights_zero_gives_zero(problem, dtype):
     network, params, X, Y, weights = arrays(problem, dtype=dtype)
     ways, _ = every_way(network, params, X, Y, 0 * weights)
@@ -217,11 +214,10 @@ def test_weights_count_as_repetitions():
 
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "indices"] + [DEEP], ids=lambda p: p.name)
 def test_derivatives_by_targets_and_weights(problem):
-    network, params, X, Y, weights = arrays(problem)
-    argnums = float_arguments(problem)
-    _, (_, _, *found) = by_grad(network, params, X, Y, weights, argnums=argnums)
+    argnums, (network, *args) = float_arguments(problem), arrays(problem)
+    _, (_, _, *found) = by_grad(network, *args, argnums=argnums)
     # an absent example's loss counts in the derivative by its own weight, as in autodiff of 0 * loss
-    _, expected = by_autodiff(problem.model, params, X, Y, weights, argnums=argnums[2:])
+    _, expected = by_autodiff(problem.model, *args, argnums=argnums[2:])
     assert largest_error(tuple(found), expected) <= FLOAT64
 
 
@@ -262,8 +258,8 @@ def test_dead_relu_layers():
     model, Y = Model((4, 6, 5, 3)), jnp.arange(7) % 3
     network, params, X = random_network(model, 7)
     params = (*(layer._replace(b=jnp.full_like(layer.b, -1e4)) for layer in params[:2]), params[2])
-    c, grads = bp.value_and_grad(network)(params, X, Y)
-    assert largest_error((c, grads), by_autodiff(model, params, X, Y)) <= FLOAT64
+    found = _, grads = bp.value_and_grad(network)(params, X, Y)
+    assert largest_error(found, by_autodiff(model, params, X, Y)) <= FLOAT64
     for d in (*grads[0], grads[1].W, grads[2].W):
         np.testing.assert_array_equal(d, 0)
     assert np.linalg.norm(grads[2].b) > 0.01

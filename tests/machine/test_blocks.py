@@ -15,15 +15,16 @@ from reference.compare import largest_error
 
 
 @pytest.mark.parametrize(
-    ("problem", "weighted"), [(CLASSES, True), (BY_NAME["two layers, multilabel"], False)], ids=["classes", "columns"]
+    ("problem", "weighted", "sizes"),
+    # one by one, several and a rest of one, one and a rest of one, one and a rest of several, more than there are
+    [(CLASSES, True, (1, 3, 6, 4, 8)), (BY_NAME["two layers, multilabel"], False, (1, 4))],
+    ids=["classes", "columns"],
 )
-def test_blocks_give_the_gradient_of_autodiff(problem, weighted):
+def test_blocks_give_the_gradient_of_autodiff(problem, weighted, sizes):
     network, params, X, Y, weights = arrays(problem)
     args = params, X, Y, weights if weighted else None
     expected = by_autodiff(problem.model, *args)
-    m = X.shape[1]
-    # one by one, a rest of one, a rest of several, two halves, more than there are
-    for size in (1, m - 1, 3, -(-m // 2), m + 1):
+    for size in sizes:
         assert largest_error(bp.value_and_grad(network, block_size=size)(*args), expected) <= FLOAT64
     assert largest_error(bp.grad(network, block_size=3)(*args), expected[1]) <= FLOAT64
 
