@@ -67,8 +67,7 @@ def possible_mistakes(subject: Subject, *styles: Style) -> dict[Style, dict[Mist
     """
     data = subject.params, subject.X, subject.Y
     found: dict[Style, dict[Mistake, dict[str, NDArray]]] = {style: {} for style in styles}
-    for average in {style.average: None for style in styles}:
-        plain = Style("columns", average, "all")
+    for plain in {style._replace(examples="columns", returns="all"): None for style in styles}:
         right = _run_pass(subject, plain, (), *data)
         mistakes = [Mistake(key, n, how) for n in right.lines for key, how in (*factors(right, n), *formulas(right, n))]
         for mistake in mistakes:
@@ -81,7 +80,7 @@ def possible_mistakes(subject: Subject, *styles: Style) -> dict[Style, dict[Mist
                 # examples in rows with W as stored is a valid layout, if there is no other W to compare with
                 valid = mistake.key == "transposed" and style.examples == "rows" and len(right.W) == 1
                 lines = _returned(wrong, style)
-                if style.average == average and not valid and changed & lines.keys():
+                if style.average == plain.average and not valid and changed & lines.keys():
                     found[style][mistake] = lines
     return found
 

@@ -166,5 +166,5 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
 
 @jax.jit
 def _known_primes(Z: Any) -> dict[str, Any]:
-    known = {name: g for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
-    return {name: g.g_prime(Z, g.g(Z)) for name, g in known.items()}
+    known = {name: (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
+    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()}
