@@ -16,6 +16,7 @@ FLOAT64 = 1e-12
 BY_NAME = {problem.name: problem for problem in PROBLEMS}
 DEEP = BY_NAME["an activation for each layer"]
 REGRESSION = BY_NAME["many neurons, squared error"]
+CLASSES = Problem("two layers, classes", Model((4, 5, 3), "tanh"), 7, "indices")
 
 
 def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):
@@ -29,6 +30,11 @@ def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):
         Y,
         jnp.asarray(data.weights, dtype),
     )
+
+
+def float_arguments(problem: Problem) -> tuple[int, ...]:
+    """The argnums by which there is a derivative: one program for the tests that take some of them."""
+    return (0, 1, 3) if problem.targets == "indices" else (0, 1, 2, 3)
 
 
 def by_grad(network: bp.Network, *args, argnums: int | tuple[int, ...] = 0):

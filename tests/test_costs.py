@@ -38,11 +38,24 @@ def collapsed(pair, Z, Y):
     return A, pair.loss(Z, Y), (pair.dZ(Z, A, Y), pair.dY(Z, Y)), _autodiff(pair.loss, Z, Y)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def hessians(cost: Any, A, Y, V):
+    """The Hessian applied to V, its root, and what autodiff makes of V."""
+    if cost.matched:
+        Z, loss = 3 * V[::-1], cost.matched.loss
+        found = cost.matched.hessian(Z, cost.matched.output.g(Z), Y, V)
+        S = cost.matched.hessian_root(Z, cost.matched.output.g(Z), Y)
+    else:
+        Z, loss, found, S = A, cost.loss, cost.hessian(A, Y, V), cost.hessian_root(A, Y)
+    _, expected = jax.jvp(jax.grad(lambda Z: jnp.sum(loss(Z, Y))), (Z,), (V,))
+    return found, S, expected
+
+
 def _autodiff(loss, A, Y):
     return jax.grad(lambda A, Y: jnp.sum(loss(A, Y)), argnums=(0, 1))(A, Y)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("name", list(COST_OF))
 def test_derivatives_belong_to_the_loss(name, n):
     """For every number of outputs: a loss averaged over outputs and a derivative that is not would differ by n."""
@@ -52,7 +65,7 @@ def test_derivatives_belong_to_the_loss(name, n):
     np.testing.assert_allclose(dY, expected[1], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("cost", [c for c in CROSS_ENTROPIES.values()], ids=repr)
 def test_collapsed_form_is_the_same_loss(cost, n):
     pair, Z = cost.matched, 3 * np.random.default_rng(0).normal(size=(n, 5))
@@ -64,22 +77,15 @@ def test_collapsed_form_is_the_same_loss(cost, n):
     np.testing.assert_allclose(dZ, A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("name", list(COST_OF))
 def test_hessian_belongs_to_the_loss(name, n):
     """Of every column, applied to a vector: of the collapsed form where there is one."""
-    cost: Any = COST_OF[name]
-    A, Y = map(jnp.asarray, outputs_and_targets(name, n))
-    V = jax.random.normal(jax.random.key(7), A.shape)
-    if cost.matched:
-        Z, loss = 3 * V[::-1], cost.matched.loss
-        found = cost.matched.hessian(Z, cost.matched.output.g(Z), Y, V)
-        S = cost.matched.hessian_root(Z, cost.matched.output.g(Z), Y)
-    else:
-        Z, loss, found, S = A, cost.loss, cost.hessian(A, Y, V), cost.hessian_root(A, Y)
-    _, expected = jax.jvp(jax.grad(lambda Z: jnp.sum(loss(Z, Y))), (Z,), (V,))
+    A, Y = outputs_and_targets(name, n)
+    V = np.random.default_rng(7).normal(size=A.shape)
+    found, S, expected = hessians(COST_OF[name], A, Y, V)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
-    np.testing.assert_allclose(jnp.einsum("kim,kjm,jm->im", S, S, V), expected, rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(np.einsum("kim,kjm,jm->im", S, S, V), expected, rtol=1e-11, atol=1e-14)
 
 
 def test_hessian_of_class_indices():

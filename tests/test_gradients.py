@@ -1,7 +1,5 @@
 """Whole networks against every oracle: autodiff, scalar loops, central differences."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from problems import (
     BY_NAME,
+    CLASSES,
     DEEP,
     FLOAT64,
     REGRESSION,
@@ -17,6 +16,7 @@ from problems import (
     by_grad,
     columns,
     every_way,
+    float_arguments,
     layers,
     random_network,
 )
@@ -27,33 +27,32 @@ from reference.autodiff import Model
 from reference.commands.cross_check import cross_check
 from reference.compare import largest_error
 from reference.finite_differences import central_differences
-from reference.grid import PROBLEMS, draw
+from reference.grid import PROBLEMS, Problem, draw
 
-SMALL = [problem for problem in PROBLEMS if sum(problem.model.sizes) < 40]
+# Layers of one activation differ in nothing but g and g': here several stand in one network
+MIXED = [
+    Problem("leaky_relu, elu", Model((5, 9, 7, 3), ("leaky_relu", "elu")), 12, "indices"),
+    Problem("softplus, silu, identity", Model((5, 9, 7, 6, 3), ("softplus", "silu", "identity")), 12, "indices"),
+]
+ONE_ACTIVATION = {"leaky_relu", "elu", "softplus", "silu", "gelu", "identity layers"}
+SMALL = [p for p in PROBLEMS if sum(p.model.sizes) < 40 and p.name not in ONE_ACTIVATION] + MIXED
+EVERY_QUANTITY = ["two layers, soft binary", "many neurons, squared error", "softmax under absolute error"]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[::3], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", [DEEP, *map(BY_NAME.get, EVERY_QUANTITY)], ids=lambda problem: problem.name)
 def test_every_quantity_against_autodiff(problem):
-    """Cost, gradient, dX, every dA and dZ, weighted and not, in float64 and float32.
-
-    Every third problem and one seed: `python -m reference` takes them all. The small ones all meet the loops below.
-    """
+    """Cost, gradient, dX, every dA and dZ, weighted and not, in both dtypes; `make test-deep` takes all problems."""
     for case in cross_check(problem, seeds=(0,)):
         assert case.passed, str(case)
 
 
-@pytest.mark.parametrize("problem", SMALL, ids=lambda problem: problem.name)
+@pytest.mark.parametrize("problem", [*SMALL, BY_NAME["deep tanh, 8 layers"]], ids=lambda problem: problem.name)
 def test_against_scalar_loops(problem):
     network, params, X, Y, weights = arrays(problem)
     data = draw(problem, 0)
     C, grads, dX = loops.cost_and_gradient(problem.model, data.params, data.X, columns(problem, data), data.weights)
-    c, (found, found_dX, *_) = by_grad(network, params, X, Y, weights, argnums=_float_arguments(problem))
+    c, (found, found_dX, *_) = by_grad(network, params, X, Y, weights, argnums=float_arguments(problem))
     assert largest_error((c, found, found_dX), (np.array(C), layers(grads), dX)) <= FLOAT64
-
-
-def _float_arguments(problem):
-    """One program for the tests that take some of these derivatives."""
-    return (0, 1, 3) if problem.targets == "indices" else (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["two layers, multilabel"]], ids=lambda p: p.name)
@@ -61,15 +60,14 @@ def test_against_central_differences(problem):
     network, params, X, Y, weights = arrays(problem)
     flat, unravel = ravel_pytree(params)
     cost = jax.jit(lambda v: bp.cost(network, unravel(v), X, Y, weights))
-    _, (dparams, *_) = by_grad(network, params, X, Y, weights, argnums=_float_arguments(problem))
+    _, (dparams, *_) = by_grad(network, params, X, Y, weights, argnums=float_arguments(problem))
     found, _ = ravel_pytree(dparams)
     # a central difference is good to about 1e-10 of the cost
     assert largest_error(found, central_differences(lambda v: float(cost(v)), np.asarray(flat))) <= 1e-8
 
 
 def test_gradient_as_one_vector_is_in_layer_order():
-    network, params, X, Y, _ = arrays(DEEP)
-    grads = bp.grad(network)(params, X, Y)
+    _, (grads, *_) = by_grad(*arrays(DEEP), argnums=float_arguments(DEEP))
     vector, _ = ravel_pytree(grads)
     np.testing.assert_array_equal(vector, np.concatenate([np.ravel(d) for dW, db in grads for d in (dW, db)]))
 
@@ -92,9 +90,15 @@ def test_gradient_is_like_its_parameter(problem, dtype):
     assert record.losses.shape == (X.shape[1],) and record.weights.shape == (1, X.shape[1])
 
 
-@pytest.mark.parametrize("problem", PROBLEMS[::9], ids=lambda problem: problem.name)
-def test_bfloat16_is_as_good_as_autodiff(problem):
+def test_bfloat16_is_as_good_as_autodiff(deep):
     """Against a float64 run of the same bfloat16 numbers: twice autodiff's own error, or 4 eps, whichever is more."""
+    for problem in PROBLEMS[::9] if deep else PROBLEMS[9:19:9]:
+        found, own = _errors_in_bfloat16(problem)
+        # The whole gradient, and the mean of a few draws: one leaf of a few bfloat16 numbers is off by chance
+        assert np.mean(found) <= max(2 * np.mean(own), 4 * float(jnp.finfo(jnp.bfloat16).eps)), problem.name
+
+
+def _errors_in_bfloat16(problem):
     found, own = [], []
     for seed in range(4):
         network, params, X, Y, weights = arrays(problem, seed, jnp.bfloat16)
@@ -102,8 +106,7 @@ def test_bfloat16_is_as_good_as_autodiff(problem):
         true = by_autodiff(problem.model, *wide)[1]
         found.append(_whole_error(bp.grad(network)(params, X, Y, weights), true))
         own.append(_whole_error(by_autodiff(problem.model, params, X, Y, weights)[1], true))
-    # The whole gradient, and the mean of a few draws: one leaf of a few bfloat16 numbers is off by chance
-    assert np.mean(found) <= max(2 * np.mean(own), 4 * float(jnp.finfo(jnp.bfloat16).eps))
+    return found, own
 
 
 def _whole_error(found, true):
@@ -122,9 +125,9 @@ def test_bfloat16_average_is_taken_after_the_sum():
 
 
 def test_record_gives_the_same_gradient():
-    for problem in (DEEP, REGRESSION):
+    for problem, weighted in ((CLASSES, [True]), (REGRESSION, [True, False])):
         network, params, X, Y, weights = arrays(problem)
-        for w in (None, weights):
+        for w in (weights if given else None for given in weighted):
             ways, record = every_way(network, params, X, Y, w)
             c, _ = ways["value_and_grad"]
             for way in ("cost", "record"):
@@ -135,14 +138,14 @@ def test_record_gives_the_same_gradient():
 
 def test_examples_do_not_meet():
     """Column i of the record is what example i alone would give: no 1/m in dA or dZ."""
-    network, params, X, Y, _ = arrays(DEEP)
-    whole, alone = bp.backpropagate(network, params, X, Y), bp.backpropagate(network, params, X[:, 3:4], Y[3:4])
+    network, params, X, Y, _ = arrays(BY_NAME["two layers, multilabel"])
+    whole, alone = bp.backpropagate(network, params, X, Y), bp.backpropagate(network, params, X[:, 3:4], Y[:, 3:4])
     for a, b in zip(whole.dA + whole.dZ[1:], alone.dA + alone.dZ[1:], strict=True):
         np.testing.assert_allclose(a[:, 3:4], b, rtol=1e-12, atol=1e-16)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["tanh absolute error"]], ids=lambda p: p.name)
+@pytest.mark.parametrize("problem", [CLASSES, REGRESSION, BY_NAME["tanh absolute error"]], ids=lambda p: p.name)
 def test_an_example_of_weight_zero_is_absent(problem, bad):
     network, params, X, Y, weights = arrays(problem)
     absent = np.asarray(weights) == 0
@@ -155,7 +158,7 @@ def test_an_example_of_weight_zero_is_absent(problem, bad):
     ways, _ = every_way(network, params, X_bad, Y_bad, weights)
     for found in ways.values():
         assert largest_error(found, (np.array(C), layers(grads))) <= FLOAT64
-    _, (_, dX, *_) = by_grad(network, params, X_bad, Y_bad, weights, argnums=_float_arguments(problem))
+    _, (_, dX, *_) = by_grad(network, params, X_bad, Y_bad, weights, argnums=float_arguments(problem))
     np.testing.assert_array_equal(np.asarray(dX)[:, absent], 0)
 
 
@@ -190,16 +193,16 @@ def test_forward_mode_over_the_gradient_is_a_hessian_vector_product():
     assert largest_error(product, expected) <= FLOAT64
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
-def test_all_weights_zero_gives_zero(dtype):
-    network, params, X, Y, weights = arrays(DEEP, dtype=dtype)
+@pytest.mark.parametrize(("problem", "dtype"), [(CLASSES, jnp.float64), (BY_NAME["softmax regression"], jnp.bfloat16)])
+def test_all_weights_zero_gives_zero(problem, dtype):
+    network, params, X, Y, weights = arrays(problem, dtype=dtype)
     ways, _ = every_way(network, params, X, Y, 0 * weights)
     for leaf in jax.tree.leaves(ways):
         np.testing.assert_array_equal(leaf, 0)
 
 
 def test_weights_count_as_repetitions():
-    network, params, X, Y, _ = arrays(DEEP)
+    network, params, X, Y, _ = arrays(BY_NAME["softmax regression"])
     times = np.arange(X.shape[1]) % 3
     for dtype in (int, bool):
         found = bp.value_and_grad(network)(params, X, Y, times.astype(dtype))
@@ -211,11 +214,10 @@ def test_weights_count_as_repetitions():
 
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "indices"] + [DEEP], ids=lambda p: p.name)
 def test_derivatives_by_targets_and_weights(problem):
-    network, params, X, Y, weights = arrays(problem)
-    argnums = _float_arguments(problem)
-    _, (_, _, *found) = by_grad(network, params, X, Y, weights, argnums=argnums)
+    argnums, (network, *args) = float_arguments(problem), arrays(problem)
+    _, (_, _, *found) = by_grad(network, *args, argnums=argnums)
     # an absent example's loss counts in the derivative by its own weight, as in autodiff of 0 * loss
-    _, expected = by_autodiff(problem.model, params, X, Y, weights, argnums=argnums[2:])
+    _, expected = by_autodiff(problem.model, *args, argnums=argnums[2:])
     assert largest_error(tuple(found), expected) <= FLOAT64
 
 
@@ -256,8 +258,8 @@ def test_dead_relu_layers():
     model, Y = Model((4, 6, 5, 3)), jnp.arange(7) % 3
     network, params, X = random_network(model, 7)
     params = (*(layer._replace(b=jnp.full_like(layer.b, -1e4)) for layer in params[:2]), params[2])
-    c, grads = bp.value_and_grad(network)(params, X, Y)
-    assert largest_error((c, grads), by_autodiff(model, params, X, Y)) <= FLOAT64
+    found = _, grads = bp.value_and_grad(network)(params, X, Y)
+    assert largest_error(found, by_autodiff(model, params, X, Y)) <= FLOAT64
     for d in (*grads[0], grads[1].W, grads[2].W):
         np.testing.assert_array_equal(d, 0)
     assert np.linalg.norm(grads[2].b) > 0.01
@@ -275,10 +277,16 @@ def test_every_form_of_the_products(m):
 
 
 def test_second_derivative_is_reverse_over_reverse():
+    """Along a random direction, which sees every element of the Hessian."""
     network, params, X, Y, weights = arrays(REGRESSION)
-    hessian = jax.jit(jax.jacrev(jax.grad(bp.cost, argnums=1), argnums=1))(network, params, X, Y, weights)
-    expected = jax.jit(jax.hessian(functools.partial(autodiff.cost, REGRESSION.model)))(params, X, Y, weights)
-    assert largest_error(hessian, expected) <= FLOAT64
+    rng = np.random.default_rng(0)
+    v = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
+
+    def product(cost, network):
+        dcost = jax.grad(lambda p: cost(network, p, X, Y, weights))
+        return jax.jit(lambda p, v: jax.vjp(dcost, p)[1](v)[0])(params, v)
+
+    assert largest_error(product(bp.cost, network), product(autodiff.cost, REGRESSION.model)) <= FLOAT64
 
 
 def test_forward_mode_says_that_it_is_not_there():

@@ -157,7 +157,8 @@ def report_on(
         arrays, judgement = reconsider(traced, backward, found, judgement, judge)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
-        evidence = Evidence(traced.cut_for(graph.successors), arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
+        cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
+        evidence = Evidence(cut, arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
         findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
     lines = [*_judged_lines(traced, judgement, findings, evidence)]
     for name, fault in returned.faults.items():

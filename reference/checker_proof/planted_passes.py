@@ -60,25 +60,28 @@ def planted_pass(subject: Subject, style: Style, *mistakes: Mistake) -> Callable
     return lines
 
 
-def possible_mistakes(subject: Subject, style: Style) -> list[Mistake]:
-    """List the mistakes that the shapes of a subject allow, and that change their line and a returned line."""
+def possible_mistakes(subject: Subject, *styles: Style) -> dict[Style, dict[Mistake, dict[str, NDArray]]]:
+    """Map each style to the mistakes that a subject allows, and these to the lines returned with them.
+
+    The shapes of the subject must allow a mistake, and it must change its line and a returned line.
+    """
     data = subject.params, subject.X, subject.Y
-    right = _run_pass(subject, style, (), *data)
-    found = []
-    # examples in rows with W as stored is a valid layout, if there is no other W to compare with
-    allowed = {"transposed"} if style.examples == "rows" and len(right.W) == 1 else set()
-    for line in right.lines:
-        for key, how in (*factors(right, line), *formulas(right, line)):
-            if key in allowed:
-                continue
-            mistake = Mistake(key, line, how)
+    found: dict[Style, dict[Mistake, dict[str, NDArray]]] = {style: {} for style in styles}
+    for plain in {style._replace(examples="columns", returns="all"): None for style in styles}:
+        right = _run_pass(subject, plain, (), *data)
+        mistakes = [Mistake(key, n, how) for n in right.lines for key, how in (*factors(right, n), *formulas(right, n))]
+        for mistake in mistakes:
             try:
-                wrong = _run_pass(subject, style, (mistake,), *data)
+                wrong = _run_pass(subject, plain, (mistake,), *data)
             except ValueError:
                 continue
-            a, b = _returned(wrong, style), _returned(right, style)
-            if _differ(wrong.lines[line], right.lines[line]) and any(_differ(a[name], b[name]) for name in b):
-                found.append(mistake)
+            changed = {n for n, line in wrong.lines.items() if _differ(line, right.lines[n])}
+            for style in styles if mistake.line in changed else ():
+                # examples in rows with W as stored is a valid layout, if there is no other W to compare with
+                valid = mistake.key == "transposed" and style.examples == "rows" and len(right.W) == 1
+                lines = _returned(wrong, style)
+                if style.average == plain.average and not valid and changed & lines.keys():
+                    found[style][mistake] = lines
     return found
 
 

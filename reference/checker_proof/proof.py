@@ -1,5 +1,6 @@
 """The reports of the checker on planted mistakes and on correct passes, counted, next to those of check_grads."""
 
+import functools
 import sys
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
+from numpy.typing import NDArray
 
 from manual_bp.checker import Report
 from manual_bp.checker._check import report_on
@@ -72,9 +74,8 @@ def prove_checker(subjects: int = 12, compare: bool = True, stream: TextIO | Non
     start, planted, alarms, passes, rejected = time.perf_counter(), [], [], 0, 0
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         for number, seed in enumerate(SEEDS[:subjects], 1):
-            subject = random_subject(seed)
-            traced = trace_cost(subject.cost, subject.params, (subject.X, subject.Y))
-            reports = [*_check_correct(subject, np.float64), *_check_correct(subject, np.float32)]
+            subject, traced = traced_subject(seed)
+            reports = [*_check_correct(subject, traced), *_check_correct(subject)]
             passes += len(reports)
             alarms += [report for report in reports if report.verdict == "wrong"]
             rejected += bool(compare and _rejected_by_jax(subject, Style("columns", "output", "parameters")))
@@ -85,14 +86,20 @@ def prove_checker(subjects: int = 12, compare: bool = True, stream: TextIO | Non
     return proof
 
 
-def _check_correct(subject: Subject, dtype: Any, draws: int = 6) -> Iterator[Report]:
-    """Check the right pass in every style, on several random parameters and inputs, in one dtype."""
-    rng, traced = np.random.default_rng(0), None
+@functools.cache
+def traced_subject(seed: int) -> tuple[Subject, TracedCost]:
+    """Draw a subject and trace its cost in float64."""
+    subject = random_subject(seed)
+    return subject, trace_cost(subject.cost, subject.params, (subject.X, subject.Y))
+
+
+def _check_correct(subject: Subject, traced: TracedCost | None = None, draws: int = 6) -> Iterator[Report]:
+    """Check the right pass in every style, on several random parameters and inputs, in float32 unless it is traced."""
+    rng, dtype = np.random.default_rng(0), np.float64 if traced else np.float32
     for _ in range(draws):
         params = {n: (p * rng.uniform(0.2, 2, p.shape)).astype(dtype) for n, p in subject.params.items()}
         args = rng.normal(size=subject.X.shape).astype(dtype), subject.Y.astype(dtype)
-        if traced is None:
-            traced = trace_cost(subject.cost, params, args, as_given=True)
+        traced = traced or trace_cost(subject.cost, params, args, as_given=True)
         traced = traced._replace(arguments=flatten_arguments(subject.cost, params, args))
         for style in correct_styles():
             yield report_on(traced, planted_pass(subject, style))
@@ -100,10 +107,8 @@ def _check_correct(subject: Subject, dtype: Any, draws: int = 6) -> Iterator[Rep
 
 def _plant(subject: Subject, traced: TracedCost, compare: bool) -> Iterator[Planted]:
     """Plant every mistake once, in the styles by turns."""
-    by_style = {
-        style: {m: _fingerprint(subject, style, m) for m in possible_mistakes(subject, style)}
-        for style in correct_styles()
-    }
+    possible = possible_mistakes(subject, *correct_styles())
+    by_style = {style: {m: _fingerprint(lines) for m, lines in found.items()} for style, found in possible.items()}
     turns = cycle(by_style)
     for mistake in dict.fromkeys(m for found in by_style.values() for m in found):
         style = next(style for style in turns if mistake in by_style[style])
@@ -118,10 +123,9 @@ def _plant(subject: Subject, traced: TracedCost, compare: bool) -> Iterator[Plan
         yield Planted(subject.name, style, mistake, report.verdict == "wrong", right_line, bool(named), by_jax)
 
 
-def _fingerprint(subject: Subject, style: Style, mistake: Mistake) -> tuple:
+def _fingerprint(lines: dict[str, NDArray]) -> tuple:
     """Summarise the returned lines; mistakes with the same fingerprint cannot be told apart."""
-    lines = planted_pass(subject, style, mistake)(subject.params, subject.X, subject.Y).values()
-    return tuple((a.shape, *np.round(a.ravel()[:8] / (np.abs(a).max() or 1.0), 7)) for a in lines)
+    return tuple((a.shape, *np.round(a.ravel()[:8] / (np.abs(a).max() or 1.0), 7)) for a in lines.values())
 
 
 def _same_line(traced: TracedCost, returned: list[str], blamed: str, planted: str) -> bool:

@@ -7,29 +7,31 @@ import optax
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from problems import BY_NAME, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff
+from problems import BY_NAME, CLASSES, FLOAT64, arrays, by_autodiff
 
 import manual_bp as bp
 from manual_bp._machine import blocks
 from reference.compare import largest_error
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("problem", [DEEP, REGRESSION], ids=lambda problem: problem.name)
-def test_blocks_give_the_gradient_of_autodiff(problem, weighted):
+@pytest.mark.parametrize(
+    ("problem", "weighted", "sizes"),
+    # one by one, several and a rest of one, one and a rest of one, one and a rest of several, more than there are
+    [(CLASSES, True, (1, 3, 6, 4, 8)), (BY_NAME["two layers, multilabel"], False, (1, 4))],
+    ids=["classes", "columns"],
+)
+def test_blocks_give_the_gradient_of_autodiff(problem, weighted, sizes):
     network, params, X, Y, weights = arrays(problem)
     args = params, X, Y, weights if weighted else None
     expected = by_autodiff(problem.model, *args)
-    m = X.shape[1]
-    # one by one, a rest of one, a rest of several, two halves, more than there are
-    for size in (1, m - 1, 3, -(-m // 2), m + 1):
+    for size in sizes:
         assert largest_error(bp.value_and_grad(network, block_size=size)(*args), expected) <= FLOAT64
     assert largest_error(bp.grad(network, block_size=3)(*args), expected[1]) <= FLOAT64
 
 
 def test_a_block_without_weight():
     """Absent examples, NaN included, may fill a block, the first, the last, or all of them."""
-    network, params, X, Y, _ = arrays(DEEP)
+    network, params, X, Y, _ = arrays(CLASSES)
     X, Y, weights = jnp.tile(X, 2)[:, :12], jnp.tile(Y, 2)[..., :12], np.ones(12)
     in_blocks = bp.value_and_grad(network, block_size=4)
     for absent in (slice(0, 4), slice(8, 12), slice(4, 5)):
@@ -67,7 +69,7 @@ def test_memory_does_not_grow():
 
 
 def test_in_an_ensemble():
-    network, params, X, Y, weights = arrays(DEEP)
+    network, params, X, Y, weights = arrays(CLASSES)
     several = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), params)
     found, expected = (
         jax.vmap(bp.value_and_grad(network, block_size=size), in_axes=(0, None, None, None))(several, X, Y, weights)

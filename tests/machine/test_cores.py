@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from problems import DEEP, FLOAT64, arrays, by_autodiff
+from problems import CLASSES, FLOAT64, arrays, by_autodiff
 
 import manual_bp as bp
 from manual_bp._checks import arguments as checks
@@ -24,16 +24,16 @@ def mesh():
 
 
 def some(m):
-    network, params, X, Y, weights = arrays(DEEP)
+    network, params, X, Y, weights = arrays(CLASSES)
     return network, params, *(jnp.tile(x, 4)[..., :m] for x in (X, Y, weights))
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("m", [2, 3, 19])  # fewer than devices, one for each, and a rest
+# fewer examples than devices, one for each, and a rest
+@pytest.mark.parametrize(("m", "weighted"), [(2, False), (3, True), (19, True), (19, False)])
 def test_the_gradient_of_autodiff(mesh, m, weighted):
     network, params, X, Y, weights = some(m)
     args = params, X, Y, weights if weighted else None
-    expected = by_autodiff(DEEP.model, *args)
+    expected = by_autodiff(CLASSES.model, *args)
     for block_size in (2, None):
         found = bp.value_and_grad(network, block_size=block_size, mesh=mesh)(*args)
         assert largest_error(found, expected) <= FLOAT64

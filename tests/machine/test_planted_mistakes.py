@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType
 from planted import check_table
-from problems import DEEP, arrays, by_autodiff
+from problems import CLASSES, arrays, by_autodiff
 
 from reference.compare import largest_error
 
@@ -26,7 +26,7 @@ MISTAKES = {
 
 
 def _noticed(bp) -> bool:
-    model, (_, params, X, Y, weights) = DEEP.model, arrays(DEEP)
+    model, (_, params, X, Y, weights) = CLASSES.model, arrays(CLASSES)
     args = params, jnp.tile(X, 2)[:, :11], jnp.tile(Y, 2)[..., :11], jnp.tile(weights, 2)[:11]
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
     network, expected = bp.Network(*model), jax.tree.leaves(by_autodiff(model, *args))

@@ -1,8 +1,9 @@
 """Mistakes in the equation of a line, and the lines that they would lead to."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from manual_bp._activations import ACTIVATIONS
@@ -160,6 +161,10 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
         "1 + {A}**2": 1 + A**2,
         "1 - {A}": 1 - A,
     }
-    known = {f"{name}'({{Z}})": (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
-    z = jnp.asarray(Z)
-    return slips | {text: np.asarray(g_prime(z, g(z))) for text, (g, g_prime) in known.items()}
+    return slips | {f"{name}'({{Z}})": np.asarray(prime) for name, prime in _known_primes(Z).items()}
+
+
+@jax.jit
+def _known_primes(Z: Any) -> dict[str, Any]:
+    known = {name: (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
+    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()}

@@ -1,0 +1,78 @@
+"""The checker in float32, in the second order, and against central differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from two_layers import PARAMS, X, Y, check, cost, lines, off, untapped
+
+NARROW = {name: value.astype(np.float32) for name, value in PARAMS.items()}
+
+
+def test_float32_inputs_are_judged_in_float64():
+    seen = []
+
+    def backward(params, X, Y):
+        seen.append(params["W1"].dtype)
+        return lines(params, X, Y)
+
+    with jax.enable_x64(False):
+        report = check(cost, backward, NARROW, jnp.asarray(X, jnp.float32), Y.astype(np.float32))
+        assert jnp.ones(1).dtype == np.float32  # as it was
+    assert report.dtype == "float64" and report.verdict == "right" and seen == [np.float64]
+
+
+@pytest.mark.parametrize("where", ["in the cost", "backward refuses float64"])
+def test_code_that_has_to_run_in_float32(where):
+    def cast(params, X, Y, tap):
+        return cost({name: p.astype(jnp.float32) for name, p in params.items()}, X.astype(np.float32), Y, tap)
+
+    def refuses(params, X, Y):
+        if params["W1"].dtype != np.float32:
+            raise TypeError("float32 only")
+        return lines(params, X, Y)
+
+    args = X.astype(np.float32), Y.astype(np.float32)
+    given = (cast, lines) if where == "in the cost" else (cost, refuses)
+    report = check(*given, NARROW, *args)
+    assert report.dtype == "float32" and report.verdict == "right"
+    wrong = check(given[0], lambda *a: {n: v * 1.001 for n, v in given[1](*a).items()}, NARROW, *args)
+    assert wrong.verdict == "wrong"
+
+
+def test_a_backward_pass_in_float32_is_judged_by_its_own_precision():
+    report = check(cost, lambda *a: {n: v.astype(np.float32) for n, v in lines(*a).items()}, PARAMS, X, Y)
+    assert report.verdict == "right" and 1e-9 < off(report, "dW1") < 1e-6
+
+
+def test_second_order():
+    in_jax = functools.partial(lines, np=jnp)
+    report = check(cost, in_jax, PARAMS, X, Y, order=2)
+    assert report.verdict == "right" and off(report, "d(dW1)") < 1e-13
+    assert off(check(cost, lines, PARAMS, X, Y, order=2), "d(dW1)") < 1e-8  # NumPy: by central differences
+
+    def stopped(*args):
+        return in_jax(*args) | {"dW1": jax.lax.stop_gradient(in_jax(*args)["dW1"])}
+
+    of_both = check(cost, stopped, PARAMS, X, Y, order=2)
+    assert [of_both[name].verdict for name in ("dW1", "d(dW1)", "d(dW2)")] == ["right", "wrong", "right"]
+
+
+def test_the_cost_itself_by_central_differences():
+    (note,) = check(cost, lines, PARAMS, X, Y, finite_differences=True).notes
+    assert "agree with autodiff within" in note
+
+    def stopped(params, X, Y):
+        return untapped(params, X, Y) + jax.lax.stop_gradient(jnp.sum(params["W1"] ** 2))
+
+    report = check(stopped, lines, PARAMS, X, Y, finite_differences=True)
+    (note,) = report.notes
+    assert report.verdict == "cannot tell" and "differ from autodiff" in note and "stop_gradient" in note
+
+
+def test_a_step_out_of_the_domain_says_nothing():
+    of_log, near = lambda p: jnp.sum(jnp.log(p["a"])), {"a": np.full(3, 1e-2)}
+    report = check(of_log, lambda p: {"a": 1 / p["a"]}, near, finite_differences=True)
+    assert report.verdict == "right" and "agree with autodiff" in report.notes[0]
