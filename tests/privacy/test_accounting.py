@@ -38,8 +38,8 @@ def test_room_for_the_draw():
     assert present.all() and indices.tolist() == list(range(50))
     assert not bp.privacy.poisson_sample(KEY, 5, 1e-9).present.any()
     # no more often than asked for: a uniform float32 would round 1e-8 up to 1.2e-7
-    drawn = sum(int(bp.privacy.poisson_sample(key, 10**7, 1e-8).present.sum()) for key in jax.random.split(KEY, 5))
-    assert drawn <= 6
+    drawn = sum(int(bp.privacy.poisson_sample(key, 10**7, 1e-8).present.sum()) for key in jax.random.split(KEY, 2))
+    assert drawn <= 1
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_epsilon_of_one_gaussian_is_exact():
 
 
 def test_noise_for_a_budget():
-    budget = functools.partial(bp.privacy.epsilon, rate=0.05, steps=500, delta=1e-4)
-    sigma = bp.privacy.noise_multiplier(3.0, 0.05, 500, 1e-4)
-    assert 2.99 < budget(sigma) <= 3.0
-    assert budget(sigma * 0.99) > 3.0
+    budget = functools.partial(bp.privacy.epsilon, rate=0.05, steps=50, delta=1e-4)
+    sigma = bp.privacy.noise_multiplier(0.5, 0.05, 50, 1e-4)
+    assert 0.498 < budget(sigma) <= 0.5
+    assert budget(sigma * 0.99) > 0.5
     assert budget(0) == math.inf
-    assert budget(2.0) < budget(1.5)
-    assert bp.privacy.epsilon(1.0, 0.05, 500, 1e-4) > bp.privacy.epsilon(1.0, 0.05, 400, 1e-4)
+    assert budget(3.0) < budget(2.5)
+    assert bp.privacy.epsilon(2.5, 0.05, 60, 1e-4) > budget(2.5)
 
 
 @pytest.mark.parametrize(
