@@ -4,6 +4,9 @@ import functools
 import hashlib
 import io
 import json
+import os
+import socket
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,17 @@ def refused(error, function, *args, **kwargs) -> str:
     return message
 
 
+def refusal(kind, path) -> str:
+    """The message with which a file is refused, for which no memory is taken."""
+    tracemalloc.start()
+    try:
+        message = refused(kind.error, kind.load, path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6 and str(path) in message
+    finally:
+        tracemalloc.stop()
+    return message
+
+
 def is_key(leaf) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -129,3 +143,16 @@ def npz() -> bytes:
     file = io.BytesIO()
     np.savez(file, W1=np.zeros((5, 3)))
     return file.getvalue()
+
+
+def make(what, path):
+    """Something other than a regular file at the path; a socket's path must be short."""
+    if what == "directory":
+        path.mkdir()
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "socket":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(path.name)

@@ -18,6 +18,12 @@ FLOAT64 = 1e-11
 SMALL = ["two layers, multilabel", "width 1", "softmax under squared error", "softmax under absolute error"]
 
 
+@functools.cache
+def deep_record():
+    network, params, X, Y, _ = arrays(DEEP)
+    return bp.backpropagate(network, params, X, Y), params
+
+
 def whole(product, params):
     """The matrix of a linear map of trees like the parameters: all unit vectors at once."""
     flat, unravel = ravel_pytree(params)
@@ -29,38 +35,40 @@ def whole(product, params):
 def test_products_are_those_of_the_whole_matrices(name):
     problem = BY_NAME[name]
     network, params, X, Y, weights = arrays(problem)
-    flat, unravel = ravel_pytree(params)
-    record = bp.backpropagate(network, params, X, Y, weights)
-    w = record.weights[0]
-    expected = jax.jit(jax.hessian(lambda v: autodiff.cost(problem.model, unravel(v), X, Y, weights)))(flat)
-    found = whole(functools.partial(bp.hessian_product, record), params)
-    assert largest_error(found, expected) <= FLOAT64
 
-    G = whole(functools.partial(bp.gauss_newton_product, record), params)
-    expected = whole(jax.vmap(lambda V: curvature.gauss_newton_product(problem.model, params, X, Y, w, V)), params)
-    assert largest_error(G, expected) <= FLOAT64
+    @jax.jit
+    def both(params, X, Y, weights):
+        flat, unravel = ravel_pytree(params)
+        record = bp.backpropagate(network, params, X, Y, weights)
+        H = whole(functools.partial(bp.hessian_product, record), params)
+        G = whole(functools.partial(bp.gauss_newton_product, record), params)
+        expected = jax.hessian(lambda v: autodiff.cost(problem.model, unravel(v), X, Y, weights))(flat)
+        of_one = functools.partial(curvature.gauss_newton_product, problem.model, params, X, Y, record.weights[0])
+        diagonal, _ = ravel_pytree(bp.gauss_newton_diagonal(record))
+        return (H, G, diagonal), (expected, whole(jax.vmap(of_one), params))
+
+    (H, G, diagonal), (expected_H, expected_G) = jax.tree.map(np.asarray, both(params, X, Y, weights))
+    assert largest_error(H, expected_H) <= FLOAT64
+    assert largest_error(G, expected_G) <= FLOAT64
     np.testing.assert_allclose(G, G.T, atol=1e-12)
     assert np.linalg.eigvalsh(G).min() >= -1e-12 * np.linalg.norm(G, 2)
-    diagonal, _ = ravel_pytree(bp.gauss_newton_diagonal(record))
     assert largest_error(diagonal, np.diag(G)) <= FLOAT64
 
 
-def test_where_network_and_loss_leave_nothing_else_the_two_are_one():
+@pytest.mark.parametrize(("name", "are_one"), [("linear regression", True), (REGRESSION.name, False)])
+def test_where_network_and_loss_leave_nothing_else_the_two_are_one(name, are_one):
     """Without g'', as in one linear layer, the Hessian is its Gauss-Newton part."""
-    network, params, X, Y, weights = arrays(BY_NAME["linear regression"])
-    record = bp.backpropagate(network, params, X, Y, weights)
-    V = jax.tree.map(jnp.cos, params)
-    assert largest_error(bp.hessian_product(record, V), bp.gauss_newton_product(record, V)) <= FLOAT64
-    network, params, X, Y, _ = arrays(DEEP)
-    record, V = bp.backpropagate(network, params, X, Y), params
-    assert largest_error(bp.hessian_product(record, V), bp.gauss_newton_product(record, V)) > 0.01
+    network, params, X, Y, weights = arrays(BY_NAME[name])
+    record, V = bp.backpropagate(network, params, X, Y, weights), jax.tree.map(np.cos, params)
+    error = largest_error(bp.hessian_product(record, V), bp.gauss_newton_product(record, V))
+    assert error <= FLOAT64 if are_one else error > 0.01
 
 
 def test_several_vectors_share_the_pass():
-    network, params, X, Y, weights = arrays(DEEP)
+    network, params, X, Y, weights = arrays(REGRESSION)
     record = bp.backpropagate(network, params, X, Y, weights)
-    vectors = [jax.tree.map(f, params) for f in (jnp.sin, jnp.exp, jnp.zeros_like)]
-    stacked = jax.tree.map(lambda *v: jnp.stack(v), *vectors)
+    vectors = [jax.tree.map(f, params) for f in (np.sin, np.exp, np.zeros_like)]
+    stacked = jax.tree.map(lambda *v: np.stack(v), *vectors)
     for product in (bp.hessian_product, bp.gauss_newton_product):
         found = product(record, stacked)
         for i, V in enumerate(vectors):
@@ -84,8 +92,7 @@ def test_several_vectors_share_the_pass():
     ],
 )  # fmt: skip
 def test_a_vector_of_another_shape(V, error, message):
-    network, params, X, Y, _ = arrays(DEEP)
-    record = bp.backpropagate(network, params, X, Y)
+    record, params = deep_record()
     for product in (bp.hessian_product, bp.gauss_newton_product):
         with jax.disable_jit(), pytest.raises(error, match=message):
             product(record, V(params))
@@ -114,19 +121,19 @@ log_cosh_with = functools.partial(bp.Cost, _log_cosh, lambda A, Y: jnp.tanh(A - 
 def record_of(hidden, output, cost):
     """The record and the parameters of a network (4, 6, 3) on five examples."""
     _, params, X = random_network(Model((4, 6, 3)), 5)
-    return bp.backpropagate(bp.Network((4, 6, 3), hidden, output, cost), params, X, jnp.ones((3, 5))), params
+    return bp.backpropagate(bp.Network((4, 6, 3), hidden, output, cost), params, X, np.ones((3, 5))), params
 
 
 def test_own_activation_and_cost():
     sine = sine_with(g_second=_sine_second)
     record, params = record_of(sine, sine, log_cosh_with(hessian=_log_cosh_hessian))
-    X, Y, V = record.A[0], record.Y, jax.tree.map(jnp.cos, params)
+    X, Y, V = record.A[0], record.Y, jax.tree.map(np.cos, params)
 
     def of_autodiff(params):
         (W1, b1), (W2, b2) = params
         return jnp.mean(_log_cosh(jnp.sin(W2 @ jnp.sin(W1 @ X + b1) + b2), Y))
 
-    _, expected = jax.jvp(jax.grad(of_autodiff), (params,), (V,))
+    _, expected = jax.jit(lambda params, V: jax.jvp(jax.grad(of_autodiff), (params,), (V,)))(params, V)
     assert largest_error(bp.hessian_product(record, V), expected) <= FLOAT64
 
 
@@ -155,14 +162,19 @@ def test_gauss_newton_needs_no_g_second():
 def test_conjugate_gradients_solve_a_newton_step():
     """(G + damping I) d = -gradient, G never written out."""
     network, params, X, Y, _ = arrays(REGRESSION)
-    record, damping = bp.backpropagate(network, params, X, Y), 1e-3
+    damping = 1e-3
 
-    def damped(V):
-        return jax.tree.map(lambda g, v: g + damping * v, bp.gauss_newton_product(record, V), V)
+    @jax.jit
+    def solved(params, X, Y):
+        record = bp.backpropagate(network, params, X, Y)
 
-    b = jax.tree.map(jnp.negative, bp.gradients(record))
-    d, _ = jax.jit(lambda b: jax.scipy.sparse.linalg.cg(damped, b, tol=1e-12))(b)
-    matrix = whole(functools.partial(bp.gauss_newton_product, record), params)
-    flat, unravel = ravel_pytree(b)
-    expected = unravel(jnp.linalg.solve(matrix + damping * jnp.eye(flat.size), flat))
-    assert largest_error(d, expected) <= 1e-8
+        def damped(V):
+            return jax.tree.map(lambda g, v: g + damping * v, bp.gauss_newton_product(record, V), V)
+
+        b = jax.tree.map(jnp.negative, bp.gradients(record))
+        d, _ = jax.scipy.sparse.linalg.cg(damped, b, tol=1e-12)
+        return d, b, whole(functools.partial(bp.gauss_newton_product, record), params)
+
+    d, b, matrix = solved(params, X, Y)
+    d, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (d, b))
+    assert largest_error(d, np.linalg.solve(matrix + damping * np.eye(b.size), b)) <= 1e-8
