@@ -17,7 +17,7 @@ from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
 
 Arrays = Mapping[str, np.ndarray]
-KEPT = 16  # results, each as large as all lines together
+KEPT, KEPT_BYTES = 16, 2**20  # results that are kept, and the most that the arrays of one may take
 
 
 class CutResult(NamedTuple):
@@ -51,9 +51,11 @@ class CutGraph:
     def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
         """Differentiate at `arrays`, with `lines` in place of autodiff's, and `shifts` added to the nodes' values.
 
-        The last results are kept, because a report asks for most of them several times.
+        The last results are kept if they are small, because a report asks for most of them several times.
         """
         lines, shifts = lines or {}, shifts or {}
+        if sum(a.nbytes for a in (*arrays, *self._zeros.values())) > KEPT_BYTES:
+            return self._run(arrays, lines, shifts)
         given = tuple(tuple((n, _content(a)) for n, a in sorted(x.items())) for x in (lines, shifts))
         key = (*map(_content, arrays), *given)
         result = self._last.pop(key, None) or self._run(arrays, lines, shifts)
