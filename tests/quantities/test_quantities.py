@@ -236,7 +236,7 @@ def test_what_does_not_add_up_is_refused():
 def test_noise_scale_is_without_bias():
     """The means of both its parts over many batches meet the trace and the square norm of a population."""
     network, rng = bp.Network((3, 2), output="identity", cost="squared_error"), np.random.default_rng(0)
-    params = (bp.Layer(rng.normal(size=(2, 3)), np.zeros((2, 1))),)
+    params = (bp.Layer(jnp.asarray(rng.normal(size=(2, 3))), jnp.zeros((2, 1))),)
     X, Y = rng.normal(size=(3, 64)), rng.normal(size=(2, 64))
     drawn = rng.integers(64, size=(20_000, 5))
 
