@@ -23,7 +23,8 @@ TARGETS: dict[str, np.ndarray] = {
     "poisson": np.floor(np.exp(SCORES[:, 0])),
 }
 CLASSIFICATION = ("binary", "multiclass", "multilabel")
-OPTIONS = {"hidden_layer_sizes": (7, 6), "max_iter": 12, "learning_rate_init": 0.02, "random_state": 3}
+# of the solvers sgd compiles fastest
+OPTIONS = {"hidden_layer_sizes": (7,), "solver": "sgd", "max_iter": 12, "learning_rate_init": 0.02, "random_state": 3}
 
 
 def their(problem: str, **options: Any) -> Any:

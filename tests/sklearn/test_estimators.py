@@ -20,23 +20,34 @@ from sklearn.preprocessing import StandardScaler
 import manual_bp.sklearn as ours
 from tests.sklearn_problems import CLASSIFICATION, TARGETS, WEIGHTS, N, X, fitted, our, their, weights
 
+STOPPING = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "tol": 0.02}
 SOLVERS: dict[str, dict[str, Any]] = {
-    "adam": {"batch_size": 16, "alpha": 0.3},
-    "adam, weighted": {"batch_size": 16, "activation": "logistic", "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3},
-    "adam, early stopping": {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "tol": 0.02},
-    "sgd": {"solver": "sgd", "shuffle": False, "nesterovs_momentum": False, "activation": "tanh"},
-    "sgd, adaptive": {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.03},
-    "sgd, invscaling": {"solver": "sgd", "learning_rate": "invscaling", "batch_size": 15, "activation": "identity"},
-}
-
-
-# every problem with some solvers, every solver with some problems
-CELLS = [(p, s) for p in TARGETS for s in SOLVERS if s.startswith("adam") or p in ("binary", "several outputs")]
+    "adam": {"solver": "adam", "hidden_layer_sizes": (7, 6), "batch_size": 16, "alpha": 0.3},
+    "adam, weighted": {
+        "solver": "adam", "batch_size": 16, "activation": "logistic", "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3
+    },
+    "adam, early stopping": {"solver": "adam", **STOPPING},
+    "sgd": {"hidden_layer_sizes": (7, 6), "shuffle": False, "nesterovs_momentum": False, "activation": "tanh"},
+    "sgd, adaptive": {"learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.03},
+    "sgd, invscaling": {"learning_rate": "invscaling", "batch_size": 15, "activation": "identity"},
+    "sgd, weighted, early stopping": {"batch_size": 16, "alpha": 0.3, "learning_rate_init": 0.1, **STOPPING},
+}  # fmt: skip
+# every problem with the last of the solvers, and every other solver with a problem or two
+CELLS = [
+    ("binary", "adam"),
+    ("multiclass", "adam, weighted"),
+    ("several outputs", "adam, weighted"),
+    ("binary", "adam, early stopping"),
+    ("several outputs", "sgd"),
+    ("regression", "sgd, adaptive"),
+    ("multilabel", "sgd, invscaling"),
+    *((problem, "sgd, weighted, early stopping") for problem in TARGETS),
+]
 
 
 @pytest.mark.parametrize(("problem", "solver"), CELLS)
 def test_the_same_random_state_gives_the_same_network(problem, solver):
-    y, weight = TARGETS[problem], WEIGHTS if solver == "adam, weighted" else None
+    y, weight = TARGETS[problem], WEIGHTS if "weighted" in solver else None
     several = problem == "several outputs"
     options = SOLVERS[solver] | ({"tol": 0.0, "max_iter": 5} if several else {})
     expected, found = (fitted(e(problem, **options), X, y, weight) for e in (their, our))
@@ -63,14 +74,15 @@ def test_the_same_random_state_gives_the_same_network(problem, solver):
         np.testing.assert_allclose(found.predict(X), expected.predict(X), rtol=1e-8)
 
 
-@pytest.mark.parametrize("problem", ["binary", "regression"])
-@pytest.mark.parametrize("solver", ["adam", "sgd, adaptive"])
+@pytest.mark.parametrize(
+    ("problem", "solver"), [("binary", "adam"), ("regression", "adam"), ("binary", "sgd, adaptive")]
+)
 def test_partial_fit_is_theirs(problem, solver):
     """Adam's moments, the learning rate and the count of epochs without progress go on from call to call."""
     expected, found = (e(problem, **SOLVERS[solver]) for e in (their, our))
     for estimator in (expected, found):
         for i in range(9):
-            rows = slice(0, 32) if i % 2 else slice(32, None)
+            rows = slice(0, 30) if i % 2 else slice(30, None)
             first = {"classes": ["yes", "no"]} if problem == "binary" and i == 0 else {}
             estimator.partial_fit(X[rows], TARGETS[problem][rows], **first)
     np.testing.assert_allclose(weights(found), weights(expected), rtol=0, atol=1e-9)
@@ -107,7 +119,7 @@ def test_every_parameter_is_documented():
 def test_pickle_and_clone(problem):
     """Another process goes on as this one does; nothing compiled travels."""
     y = TARGETS[problem]
-    found = fitted(our(problem, dropout=0.2), X, y)
+    found = fitted(our(problem, dropout=0.2 if problem == "binary" else 0.0), X, y)
     other = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(other.predict(X), found.predict(X))
     for estimator in (found, other):
@@ -151,10 +163,11 @@ def test_max_iter_warns_as_theirs_does():
         our("binary", solver="lbfgs", max_fun=3).fit(X, TARGETS["binary"])
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
+# adam and sgd both with and without early stopping, which L-BFGS does not have
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("problem", ["binary", "multiclass", "multilabel", "regression"])
-def test_every_kind_of_training_ends_without_a_warning(problem, solver, early_stopping):
+def test_every_kind_of_training_ends_without_a_warning(problem, solver):
+    early_stopping = (problem in ("binary", "regression")) == (solver == "adam")
     y, options = TARGETS[problem], {"solver": solver, "early_stopping": early_stopping, "activation": "tanh"}
     options |= {"max_iter": 400, "tol": 0.02 if solver == "lbfgs" else 0.005, "learning_rate_init": 0.05}
     found, expected = (e(problem, **options).fit(X, y) for e in (our, their))

@@ -10,7 +10,11 @@ from tests.sklearn_problems import TARGETS, WEIGHTS, X, fitted, our, their, weig
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["unweighted", "weighted"])
-@pytest.mark.parametrize("options", [{"hidden_layer_sizes": (), "max_iter": 100}, {}], ids=["converged", "12 steps"])
+@pytest.mark.parametrize(
+    "options",
+    [{"hidden_layer_sizes": (), "max_iter": 100}, {"hidden_layer_sizes": (7, 6)}],
+    ids=["converged", "12 steps"],
+)
 @pytest.mark.parametrize("problem", TARGETS)
 def test_the_steps_are_scikit_learns(problem, options, weight):
     found, expected = (fitted(e(problem, solver="lbfgs", **options), X, TARGETS[problem], weight) for e in (our, their))

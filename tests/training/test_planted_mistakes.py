@@ -3,6 +3,9 @@
 As in tests/test_planted_mistakes.py: (module, the line as it is, the line made wrong).
 """
 
+import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from planted import check_table
 
 from reference import autodiff
 from reference.compare import largest_error
@@ -49,119 +51,180 @@ MISTAKES = {
     "norm not clipped": ("_training/optimizers", "if max_norm is None:", "if True:"),
 }  # fmt: skip
 
-SIZES, M = (4, 6, 5, 3), 11
-RNG = np.random.default_rng(0)
-X, Y, WEIGHTS = RNG.normal(size=(4, M)), RNG.integers(3, size=M), np.array([1.0, 2, 0, 3, 1, 1, 2, 0, 1, 3, 1])
+SIZES, M, SIZE = (4, 6, 5, 3), 7, 4
+# the sum of the weights is odd, so that no two batches have equal sums
+RNG = np.random.default_rng(3)
+X, Y, WEIGHTS = RNG.normal(size=(4, M)), RNG.integers(3, size=M), np.array([1.0, 2, 0, 3, 1, 1, 3])
 MODEL = autodiff.Model(SIZES, "tanh")
+PARAMS = [(RNG.normal(size=(n, k)) / 2, RNG.normal(size=(n, 1)) / 2) for k, n in itertools.pairwise(SIZES)]
+KEY = jax.random.key(1)
+L2, RATES = 0.3, (0.25, 0.4)
 
 
-def _by_autodiff(params, batches, optimizer, l2, masks):
-    """The parameters after a step for each batch, under dropout with given masks, and the costs."""
-    state, costs = optimizer.init(params), []
-    for (x, y, w), D in zip(batches, masks, strict=True):
+@functools.cache
+def _gradient_by_autodiff() -> Callable:
+    """The compiled function (params, X, Y, weights, masks, l2) -> (cost, gradient), under dropout with given masks."""
 
-        def cost(params, x=x, y=y, w=w, D=D):
-            A = x
-            for (W, b), d in zip(params[:-1], D, strict=True):
-                A = jnp.tanh(W @ A + b) * d
-            Z = params[-1][0] @ A + params[-1][1]
-            losses = optax.softmax_cross_entropy_with_integer_labels(Z.T, y)
-            return jnp.sum(w * losses) / jnp.sum(w) + l2 / 2 * sum(jnp.sum(W**2) for W, _ in params)
+    def cost(params, X, Y, w, D, l2):
+        A = X
+        for (W, b), d in zip(params[:-1], D, strict=True):
+            A = jnp.tanh(W @ A + b) * d
+        losses = optax.softmax_cross_entropy_with_integer_labels((params[-1][0] @ A + params[-1][1]).T, Y)
+        return jnp.sum(w * losses) / jnp.sum(w) + l2 / 2 * sum(jnp.sum(W**2) for W, _ in params)
 
-        c, grads = jax.value_and_grad(cost)(params)
+    return jax.jit(jax.value_and_grad(cost))
+
+
+def _by_autodiff(params, optimizer, batches, masks, l2):
+    """The parameters after each of the steps, and the costs. An incomplete batch is filled up with weights of 0."""
+    state, costs, seen = optimizer.init(params), [], []
+    for rows, D in zip(batches, masks, strict=True):
+        w = np.pad(WEIGHTS[rows], (0, SIZE - len(rows)))
+        rows = np.resize(rows, SIZE)
+        with jax.disable_jit(False):
+            c, grads = _gradient_by_autodiff()(params, X[:, rows], Y[rows], w, D, l2)
         updates, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         costs.append(c)
-    return params, jnp.stack(costs)
+        seen.append(params)
+    return seen, np.array(costs)
 
 
-def _masks(key, m, rates):
-    """The masks of one step, drawn anew here: layer l's from the l-th of the step's keys."""
-    keys = jax.random.split(key, len(rates))
-    draws = zip(keys, SIZES[1:], rates, strict=False)
-    return [jax.random.bernoulli(k, 1 - rate, (n, m)) / (1 - rate) for k, n, rate in draws]
+STEPS = -(-M // SIZE)
+
+
+@functools.cache
+def _two_epochs(optimizer):
+    """The parameters after two epochs, and the costs."""
+    batches, masks = [], []
+    # the other one is for the initial weights
+    state_key = jax.random.split(KEY)[1]
+    for first in (0, STEPS):
+        key = jax.random.fold_in(jax.random.fold_in(state_key, 2**32 - 1), first)
+        order = np.argsort(jax.random.bits(key, (M,), jnp.uint32))
+        for i in range(STEPS):
+            batches.append(order[i * SIZE : (i + 1) * SIZE])
+            # drawn anew here: layer l's from the l-th of the step's keys
+            keys = jax.random.split(jax.random.fold_in(state_key, first + i), len(RATES))
+            draws = zip(keys, SIZES[1:], RATES, strict=False)
+            masks.append([np.asarray(jax.random.bernoulli(k, 1 - p, (n, SIZE))) / (1 - p) for k, n, p in draws])
+    seen, costs = _by_autodiff(PARAMS, optimizer, batches, masks, L2)
+    return seen[-1], costs
+
+
+def _params(bp):
+    return tuple(bp.Layer(*map(jnp.asarray, layer)) for layer in PARAMS)
+
+
+def _start(bp, optimizer):
+    return bp.train_state(bp.Network(SIZES, "tanh"), optimizer, KEY, _params(bp))
+
+
+ADAMW = optax.adamw(0.05)
 
 
 def _epochs_are_right(bp) -> bool:
-    optimizer, l2, rates, size = optax.adamw(0.05), 0.3, (0.25, 0.4), 4
-    network = bp.Network(SIZES, "tanh")
-    state = bp.train_state(network, optimizer, jax.random.key(1))
-    data = bp.Dataset(*map(jnp.asarray, (X.T, Y, WEIGHTS)))
-    epoch = bp.train_epoch(network, optimizer, size, l2=l2, dropout=rates)
-    params, batches, masks, seen = state.params, [], [], []
-    for first in (0, 3):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), first)
-        order = np.argsort(jax.random.bits(key, (M,), jnp.uint32))
-        for i in range(3):
-            rows = order[i * size : (i + 1) * size]
-            m = len(rows)
-            # as many columns as a full batch has, of which the first m are there
-            D = _masks(jax.random.fold_in(state.key, first + i), size, rates)
-            masks.append([d[:, :m] for d in D])
-            batches.append((jnp.asarray(X[:, rows]), jnp.asarray(Y[rows]), jnp.asarray(WEIGHTS[rows])))
-    expected, costs = _by_autodiff(params, batches, optimizer, l2, masks)
+    expected, costs = _two_epochs(ADAMW)
+    state, seen = _start(bp, ADAMW), []
+    epoch = bp.train_epoch(bp.Network(SIZES, "tanh"), ADAMW, SIZE, l2=L2, dropout=RATES)
     for _ in range(2):
-        state, found = epoch(state, data)
+        state, found = epoch(state, bp.Dataset(*map(jnp.asarray, (X.T, Y, WEIGHTS))))
         seen.append(found)
-    return largest_error((state.params, jnp.concatenate(seen)), (expected, costs)) <= 1e-9 and int(state.step) == 6
+    found = [tuple(layer) for layer in state.params], np.concatenate(seen)
+    return largest_error(found, (expected, costs)) <= 1e-9 and int(state.step) == 2 * STEPS
+
+
+SGD = optax.sgd(0.1)
+
+
+@functools.cache
+def _steps_in_order():
+    """The parameters before each step of an epoch without dropout, in the order of the examples."""
+    batches = [np.arange(M)[i : i + SIZE] for i in range(0, M, SIZE)]
+    return [PARAMS, *_by_autodiff(PARAMS, SGD, batches, [[np.ones((n, SIZE)) for n in SIZES[1:-1]]] * STEPS, 0.0)[0]]
 
 
 def _undone_is_right(bp) -> bool:
-    network, data = bp.Network(SIZES, "tanh"), bp.Dataset(*map(jnp.asarray, (X.T, Y)))
-    for at, bad_cost in ((1, True), (1, False), (2, False)):
+    for at, bad_cost in ((1, True), (0, False), (1, False)):
         rate = optax.scale_by_schedule(lambda step, at=at: jnp.where(step == at, jnp.inf, 1.0))
-        optimizer = optax.sgd(0.1) if bad_cost else optax.chain(optax.sgd(0.1), rate)
-        state = bp.train_state(network, optimizer, jax.random.key(1))
-        given = data._replace(X=data.X.at[5].set(jnp.nan)) if bad_cost else data
-        found, costs = bp.train_epoch(network, optimizer, 4, shuffle=False)(state, given)
-        fine, _ = bp.train_epoch(network, optimizer, 4, shuffle=False)(
-            state, bp.Dataset(data.X[: 4 * at], data.Y[: 4 * at])
-        )
-        same = jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), found.params, fine.params))
-        if not (same and int(found.step) == at and bool((jnp.isnan(costs) == (jnp.arange(3) >= at)).all())):
+        optimizer = SGD if bad_cost else optax.chain(SGD, rate)
+        given = np.where(np.arange(M) == 5, np.nan, X) if bad_cost else X
+        data = bp.Dataset(*map(jnp.asarray, (given.T, Y, WEIGHTS)))
+        epoch = bp.train_epoch(bp.Network(SIZES, "tanh"), optimizer, SIZE, shuffle=False)
+        found, costs = epoch(_start(bp, optimizer), data)
+        params = [tuple(layer) for layer in found.params]
+        undone = np.isnan(costs) == (np.arange(STEPS) >= at)
+        if not (largest_error(params, _steps_in_order()[at]) <= 1e-12 and int(found.step) == at and undone.all()):
             return False
     return True
 
 
-def _fit_is_right(bp) -> bool:
-    network = bp.Network(SIZES, "tanh")
-    # of this key's network the accuracy is not what it is without weights
-    still = bp.fit(
-        network, X, Y, WEIGHTS, optimizer=optax.set_to_zero(), epochs=1, batch_size=4, key=jax.random.key(1),
-        validation_data=(X, Y, WEIGHTS),
-    )  # fmt: skip
-    args: Any = [tuple(layer) for layer in still.params], X, Y, WEIGHTS
-    A, cost = np.asarray(autodiff.forward(MODEL, *args[:2])[0][-1]), autodiff.cost(MODEL, *args)
-    right = np.average(np.argmax(A, axis=0) == Y, weights=WEIGHTS)
+def _fitted(bp, weights, **options) -> Any:
+    """The result of `bp.fit` in an epoch, by default with steps of length 0."""
+    options = {"optimizer": optax.set_to_zero(), "epochs": 1, "batch_size": M} | options
+    return bp.fit(bp.Network(SIZES, "tanh"), X, Y, weights, params=_params(bp), **options)
+
+
+def _of_all(weights) -> Any:
+    """The outputs and the cost of all examples, by the reference."""
+    with jax.disable_jit(False):
+        return autodiff.forward(MODEL, PARAMS, X)[0][-1], autodiff.cost(MODEL, PARAMS, X, Y, weights)
+
+
+def _costs_and_metrics_are_right(bp) -> bool:
+    history = _fitted(bp, WEIGHTS, batch_size=SIZE, validation_data=(X, Y, WEIGHTS)).history
+    A, cost = _of_all(WEIGHTS)
+    right = np.argmax(np.asarray(A), axis=0) == Y
+    accuracy = np.average(right, weights=WEIGHTS)
+    assert accuracy != np.mean(right[WEIGHTS != 0])
+    return abs(history.cost[0] - cost) < 1e-12 and abs(history.validation_metric[0] - accuracy) < 1e-12
+
+
+def _best_epochs_are_right(bp) -> bool:
     history = bp.History(cost=[3.0, 1.0, 2.0], validation_metric=[0.1, 0.9, 0.5])
-    rules = [bp.EarlyStopping(monitor=m).best_epoch(history) for m in ("cost", "validation_metric")]
+    return [bp.EarlyStopping(monitor=m).best_epoch(history) for m in ("cost", "validation_metric")] == [2, 2]
+
+
+def _class_weights_are_right(bp) -> bool:
+    cost = _fitted(bp, WEIGHTS, class_weight="balanced").history.cost[0]
+    return abs(cost - _of_all(WEIGHTS / np.bincount(Y, WEIGHTS)[Y])[1]) < 1e-12
+
+
+def _rate_and_length_are_right(bp) -> bool:
     rate = optax.linear_schedule(0.1, 0.0, 10)
-    moved = bp.fit(network, X, Y, optimizer="sgd", learning_rate=rate, epochs=1, batch_size=M, max_gradient_norm=0.01)
-    begun = bp.train_state(network, optax.sgd(0.1), jax.random.key(0))
-    length = optax.tree.norm(jax.tree.map(jnp.subtract, moved.params, begun.params))
-    given, balanced = (
-        bp.fit(network, X, Y, w, class_weight=c, optimizer="sgd", epochs=1, batch_size=M).history.cost[0]
-        for w, c in (
-            (WEIGHTS * np.array([1 / WEIGHTS[Y == k].sum() for k in range(3)])[Y], None),
-            (WEIGHTS, "balanced"),
-        )
-    )
-    return bool(
-        abs(still.history.cost[0] - cost) < 1e-12
-        and abs(still.history.validation_metric[0] - right) < 1e-12
-        and rules == [2, 2]
-        and abs(moved.history.learning_rate[0] - 0.1) < 1e-6
-        and abs(length - 0.001) < 1e-9
-        and abs(given - balanced) < 1e-12
-    )
+    moved = _fitted(bp, None, optimizer="sgd", learning_rate=rate, max_gradient_norm=0.01)
+    squares = [np.sum((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (moved.params, PARAMS)), strict=True)]
+    return abs(moved.history.learning_rate[0] - 0.1) < 1e-6 and abs(np.sqrt(sum(squares)) - 0.001) < 1e-9
 
 
-def _noticed(bp) -> bool:
+# by the module of a mistake: it pays only for the checks that notice it
+CHECKS: dict[str, tuple[Callable, ...]] = {
+    "_training/objective": (_epochs_are_right,),
+    "_training/dropout": (_epochs_are_right,),
+    # the last one: an epoch's cost is the mean by the weights of the steps
+    "_training/step": (_epochs_are_right, _costs_and_metrics_are_right),
+    "_training/dataset": (_epochs_are_right,),
+    "_training/epoch": (_epochs_are_right,),
+    "_training/undo_non_finite": (_undone_is_right,),
+    "_training/evaluate": (_costs_and_metrics_are_right,),
+    "_training/history": (_costs_and_metrics_are_right,),
+    "_training/early_stopping": (_best_epochs_are_right,),
+    "_training/class_weight": (_class_weights_are_right,),
+    "_training/optimizers": (_rate_and_length_are_right,),
+}
+
+
+@pytest.mark.parametrize("check", dict.fromkeys(check for checks in CHECKS.values() for check in checks))
+def test_a_faithful_copy_passes(check, plant):
+    assert check(plant())
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_noticed(mistake, plant):
+    package = plant(*MISTAKES[mistake])
     try:
-        return not (_epochs_are_right(bp) and _undone_is_right(bp) and _fit_is_right(bp))
+        right = all(check(package) for check in CHECKS[MISTAKES[mistake][0]])
     except (TypeError, ValueError):
         # shapes that do not fit: loud enough
-        return True
-
-
-test_a_faithful_copy_passes, test_mistake_is_noticed = check_table(MISTAKES, _noticed)
+        right = False
+    assert not right
