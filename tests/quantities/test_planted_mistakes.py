@@ -176,8 +176,9 @@ def _without_noise(bp, network, params, X, Y):
 
 def _noticed(bp) -> bool:
     """Whether any is wrong; what costs the most comes last."""
-    *cheap, private, accumulated = _drawn(FIRST)[1]
-    order = (FIRST, cheap), *((problem, BY_OUTPUT) for problem in OTHERS), (FIRST, (private, accumulated))
+    dear = ("private", "accumulated")
+    cheap = [name for name in _drawn(FIRST)[1] if name not in dear]
+    order = (FIRST, cheap), *((problem, BY_OUTPUT) for problem in OTHERS), (FIRST, dear)
     for problem, names in order:
         args, true = _drawn(problem)
         try:
