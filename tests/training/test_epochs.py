@@ -1,4 +1,4 @@
-"""Steps, epochs and evaluation against optax with `jax.grad` of the reference, a step at a time."""
+"""Steps and epochs against optax with `jax.grad` of the reference, a step at a time."""
 
 import functools
 from typing import Any
@@ -194,7 +194,7 @@ def update_once_infinite(updates, state, params=None):
 
 
 ONCE_INFINITE = untyped_optax.GradientTransformation(
-    lambda params: (jnp.asarray(-1), jnp.asarray(0)), update_once_infinite
+    lambda params: (jnp.array(-1, int), jnp.array(0, int)), update_once_infinite
 )
 
 
@@ -219,7 +219,7 @@ class TestNotFinite:
     def test_an_update(self, unweighted, at):
         """Only the cost of the step after it shows this; the last step has none after it."""
         state = start(ONCE_INFINITE)
-        state = state._replace(optimizer_state=(jnp.asarray(at), state.optimizer_state[1]))
+        state = state._replace(optimizer_state=(jnp.array(at, int), state.optimizer_state[1]))
         found, costs = bp.train_epoch(NETWORK, ONCE_INFINITE, 5)(state, unweighted)
         self.check(found, costs, take(state, unweighted, ONCE_INFINITE, 5, at), at)
 
@@ -248,50 +248,6 @@ class TestNotFinite:
         for i in range(3):
             alone, _ = epoch(jax.tree.map(lambda x, i=i: x[i], states), unweighted)
             close(jax.tree.map(lambda x, i=i: x[i], found.params), alone.params, 1e-9)
-
-
-@pytest.mark.parametrize("m", [3, 150, 178, 100_000])
-@pytest.mark.parametrize("weighted", [True, False])
-def test_all_right_is_an_accuracy_of_one(m, weighted):
-    network, weights = bp.Network((1, 2)), jnp.linspace(0.1, 1, m, dtype=jnp.float32) if weighted else None
-    params = (bp.Layer(jnp.array([[1.0], [-1.0]], jnp.float32), jnp.zeros((2, 1), jnp.float32)),)
-    X = jnp.cos(jnp.arange(m, dtype=jnp.float32))[None]
-    assert bp.evaluate(network, params, X, (X[0] < 0).astype(int), weights).metric == 1.0
-
-
-def test_evaluate_is_the_cost_and_the_metric_of_all_examples(data):
-    params, X, Y = start().params, data.X.T, data.Y
-    right = np.argmax(np.asarray(bp.predict(NETWORK, params, X)), axis=0) == np.asarray(Y)
-    for weights in (None, data.weights):
-        expected = bp.cost(NETWORK, params, X, Y, weights), np.average(right, weights=weights)
-        for block_size in (3, M if weights is None else 1000):
-            close(tuple(bp.evaluate(NETWORK, params, X, Y, weights, block_size=block_size)), expected, 1e-12)
-    one_hot = untyped.evaluate(NETWORK, params, X, jax.nn.one_hot(Y, 3, axis=0, dtype=float))
-    assert abs(one_hot.metric - np.mean(right)) <= 1e-12
-
-
-def first_output(A, Y):
-    return A[0]
-
-
-def the_mean(A, Y):
-    return jnp.mean(A)
-
-
-def test_metrics(data):
-    X = data.X.T
-    labels = bp.Network((4, 2), (), "sigmoid")
-    params = bp.init(labels, jax.random.key(0), jnp.float64)
-    A = np.asarray(bp.predict(labels, params, X))
-    Y = (np.asarray(data.Y)[None, :] > np.array([[0], [1]])).astype(float)
-    assert abs(untyped.evaluate(labels, params, X, Y).metric - np.mean(((A > 0.5) == Y).all(axis=0))) <= 1e-12
-    assert abs(untyped.evaluate(labels, params, X, Y, metric=first_output).metric - np.mean(A[0])) <= 1e-12
-    line = bp.Network((4, 2), (), "identity", "squared_error")
-    assert untyped.evaluate(line, params, X, Y).metric is None
-    messages = {"accuracy": "the output is identity", "auc": "metric is 'auc'", the_mean: r"expected shape \(23,\)"}
-    for metric, message in messages.items():
-        with pytest.raises(ValueError, match=message):
-            untyped.evaluate(line, params, X, Y, metric=metric)
 
 
 @pytest.mark.parametrize(
