@@ -34,7 +34,7 @@ def test_code_prints_what_the_page_says(page, monkeypatch, tmp_path):
     namespace = {}
     with jax.enable_x64(False):
         for (language, code), (after, output) in itertools.pairwise([*blocks, ("", "")]):
-            if language == "python" and "jax.distributed" not in code:  # several processes: training/test_devices.py
+            if language == "python" and "jax.distributed" not in code:  # several processes: training/test_processes.py
                 with contextlib.redirect_stdout(io.StringIO()) as printed:
                     exec(compile(code, page.name, "exec"), namespace)
                 shown = output if after == "text" else ""

@@ -1,21 +1,14 @@
-"""Training on the devices of a mesh ends where training on one device ends, in one process and in two."""
+"""Training on the devices of a mesh ends where training on one device ends."""
 
-import os
-import re
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from small_mesh import ADAM, AGREE, NETWORK, OPTIONS, SGD, M, examples, fitted, start, validation
 
 import manual_bp as bp
 from manual_bp._devices import place
@@ -24,34 +17,9 @@ from manual_bp._training.dataset import batch_of_rows
 from manual_bp._training.evaluate import evaluate_blocks, metric_of
 from reference.compare import largest_error
 
-ROOT = Path(__file__).parents[2]
-DOCS = (ROOT / "docs" / "devices.md").read_text()
-# the 6 rows of the hidden layer divide by 2, the 3 of the output do not
-NETWORK = bp.Network((5, 6, 3), "tanh")
-ADAM, SGD = optax.adam(0.01), optax.sgd(0.1, 0.9)
-M = 22
-# 4 batches, the last one of a single example; 7 does not divide by 4 devices
-OPTIONS = {"optimizer": ADAM, "batch_size": 7, "epochs": 2}
-AGREE = 1e-12
-
 AUTO, EXPLICIT = AxisType.Auto, AxisType.Explicit
 both_kinds = pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 both_placements = pytest.mark.parametrize("model_axis", [None, "model"])
-
-
-def examples() -> Any:
-    """X, classes and weights; an example of weight 0 is absent, whatever it holds."""
-    rng = np.random.default_rng(0)
-    X, Y, weights = rng.normal(size=(5, M)), rng.integers(3, size=M), rng.integers(3, size=M) * 0.5
-    # copies of the first one fill up batches
-    weights[0] = 1.5
-    X[:, np.flatnonzero(weights == 0)[0]] = np.nan
-    return X, Y, weights
-
-
-def validation() -> Any:
-    """All of the examples but the first; they do not divide by the devices."""
-    return tuple(x[..., 1:] for x in examples())
 
 
 def dataset(size=M) -> bp.Dataset:
@@ -61,10 +29,6 @@ def dataset(size=M) -> bp.Dataset:
 
 def mesh_of(*kinds):
     return jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds if len(kinds) == 2 else kinds * 2)
-
-
-def start(optimizer=ADAM, network=NETWORK):
-    return bp.train_state(network, optimizer, jax.random.key(0), dtype=jnp.float64)
 
 
 def put(x, mesh, *spec):
@@ -116,35 +80,28 @@ def test_a_batch_is_spread_and_filled_up_with_absent_examples(kinds):
         assert {shard.data.shape for shard in x.addressable_shards} == {(*x.shape[:-1], 2)}
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    """The result on one device."""
-    with jax.enable_x64(True):
-        return bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation())
-
-
 @both_kinds
 @both_placements
-def test_fit(fitted, kind, model_axis):
+def test_fit(kind, model_axis):
     """With weights, a partial last batch, and validation data that do not divide by the devices either."""
     mesh = mesh_of(kind)
     state = place(start(), mesh, model_axis) if model_axis else None
     found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
-    same(found.state, fitted.state)
+    same(found.state, fitted().state)
     columns: Any = [
-        [h.cost, h.gradient_norm, h.validation_cost, h.validation_metric] for h in (found.history, fitted.history)
+        [h.cost, h.gradient_norm, h.validation_cost, h.validation_metric] for h in (found.history, fitted().history)
     ]
     np.testing.assert_allclose(*columns, rtol=AGREE)
     assert specs(found.state) == specs(place(start(), mesh, model_axis))
 
 
-@both_kinds
-@both_placements
+# both kinds and both placements, whose combinations test_fit has
+@pytest.mark.parametrize(("kind", "model_axis"), [(AUTO, "model"), (EXPLICIT, None)], ids=str)
 def test_train_epoch(kind, model_axis):
     """With float targets and no weights; the second call finds the state where the first one found it."""
-    mesh, key = mesh_of(kind), jax.random.key(1)
+    mesh = mesh_of(kind)
     network = bp.Network((5, 6, 3), "tanh", "identity", "squared_error")
-    data = bp.Dataset(*(jax.random.normal(key, (M, n), jnp.float64) for n in (5, 3)))
+    data = bp.Dataset(*(np.random.default_rng(1).normal(size=(M, n)) for n in (5, 3)))
     expected = start(SGD, network)
     state, run = place(expected, mesh, model_axis), bp.train_epoch(network, SGD, 7, mesh=mesh)
     for _ in range(2):
@@ -228,77 +185,3 @@ NO_DATA = f"mesh has {XY}; expected an axis 'data'"
 def test_bad_mesh(call, error, message):
     with pytest.raises(error, match=message):
         call(jax.make_mesh((4, 2), ("x", "y")))
-
-
-def script():
-    """The block of docs/devices.md that each of several processes runs."""
-    (code,) = [code for code in re.findall(r"```python\n(.*?)```", DOCS, re.S) if "jax.distributed" in code]
-    return code
-
-
-def in_a_process(address, number, out):
-    """Run one of two processes: the script of the page, and a training whose result is kept in `out`."""
-    sys.argv = ["train.py", address, number]
-    bp.place = place  # type: ignore[attr-defined]
-    exec(compile(script(), "docs/devices.md", "exec"), {})
-    jax.config.update("jax_enable_x64", True)
-    # "data" runs over the processes, "model" over the two devices of each
-    mesh = jax.make_mesh((2, 2), ("data", "model"))
-    state = place(start(), mesh, "model")
-    found = bp.fit(NETWORK, *examples(), **OPTIONS, validation_data=validation(), mesh=mesh, state=state)
-    assert jax.process_count() == 2 and not found.params[0].W.is_fully_addressable
-    # and the other way round: no process has all rows
-    turned = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 2).T, ("data", "model"))
-    divided = place(found.params, turned, "model")
-    assert {shard.data.shape for shard in divided[0].W.addressable_shards} == {(3, 5)}
-    leaves = jax.tree.leaves((place(found.params, mesh), place(divided, turned)))
-    np.savez(out, *leaves, history=np.array([found.history.cost, found.history.validation_cost]))
-    with pytest.raises(ValueError, match=r"differ between process 0 and \[1\]; expected every process to give all"):
-        place(np.full(3, int(number)), mesh)
-
-
-def run_two(outs):
-    """Run two processes for at most two minutes, and return the output and exit status of both."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent))),
-        "JAX_PLATFORMS": "cpu",
-    }
-    env |= {"JAX_NUM_CPU_DEVICES": "2", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
-    code = "import sys, test_devices as t; t.in_a_process(*sys.argv[1:])"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, address, str(i), outs[i]],
-            env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    until = time.monotonic() + 120
-    try:
-        # where one fails the other would wait for it
-        while None in (ended := [p.poll() for p in processes]) and not any(ended) and time.monotonic() < until:
-            time.sleep(0.05)
-    finally:
-        for p in processes:
-            p.kill()
-    return [(p.communicate()[0], p.returncode) for p in processes]
-
-
-def test_two_processes(fitted, tmp_path):
-    outs = [str(tmp_path / f"{i}.npz") for i in range(2)]
-    ended = run_two(outs)
-    # another program may have taken the port meanwhile
-    if any("Failed to add port" in printed for printed, _ in ended):
-        ended = run_two(outs)
-    assert [code for _, code in ended] == [0, 0], "\n".join(printed for printed, _ in ended)
-    one, two = (dict(np.load(out)) for out in outs)
-    assert all(np.array_equal(one[name], two[name]) for name in one)
-    for leaves in (range(4), range(4, 8)):
-        params = jax.tree.unflatten(jax.tree.structure(fitted.params), [one[f"arr_{i}"] for i in leaves])
-        assert largest_error(params, fitted.params) <= AGREE
-    np.testing.assert_allclose(one["history"], [fitted.history.cost, fitted.history.validation_cost], rtol=AGREE)
-    # process 0 alone prints, and what the page says
-    said = re.search(r"jax\.distributed.*?```\n\n```text\n(.*?)```", DOCS, re.S)
-    assert said and said[1] in ended[0][0] and said[1] not in ended[1][0]

@@ -1,5 +1,6 @@
-"""Steps, epochs and evaluation against optax with `jax.grad` of the reference, a step at a time."""
+"""Steps and epochs against optax with `jax.grad` of the reference, a step at a time."""
 
+import functools
 from typing import Any
 
 import jax
@@ -36,28 +37,38 @@ def unweighted(data):
     return data._replace(weights=None)
 
 
-def start(optimizer: Any = ADAM, network=NETWORK, seed=0, dtype=jnp.float64):
-    return bp.train_state(network, optimizer, jax.random.key(seed), dtype=dtype)
+@functools.cache
+def drawn(network):
+    return bp.init(network, jax.random.key(0), jnp.float64)
+
+
+def start(optimizer: Any = ADAM, network=NETWORK):
+    return bp.train_state(network, optimizer, jax.random.key(0), drawn(network))
+
+
+@functools.cache
+def gradient_by_autodiff(model):
+    def cost(params, X, Y, weights, l2):
+        return autodiff.cost(model, params, X, Y, weights) + l2 / 2 * sum(jnp.sum(W**2) for W, _ in params)
+
+    return jax.jit(jax.value_and_grad(cost))
 
 
 def by_optax(model, optimizer, batches, params, l2=0.0):
     """The parameters after a step for each batch, and the costs."""
-
-    def cost(params, X, Y, weights):
-        return autodiff.cost(model, params, X, Y, weights) + l2 / 2 * sum(jnp.sum(W**2) for W, _ in params)
-
-    state, costs, gradient = optimizer.init(params), [], jax.jit(jax.value_and_grad(cost))
+    state, costs = optimizer.init(params), []
     for batch in batches:
-        c, grads = gradient(params, *batch)
+        c, grads = gradient_by_autodiff(model)(params, *batch, l2)
         updates, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         costs.append(c)
     return params, np.array(costs)
 
 
-@pytest.mark.parametrize("problem", [DEEP, REGRESSION, BY_NAME["logistic regression"]], ids=lambda p: p.name)
 @pytest.mark.parametrize(
-    "optimizer", [optax.sgd(0.1), optax.adamw(0.01), optax.lion(0.01)], ids=["sgd", "adamw", "lion"]
+    ("problem", "optimizer"),
+    [(DEEP, optax.adamw(0.01)), (REGRESSION, optax.lion(0.01)), (BY_NAME["logistic regression"], optax.sgd(0.1))],
+    ids=["adamw", "lion", "sgd"],
 )
 def test_steps_are_those_of_optax_with_autodiff(problem, optimizer):
     network, params, X, Y, weights = arrays(problem)
@@ -73,9 +84,8 @@ def test_steps_are_those_of_optax_with_autodiff(problem, optimizer):
 
 
 def test_a_user_keeps_what_a_step_donates():
-    params = bp.init(NETWORK, jax.random.key(1))
-    state = bp.train_state(NETWORK, ADAM, jax.random.key(0), params)
-    bp.train_step(NETWORK, ADAM)(state, jnp.ones((4, 2)), jnp.zeros(2, int))
+    params, state = drawn(NETWORK), start()
+    bp.train_step(NETWORK, ADAM)(state, jnp.ones((4, 5)), jnp.zeros(5, int), jnp.ones(5, bool))
     assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
     assert state.params[0].W.is_deleted()
 
@@ -87,14 +97,15 @@ def test_the_same_arguments_compile_once():
 
 
 # batches of 1 have no weights: the reference divides by the sum of a batch's weights, which has to be above 0
-@pytest.mark.parametrize(("size", "weighted"), [(5, True), (5, False), (M, True), (M, False), (100, True), (1, False)])
+@pytest.mark.parametrize(("size", "weighted"), [(5, True), (5, False), (100, True), (1, False)])
 def test_epoch_is_a_step_for_each_batch(data, size, weighted):
     data, state = data if weighted else data._replace(weights=None), start()
     rows, present = map(np.asarray, epoch_order(state, M, min(size, M), True))
     seen = list(rows[present])
     assert sorted(seen) == list(range(M)) != seen
-    batches = [r[p] for r, p in zip(rows, present, strict=True)]
-    batches = [(data.X[r].T, data.Y[r], None if data.weights is None else data.weights[r]) for r in batches]
+    given = np.ones(M) if data.weights is None else np.asarray(data.weights)
+    X, Y = np.asarray(data.X), np.asarray(data.Y)
+    batches = [(X[r].T, Y[r], given[r] * p) for r, p in zip(rows, present, strict=True)]
     expected, costs = by_optax(autodiff.Model((4, 6, 5, 3), ("tanh", "relu")), ADAM, batches, state.params)
     after, found = bp.train_epoch(NETWORK, ADAM, size)(state, data)
     assert largest_error(after.params, expected) <= 1e-10
@@ -146,23 +157,23 @@ def test_dropout_drops_at_its_rate_anew_in_each_step():
 
 def test_mixed_precision_multiplies_in_bfloat16_and_adds_in_float32():
     params, X, Y = bp.init(NETWORK, jax.random.key(0), jnp.float32), jnp.ones((4, 7)) * 0.3, jnp.arange(7) % 3
-    goal = objective(NETWORK, 0.0, 0.0, jnp.bfloat16)
+    gradient = functools.partial(value_and_grad, objective(NETWORK, 0.0, 0.0, jnp.bfloat16))
     args = params, X, Y, None, jax.random.key(0)
-    program: Any = jax.make_jaxpr(lambda *args: value_and_grad(goal, *args))(*args).jaxpr
+    program: Any = jax.make_jaxpr(gradient)(*args).jaxpr
     # dA has a form for each platform
     inner = [e for outer in program.eqns for branch in outer.params.get("branches", ()) for e in branch.jaxpr.eqns]
     products = [e for e in program.eqns + inner if e.primitive.name == "dot_general"]
     assert len(products) == 12  # forward, dW and twice dA of 3 layers
     assert {v.aval.dtype for e in products for v in e.invars} == {jnp.dtype(jnp.bfloat16)}
     assert sum(e.outvars[0].aval.dtype == jnp.float32 for e in products) == 3
-    c, grads = value_and_grad(goal, *args)
+    c, grads = jax.jit(gradient)(*args)
     true = bp.value_and_grad(NETWORK)(params, X, Y)
     assert {leaf.dtype.name for leaf in jax.tree.leaves((c, grads))} == {"float32"}
     assert 1e-6 < largest_error((c, grads), true) < 0.05
     # steps smaller than bfloat16 resolves add up
     sgd = optax.sgd(1e-4)
     epoch = bp.train_epoch(NETWORK, sgd, 4, compute_dtype="bfloat16")
-    after, _ = epoch(start(sgd, dtype=jnp.float32), bp.Dataset.from_columns(X, Y))
+    after, _ = epoch(bp.train_state(NETWORK, sgd, jax.random.key(0), params), bp.Dataset.from_columns(X, Y))
     assert after.params[0].W.dtype == jnp.float32
 
 
@@ -174,6 +185,17 @@ def take(state, data, optimizer, size, steps):
     for r, p in list(batches)[:steps]:
         state, _ = step(state, data.X[r].T, data.Y[r], p)
     return state
+
+
+def update_once_infinite(updates, state, params=None):
+    """A step of gradient descent, of infinite length in step `at`, which is part of the state."""
+    at, step = state
+    return jax.tree.map(lambda d: jnp.where(step == at, jnp.inf, -0.1) * d, updates), (at, step + 1)
+
+
+ONCE_INFINITE = untyped_optax.GradientTransformation(
+    lambda params: (jnp.array(-1, int), jnp.array(0, int)), update_once_infinite
+)
 
 
 class TestNotFinite:
@@ -196,11 +218,10 @@ class TestNotFinite:
     @pytest.mark.parametrize("at", [0, 2, 4])
     def test_an_update(self, unweighted, at):
         """Only the cost of the step after it shows this; the last step has none after it."""
-        rate = optax.scale_by_schedule(lambda step: jnp.where(step == at, jnp.inf, 1.0))
-        optimizer = optax.chain(optax.sgd(0.1), rate)
-        state = start(optimizer)
-        found, costs = bp.train_epoch(NETWORK, optimizer, 5)(state, unweighted)
-        self.check(found, costs, take(state, unweighted, optimizer, 5, at), at)
+        state = start(ONCE_INFINITE)
+        state = state._replace(optimizer_state=(jnp.array(at, int), state.optimizer_state[1]))
+        found, costs = bp.train_epoch(NETWORK, ONCE_INFINITE, 5)(state, unweighted)
+        self.check(found, costs, take(state, unweighted, ONCE_INFINITE, 5, at), at)
 
     def test_parameters_that_the_cost_does_not_show(self, unweighted):
         """A unit with weights of -inf has the output 0 under relu: the costs stay finite for several steps."""
@@ -217,61 +238,16 @@ class TestNotFinite:
         assert all(np.isfinite(p).all() for p in jax.tree.leaves(found.params))
 
     def test_one_member_of_an_ensemble(self, unweighted):
-        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
         keys = jax.random.split(jax.random.key(5), 3)
-        states: Any = jax.vmap(lambda key: bp.train_state(NETWORK, optimizer, key, dtype=jnp.float64))(keys)
-        states.optimizer_state.hyperparams["learning_rate"] = jnp.array([0.1, 1e305, 0.2])
-        epoch = bp.train_epoch(NETWORK, optimizer, 5)
+        states: Any = jax.vmap(lambda key: bp.train_state(NETWORK, ONCE_INFINITE, key, dtype=jnp.float64))(keys)
+        states = states._replace(optimizer_state=(jnp.array([-1, 2, -1]), states.optimizer_state[1]))
+        epoch = bp.train_epoch(NETWORK, ONCE_INFINITE, 5)
         found, costs = jax.vmap(epoch, in_axes=(0, None))(states, unweighted)
-        assert list(found.step) in ([5, 0, 5], [5, 1, 5])
+        assert list(found.step) == [5, 2, 5]
         assert np.isfinite(np.asarray(costs)[[0, 2]]).all() and np.isnan(costs[1, -1])
         for i in range(3):
             alone, _ = epoch(jax.tree.map(lambda x, i=i: x[i], states), unweighted)
             close(jax.tree.map(lambda x, i=i: x[i], found.params), alone.params, 1e-9)
-
-
-@pytest.mark.parametrize("m", [3, 150, 178, 100_000])
-@pytest.mark.parametrize("weighted", [True, False])
-def test_all_right_is_an_accuracy_of_one(m, weighted):
-    network, weights = bp.Network((1, 2)), jnp.linspace(0.1, 1, m, dtype=jnp.float32) if weighted else None
-    params = (bp.Layer(jnp.array([[1.0], [-1.0]], jnp.float32), jnp.zeros((2, 1), jnp.float32)),)
-    X = jnp.cos(jnp.arange(m, dtype=jnp.float32))[None]
-    assert bp.evaluate(network, params, X, (X[0] < 0).astype(int), weights).metric == 1.0
-
-
-def test_evaluate_is_the_cost_and_the_metric_of_all_examples(data):
-    params, X, Y = start().params, data.X.T, data.Y
-    right = np.argmax(np.asarray(bp.predict(NETWORK, params, X)), axis=0) == np.asarray(Y)
-    for weights in (None, data.weights):
-        expected = bp.cost(NETWORK, params, X, Y, weights), np.average(right, weights=weights)
-        for block_size in (3, M, 1000):
-            close(tuple(bp.evaluate(NETWORK, params, X, Y, weights, block_size=block_size)), expected, 1e-12)
-    one_hot = untyped.evaluate(NETWORK, params, X, jax.nn.one_hot(Y, 3, axis=0, dtype=float))
-    assert abs(one_hot.metric - np.mean(right)) <= 1e-12
-
-
-def first_output(A, Y):
-    return A[0]
-
-
-def the_mean(A, Y):
-    return jnp.mean(A)
-
-
-def test_metrics(data):
-    X = data.X.T
-    labels = bp.Network((4, 2), (), "sigmoid")
-    params = bp.init(labels, jax.random.key(0), jnp.float64)
-    A = np.asarray(bp.predict(labels, params, X))
-    Y = (np.asarray(data.Y)[None, :] > np.array([[0], [1]])).astype(float)
-    assert abs(untyped.evaluate(labels, params, X, Y).metric - np.mean(((A > 0.5) == Y).all(axis=0))) <= 1e-12
-    assert abs(untyped.evaluate(labels, params, X, Y, metric=first_output).metric - np.mean(A[0])) <= 1e-12
-    line = bp.Network((4, 2), (), "identity", "squared_error")
-    assert untyped.evaluate(line, params, X, Y).metric is None
-    messages = {"accuracy": "the output is identity", "auc": "metric is 'auc'", the_mean: r"expected shape \(23,\)"}
-    for metric, message in messages.items():
-        with pytest.raises(ValueError, match=message):
-            untyped.evaluate(line, params, X, Y, metric=metric)
 
 
 @pytest.mark.parametrize(
