@@ -1,6 +1,6 @@
 """Training from data to parameters."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -222,8 +222,8 @@ def test_other_numbers_compile_nothing(caplog):
 )  # fmt: skip
 def test_optimizers_by_name_are_those_of_optax(name, form):
     """Of the steps of one array, whose gradients are given; that `bp.fit` takes the optimizer's steps is tested above."""
-    start, moved = np.linspace(-1, 1, 5), []
-    for optimizer in (optimizer_of(name, 0.02, None), form(0.02)):
+    start, moved, optimizers = np.linspace(-1, 1, 5), [], cast(Any, (optimizer_of(name, 0.02, None), form(0.02)))
+    for optimizer in optimizers:
         p = jnp.asarray(start)
         state = optimizer.init(p)
         # a rate that is a number is put into the state
@@ -232,7 +232,7 @@ def test_optimizers_by_name_are_those_of_optax(name, form):
             update, state = optimizer.update(jnp.asarray(np.cos(start + t)), state, p)
             p = p + update
         moved.append(p)
-    close(*moved, 1e-8)
+    close(moved[0], moved[1], 1e-8)
 
 
 @pytest.mark.parametrize(("name", "value"), [("patience", 0), ("min_delta", -1), ("monitor", "loss")])
