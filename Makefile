@@ -40,4 +40,4 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv* .jax_cache
+	rm -rf .venv* .jax_cache .hypothesis

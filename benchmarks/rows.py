@@ -91,7 +91,7 @@ def verdict(row: Row, r: Ratio) -> str:
 
 
 def told(cells: Sequence[tuple[Row, Ratio]]) -> list[tuple[Row, Ratio]]:
-    """Those of several cells, each with a ratio, that can be told apart from noise."""
+    """Keep the cells, each with a ratio, that can be told apart from noise."""
     return [(row, r) for row, r in cells if is_told(row, r)]
 
 

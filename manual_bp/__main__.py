@@ -112,7 +112,10 @@ def gradients(case: Case) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def data(case: Case, draw: int, dtype: Any) -> tuple[Params, Any, Any, Any]:
     """Draw params, X, Y and weights: the same values in both dtypes."""
     rng, sizes = np.random.default_rng(draw), case.sizes
-    cast = lambda array: jnp.asarray(np.asarray(array, np.float32), dtype)  # noqa: E731
+
+    def cast(array: np.ndarray) -> Any:
+        return jnp.asarray(np.asarray(array, np.float32), dtype)
+
     W = [rng.normal(0, np.sqrt(1 / k), (n, k)) for k, n in zip(sizes, sizes[1:], strict=False)]
     params = tuple(Layer(cast(W_l), cast(rng.normal(0, 0.1, (len(W_l), 1)))) for W_l in W)
     X, Y = rng.normal(size=(sizes[0], case.m)), rng.uniform(size=(sizes[-1], case.m))

@@ -36,6 +36,12 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     settings.load_profile("deep" if config.getoption("deep") else "quick")
+    config.addinivalue_line("markers", "deep: a case of a long list, which is taken with --deep")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("deep"):
+        items[:] = [item for item in items if not item.get_closest_marker("deep")]
 
 
 @pytest.fixture(scope="session")

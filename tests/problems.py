@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import manual_bp as bp
 from reference import autodiff
@@ -17,6 +18,11 @@ BY_NAME = {problem.name: problem for problem in PROBLEMS}
 DEEP = BY_NAME["an activation for each layer"]
 REGRESSION = BY_NAME["many neurons, squared error"]
 CLASSES = Problem("two layers, classes", Model((4, 5, 3), "tanh"), 7, "indices")
+
+
+def if_deep(*case):
+    """A case that only `make test-deep` takes."""
+    return pytest.param(*case, marks=pytest.mark.deep)
 
 
 def arrays(problem: Problem, seed: int = 0, dtype=jnp.float64):

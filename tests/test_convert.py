@@ -113,7 +113,7 @@ def test_dtypes_cast_or_are_refused(library):
     with pytest.raises(TypeError, match="has dtype float16; expected float32, float64, bfloat16: pass dtype"):
         FROM[library](half)
     for dtype in DTYPES:
-        cast = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(dtype), init())  # noqa: B023
+        cast = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(np.float16).astype(dtype), init())
         assert same(FROM[library](half, dtype=dtype), cast)
     with pytest.raises(TypeError, match="dtype is float16; expected float32, float64, bfloat16"):
         FROM[library](half, dtype="float16")

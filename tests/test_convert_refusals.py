@@ -1,7 +1,5 @@
 """Parameters that do not fit the layout of another library, and messages that say why."""
 
-# ruff: noqa: E501  tables, a line for each entry
-
 from typing import Any
 
 import numpy as np

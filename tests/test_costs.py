@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import by_autodiff, random_network
+from problems import by_autodiff, if_deep, random_network
 
 import manual_bp as bp
 from manual_bp._activations import SIGMOID, SOFTMAX
@@ -55,7 +55,7 @@ def _autodiff(loss, A, Y):
     return jax.grad(lambda A, Y: jnp.sum(loss(A, Y)), argnums=(0, 1))(A, Y)
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 3, if_deep(2), if_deep(10)])
 @pytest.mark.parametrize("name", list(COST_OF))
 def test_derivatives_belong_to_the_loss(name, n):
     """For every number of outputs: a loss averaged over outputs and a derivative that is not would differ by n."""
@@ -65,7 +65,7 @@ def test_derivatives_belong_to_the_loss(name, n):
     np.testing.assert_allclose(dY, expected[1], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 3, if_deep(2), if_deep(10)])
 @pytest.mark.parametrize("cost", [c for c in CROSS_ENTROPIES.values()], ids=repr)
 def test_collapsed_form_is_the_same_loss(cost, n):
     pair, Z = cost.matched, 3 * np.random.default_rng(0).normal(size=(n, 5))
@@ -77,7 +77,7 @@ def test_collapsed_form_is_the_same_loss(cost, n):
     np.testing.assert_allclose(dZ, A * (Y.sum(0) if n > 1 and pair.output.g_prime is None else 1) - Y, atol=1e-14)
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 3, if_deep(2), if_deep(10)])
 @pytest.mark.parametrize("name", list(COST_OF))
 def test_hessian_belongs_to_the_loss(name, n):
     """Of every column, applied to a vector: of the collapsed form where there is one."""

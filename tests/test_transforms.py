@@ -108,15 +108,16 @@ def test_scan_with_donated_state_and_optax(data):
 
 @jax.jit
 def quantities(params, X, Y, weights):
-    two = bp.Network(NETWORK.sizes[:3], "tanh")
-    record = bp.backpropagate(two, params, X, Y, weights)
-    private = bp.private_value_and_grad(two, 0.5, 0.0, 8)(params, X, Y, jax.random.key(0), weights != 0)
+    """Those of the network of the first layers."""
+    network = bp.Network(NETWORK.sizes[: len(params) + 1], "tanh")
+    record = bp.backpropagate(network, params, X, Y, weights)
+    private = bp.private_value_and_grad(network, 0.5, 0.0, 8)(params, X, Y, jax.random.key(0), weights != 0)
     return {
         "norms": bp.per_example_norms(record),
         "gradients": bp.per_example_gradients(record),
         "Gram": bp.gram_matrix(record),
         "clipped": bp.clipped_gradients(record, 0.5),
-        "clipped by layer": bp.clipped_gradients(record, [0.5] * 2),
+        "clipped by layer": bp.clipped_gradients(record, [0.5] * len(params)),
         "variance": bp.variance(record),
         "noise scale": bp.noise_scale(record),
         "output": bp.output_gradient(record, 1),
@@ -186,8 +187,8 @@ class TestMesh:
         found = bp.value_and_grad(NETWORK)(data[0], *placed[1:])
         assert largest_error(found, bp.value_and_grad(NETWORK)(*data)) <= FLOAT64
 
-    def test_quantities_of_sharded_examples(self, data, axis_type):
-        data = data[0][:2], *data[1:]
+    def test_quantities_of_sharded_examples(self, data, axis_type, deep):
+        data = data[0][: 3 if deep else 2], *data[1:]
         _, placed = self.place(data, axis_type)
         assert largest_error(quantities(*placed), quantities(*data)) <= 1e-11
 

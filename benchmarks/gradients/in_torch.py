@@ -28,9 +28,9 @@ class TorchProgram(Compiled):
 
     def result(self) -> tuple[np.ndarray, tuple[bp.Layer, ...]]:
         cost, grads = self()
-        arrays = [np.asarray(g.detach()) for g in grads]
+        arrays: list[Any] = [np.asarray(g.detach()) for g in grads]
         layers = zip(arrays[::2], (b[:, None] for b in arrays[1::2]), strict=True)
-        return np.asarray(cost.detach()), tuple(bp.Layer(W, b) for W, b in layers)  # type: ignore[arg-type]
+        return np.asarray(cost.detach()), tuple(bp.Layer(W, b) for W, b in layers)
 
 
 def eager(problem: Problem) -> TorchProgram:

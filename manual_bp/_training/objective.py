@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +27,13 @@ class Objective:
     """
 
     network: Network
-    l2: float
+    l2: float | Array
     dropout: tuple[float, ...]
     compute_dtype: str | None
 
     def with_l2(self, l2: float | Array | None) -> "Objective":
         """The objective with another penalty, if one is given. A traced penalty compiles nothing anew."""
-        return self if l2 is None else dataclasses.replace(self, l2=l2)  # type: ignore[arg-type]
+        return self if l2 is None else dataclasses.replace(self, l2=l2)
 
 
 def objective(
@@ -43,7 +43,7 @@ def objective(
     arguments.check_network(network)
     L = len(network.hidden)
     one = isinstance(dropout, str) or not isinstance(dropout, Sequence)
-    rates: tuple[Any, ...] = (dropout,) * L if one else tuple(dropout)  # type: ignore[arg-type]
+    rates: tuple[Any, ...] = (dropout,) * L if one else tuple(cast(Sequence, dropout))
     if len(rates) != L:
         raise ValueError(f"dropout has length {len(rates)}; expected a probability, or {L}, one for each hidden layer")
     for rate in rates:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
         pending = reader.submit(next, items, end)
         while (item := pending.result()) is not end:
             pending = reader.submit(next, items, end)
-            yield item  # type: ignore[misc]
+            yield cast(T, item)
 
 
 def chunks_of_rows(data: Dataset, state: TrainState, batch_size: int, shuffle: bool) -> Iterator[Chunk]:

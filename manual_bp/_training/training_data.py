@@ -54,8 +54,8 @@ def training_data(
         m = X.shape[1]
         if isinstance(validation_fraction, bool | str) or not 0 < validation_fraction < 1 or m < 2:
             raise ValueError(
-                f"validation_fraction is {validation_fraction!r}, and m is {m}; expected a number between 0 and 1, and "
-                "2 examples or more"
+                f"validation_fraction is {validation_fraction!r}, and the number of examples is {m}; expected a number "
+                "between 0 and 1, and 2 examples or more"
             )
         shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(state.key, 2**32 - 2), m))
         size = min(max(1, round(validation_fraction * m)), m - 1)

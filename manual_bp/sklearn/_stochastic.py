@@ -39,7 +39,9 @@ def fit_stochastic(
     n, earlier, epochs = len(data.X), len(mlp.history_), 1 if once else mlp.max_iter
     size = min(n, 200 if mlp.batch_size == "auto" else int(mlp.batch_size))
     if mlp.batch_size not in ("auto", size):
-        warnings.warn(f"batch_size is {mlp.batch_size}, and n is {n}: all examples are one batch", stacklevel=4)
+        warnings.warn(
+            f"batch_size is {mlp.batch_size}, above the number of examples, {n}: all are one batch", stacklevel=4
+        )
     sizes = np.minimum(size, n - np.arange(0, n, size))
     optimizer, numbers = solver_of(mlp)
     goal = objective(network, 0.0, mlp.dropout, mlp.compute_dtype)
@@ -165,5 +167,6 @@ def hold_out(data: Dataset, fraction: float, strata: Any, rng: np.random.RandomS
     """Splits the rows as scikit-learn does, into examples to train on and examples held out."""
     rows = train_test_split(np.arange(len(data.X)), random_state=rng, test_size=fraction, stratify=strata)
     if len(rows[1]) < 2:
-        raise ValueError(f"validation_fraction is {fraction}, and n is {len(data.X)}; expected 2 or more held out")
+        hint = "expected a fraction that holds out 2 or more"
+        raise ValueError(f"validation_fraction is {fraction}, and the number of examples is {len(data.X)}; {hint}")
     return jax.tree.map(lambda x: x[rows[0]], data), jax.tree.map(lambda x: x[rows[1]], data)

@@ -205,7 +205,7 @@ def shaky(monkeypatch):
 
 
 def test_noisy_cells_are_measured_again_the_noisiest_first(tmp_path, shaky, capsys):
-    """Each at most twice. The rounds of all takes count, in one row of the report and the last of the file."""
+    """A cell is measured again at most twice. All rounds count, in one row of the report and the last of the file."""
     path = tmp_path / "r.jsonl"
     takes = {1: [(1.0, 0.1)], 2: [(1.1, 0.1)] * 3, 4: [(1.3, 0.1), (1.0, 0.1), (1.0, 0.1)], 8: [(1.2, 0.1)] * 3}
     assert shaky(takes, "--out", str(path)) == (0, [1, 2, 4, 8, 4, 4, 8, 8, 2, 2])

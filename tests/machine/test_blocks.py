@@ -7,7 +7,7 @@ import optax
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from problems import BY_NAME, CLASSES, FLOAT64, arrays, by_autodiff
+from problems import BY_NAME, CLASSES, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff, if_deep
 
 import manual_bp as bp
 from manual_bp._machine import blocks
@@ -17,8 +17,13 @@ from reference.compare import largest_error
 @pytest.mark.parametrize(
     ("problem", "weighted", "sizes"),
     # one by one, several and a rest of one, one and a rest of one, one and a rest of several, more than there are
-    [(CLASSES, True, (1, 3, 6, 4, 8)), (BY_NAME["two layers, multilabel"], False, (1, 4))],
-    ids=["classes", "columns"],
+    [
+        (CLASSES, True, (1, 3, 6, 4, 8)),
+        (BY_NAME["two layers, multilabel"], False, (1, 4)),
+        *(if_deep(DEEP, weighted, (1, 9, 3, 5, 11)) for weighted in (True, False)),
+        *(if_deep(REGRESSION, weighted, (1, 4, 3, 6)) for weighted in (True, False)),
+    ],
+    ids=["classes", "columns", "deep, weighted", "deep", "regression, weighted", "regression"],
 )
 def test_blocks_give_the_gradient_of_autodiff(problem, weighted, sizes):
     network, params, X, Y, weights = arrays(problem)

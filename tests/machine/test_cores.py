@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from problems import CLASSES, FLOAT64, arrays, by_autodiff
+from problems import CLASSES, FLOAT64, arrays, by_autodiff, if_deep
 
 import manual_bp as bp
 from manual_bp._checks import arguments as checks
@@ -29,7 +29,9 @@ def some(m):
 
 
 # fewer examples than devices, one for each, and a rest
-@pytest.mark.parametrize(("m", "weighted"), [(2, False), (3, True), (19, True), (19, False)])
+@pytest.mark.parametrize(
+    ("m", "weighted"), [(2, False), (3, True), (19, True), (19, False), if_deep(2, True), if_deep(3, False)]
+)
 def test_the_gradient_of_autodiff(mesh, m, weighted):
     network, params, X, Y, weights = some(m)
     args = params, X, Y, weights if weighted else None

@@ -1,4 +1,4 @@
-"""What the quantities refuse, and a record in print."""
+"""Arguments that the quantities refuse, and a record in print."""
 
 import functools
 import inspect

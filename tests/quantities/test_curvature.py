@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from problems import BY_NAME, DEEP, REGRESSION, arrays, random_network
+from problems import BY_NAME, DEEP, REGRESSION, arrays, if_deep, random_network
 
 import manual_bp as bp
 from reference import autodiff, curvature
@@ -64,8 +64,9 @@ def test_where_network_and_loss_leave_nothing_else_the_two_are_one(name, are_one
     assert error <= FLOAT64 if are_one else error > 0.01
 
 
-def test_several_vectors_share_the_pass():
-    network, params, X, Y, weights = arrays(REGRESSION)
+@pytest.mark.parametrize("problem", [REGRESSION, if_deep(DEEP)], ids=lambda p: p.name)
+def test_several_vectors_share_the_pass(problem):
+    network, params, X, Y, weights = arrays(problem)
     record = bp.backpropagate(network, params, X, Y, weights)
     vectors = [jax.tree.map(f, params) for f in (np.sin, np.exp, np.zeros_like)]
     stacked = jax.tree.map(lambda *v: np.stack(v), *vectors)

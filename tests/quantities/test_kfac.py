@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import BY_NAME, arrays, layers
+from problems import BY_NAME, DEEP, arrays, if_deep, layers
 
 import manual_bp as bp
 from reference.compare import largest_error
@@ -32,8 +32,9 @@ def grads_and_factors(network, params, X, Y, weights=None):
     return bp.gradients(record), bp.kfac_factors(record)
 
 
-def test_kfac_step_is_a_solve_with_the_kronecker_product():
-    network, params, X, Y, _ = arrays(BY_NAME["soft targets"])
+@pytest.mark.parametrize("name", ["soft targets", if_deep(DEEP.name)])
+def test_kfac_step_is_a_solve_with_the_kronecker_product(name):
+    network, params, X, Y, _ = arrays(BY_NAME[name])
     damping = 0.01
     transformation: Any = bp.scale_by_kfac(damping)
     grads, factors = grads_and_factors(network, params, X, Y)
@@ -72,8 +73,9 @@ def test_kfac_trains():
     assert kfac < descent / 2
 
 
-def test_kfac_of_a_dead_layer_is_finite():
-    network, params, X, Y, _ = arrays(BY_NAME["soft targets"])
+@pytest.mark.parametrize("name", ["soft targets", if_deep("digits classifier")])
+def test_kfac_of_a_dead_layer_is_finite(name):
+    network, params, X, Y, _ = arrays(BY_NAME[name])
     params = (params[0]._replace(b=np.asarray(params[0].b) - 1e4), params[1])
     grads, factors = grads_and_factors(network, params, X, Y)
     assert not np.any(grads[0].W)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import BY_NAME, arrays
+from problems import BY_NAME, DEEP, arrays, if_deep
 
 import manual_bp as bp
 from reference.autodiff import Model
@@ -59,7 +59,7 @@ def norm(tree):
     return np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
-@pytest.mark.parametrize("problem", [SMALL, MULTILABEL], ids=lambda p: p.name)
+@pytest.mark.parametrize("problem", [SMALL, MULTILABEL, if_deep(DEEP)], ids=lambda p: p.name)
 def test_a_nan_example_meets_no_other(problem):
     """Its per-example values are its own, whatever its weight. With weight zero it is absent from every sum."""
     network, params, X, Y, _ = arrays(problem)
@@ -77,7 +77,7 @@ def test_a_nan_example_meets_no_other(problem):
         assert np.isfinite(found[others][:, others]).all()
 
 
-@pytest.mark.parametrize("problem", [SMALL, MULTILABEL], ids=lambda p: p.name)
+@pytest.mark.parametrize("problem", [SMALL, MULTILABEL, if_deep(DEEP)], ids=lambda p: p.name)
 def test_weights_count_as_repetitions(problem):
     network, params, X, Y, _ = arrays(problem)
     # as many copies as there are examples, so that one program computes both
@@ -98,8 +98,9 @@ def test_weights_count_as_repetitions(problem):
     assert largest_error(found_by_sum, means) <= FLOAT64
 
 
-def test_ensembles():
-    network, params, X, Y, weights = arrays(SMALL)
+@pytest.mark.parametrize("problem", [SMALL, if_deep(DEEP)], ids=lambda p: p.name)
+def test_ensembles(problem):
+    network, params, X, Y, weights = arrays(problem)
     several = jax.tree.map(lambda p: np.stack([p, -p, 2 * p]), params)
     found = jax.vmap(lambda p: all_of(network, p, X, Y, weights)[1])(several)
     for i, scale in enumerate((1, -1, 2)):
@@ -107,12 +108,13 @@ def test_ensembles():
         assert largest_error(jax.tree.map(lambda x, i=i: x[i], found), expected) <= FLOAT64
 
 
+@pytest.mark.parametrize("problem", [SMALL, if_deep(DEEP)], ids=lambda p: p.name)
 @pytest.mark.parametrize("max_norm", [1e-6, 0.5, 1.7, 1e6])
-def test_a_clipped_gradient_is_within_its_bound_and_points_the_same_way(max_norm):
-    network, params, X, Y, _ = arrays(SMALL)
+def test_a_clipped_gradient_is_within_its_bound_and_points_the_same_way(problem, max_norm):
+    network, params, X, Y, _ = arrays(problem)
     norms, *alone = clipped_alone(network, params, X, Y, max_norm)
     assert min(norms) < 1.7 < max(norms) < 1e6
-    for i in range(SMALL.m):
+    for i in range(problem.m):
         g, clipped, by_layer = jax.tree.map(lambda x, i=i: np.asarray(x[i]), alone)
         assert norm(clipped) <= max_norm * (1 + 1e-14)
         assert largest_error(clipped, jax.tree.map(lambda g, i=i: g * min(1, max_norm / norms[i]), g)) <= FLOAT64
@@ -171,14 +173,15 @@ def test_one_backward_pass_serves_them_all():
 
 
 @pytest.mark.parametrize(("block_size", "weighted"), [(1, True), (4, False), (64, True)])
-def test_accumulated_is_whole(block_size, weighted):
+def test_accumulated_is_whole(block_size, weighted, deep):
     """In blocks without and with a rest, and at once."""
     network, params, X, Y, weights = arrays(SMALL)
-    names = ["gradients"] if block_size != 1 else [name for name in SUMS if name not in NOT_SUMS]
+    names = [name for name in SUMS if name not in NOT_SUMS] if deep or block_size == 1 else ["gradients"]
+    of_examples = PER_EXAMPLE if deep else ("losses", "gradients")
 
     def function(record):
         sums = {name: SUMS[name](record) for name in names}
-        per_example = {name: PER_EXAMPLE[name](record) for name in ("losses", "gradients")}
+        per_example = {name: PER_EXAMPLE[name](record) for name in of_examples}
         return sums, per_example, (record.cost, jnp.sum(record.losses > 1), record.dA[0])
 
     found = bp.accumulate(function, network, block_size)(params, X, Y, weights if weighted else None)
@@ -188,7 +191,7 @@ def test_accumulated_is_whole(block_size, weighted):
     others = np.average(losses, weights=weights), np.sum(losses > 1), SMALL.m * np.asarray(X_derivative)
     expected = (
         {name: sums[name] for name in names},
-        {name: per_example[name] for name in ("losses", "gradients")},
+        {name: per_example[name] for name in of_examples},
         others,
     )
     assert largest_error(found, expected) <= FLOAT64

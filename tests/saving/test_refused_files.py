@@ -1,4 +1,4 @@
-"""What is not the file of a model or a training is refused in one line."""
+"""A file that is not that of a model or a training is refused in one line."""
 
 import os
 

@@ -4,8 +4,7 @@ import numpy as np
 import optax
 import pytest
 from sklearn.exceptions import NotFittedError
-
-from tests.sklearn_problems import TARGETS, N, X, fitted, our
+from sklearn_problems import TARGETS, N, X, fitted, our
 
 PARAMETERS = {
     "alpha": (-1, "alpha is -1; expected a finite number, 0 or above"),
@@ -129,9 +128,11 @@ def test_what_is_not_finite_is_named():
 
 
 def test_a_batch_larger_than_the_data_and_a_split_without_examples():
-    with pytest.warns(UserWarning, match="batch_size is 99, and n is 60: all examples are one batch"):
+    with pytest.warns(UserWarning, match="batch_size is 99, above the number of examples, 60: all are one batch"):
         our("binary", batch_size=99, tol=10.0, n_iter_no_change=1).fit(X, TARGETS["binary"])
-    with pytest.raises(ValueError, match="and n is 60; expected 2 or more held out"):
+    with pytest.raises(
+        ValueError, match="and the number of examples is 60; expected a fraction that holds out 2 or more"
+    ):
         our("regression", early_stopping=True, validation_fraction=0.01).fit(X, TARGETS["regression"])
 
 

@@ -1,6 +1,7 @@
 """The estimators against scikit-learn's own: the same names, the same numbers, the same ways of use."""
 
 import inspect
+import itertools
 import pickle
 import subprocess
 import sys
@@ -10,15 +11,16 @@ import jax
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
+from problems import if_deep
 from scipy.sparse import csc_array, csr_array
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn_problems import CLASSIFICATION, TARGETS, WEIGHTS, N, X, fitted, our, their, weights
 
 import manual_bp.sklearn as ours
-from tests.sklearn_problems import CLASSIFICATION, TARGETS, WEIGHTS, N, X, fitted, our, their, weights
 
 STOPPING = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "tol": 0.02}
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -43,6 +45,7 @@ CELLS = [
     ("multilabel", "sgd, invscaling"),
     *((problem, "sgd, weighted, early stopping") for problem in TARGETS),
 ]
+CELLS += [if_deep(p, s) for p in TARGETS for s in SOLVERS if (p, s) not in CELLS]
 
 
 @pytest.mark.parametrize(("problem", "solver"), CELLS)
@@ -75,7 +78,8 @@ def test_the_same_random_state_gives_the_same_network(problem, solver):
 
 
 @pytest.mark.parametrize(
-    ("problem", "solver"), [("binary", "adam"), ("regression", "adam"), ("binary", "sgd, adaptive")]
+    ("problem", "solver"),
+    [("binary", "adam"), ("regression", "adam"), ("binary", "sgd, adaptive"), if_deep("regression", "sgd, adaptive")],
 )
 def test_partial_fit_is_theirs(problem, solver):
     """Adam's moments, the learning rate and the count of epochs without progress go on from call to call."""
@@ -116,10 +120,10 @@ def test_every_parameter_is_documented():
 
 
 @pytest.mark.parametrize("problem", TARGETS)
-def test_pickle_and_clone(problem):
+def test_pickle_and_clone(problem, deep):
     """Another process goes on as this one does; nothing compiled travels."""
     y = TARGETS[problem]
-    found = fitted(our(problem, dropout=0.2 if problem == "binary" else 0.0), X, y)
+    found = fitted(our(problem, dropout=0.2 if deep or problem == "binary" else 0.0), X, y)
     other = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(other.predict(X), found.predict(X))
     for estimator in (found, other):
@@ -164,10 +168,16 @@ def test_max_iter_warns_as_theirs_does():
 
 
 # adam and sgd both with and without early stopping, which L-BFGS does not have
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("problem", ["binary", "multiclass", "multilabel", "regression"])
-def test_every_kind_of_training_ends_without_a_warning(problem, solver):
-    early_stopping = (problem in ("binary", "regression")) == (solver == "adam")
+ENDS = [
+    case if case[2] == ((case[0] in ("binary", "regression")) == (case[1] == "adam")) else if_deep(*case)
+    for case in itertools.product(
+        ("binary", "multiclass", "multilabel", "regression"), ("adam", "sgd", "lbfgs"), (False, True)
+    )
+]
+
+
+@pytest.mark.parametrize(("problem", "solver", "early_stopping"), ENDS)
+def test_every_kind_of_training_ends_without_a_warning(problem, solver, early_stopping):
     y, options = TARGETS[problem], {"solver": solver, "early_stopping": early_stopping, "activation": "tanh"}
     options |= {"max_iter": 400, "tol": 0.02 if solver == "lbfgs" else 0.005, "learning_rate_init": 0.05}
     found, expected = (e(problem, **options).fit(X, y) for e in (our, their))

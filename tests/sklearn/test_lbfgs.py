@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn_problems import TARGETS, WEIGHTS, X, fitted, our, their, weights
 
 from manual_bp.sklearn import _lbfgs as lbfgs
-from tests.sklearn_problems import TARGETS, WEIGHTS, X, fitted, our, their, weights
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["unweighted", "weighted"])

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from problems import if_deep
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn_problems import CLASSIFICATION, SCORES, TARGETS, WEIGHTS, N, X, fitted, our, weights
 
 import manual_bp as bp
 from manual_bp._activations import activation_backward
 from manual_bp.sklearn import MLPClassifier
 from manual_bp.sklearn._losses import REGRESSION
 from manual_bp.sklearn._outputs import BLOCK
-from tests.sklearn_problems import CLASSIFICATION, SCORES, TARGETS, WEIGHTS, N, X, fitted, our, weights
 
 
 @pytest.mark.parametrize("loss", REGRESSION)
@@ -58,7 +59,7 @@ def test_other_losses_are_learnt(loss):
 
 
 @pytest.mark.parametrize("problem", ["binary", "multiclass"])
-@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs", if_deep("adam")])
 def test_class_weights_multiply_sample_weights(problem, solver):
     y = TARGETS[problem]
     classes, index = np.unique(y, return_inverse=True)

@@ -140,7 +140,7 @@ class Frame:
         ({"X": [], "Y": 1}, ValueError, "Y is given, but X gives batches"),
         ({"X": [], "Y": None}, ValueError, "no batches in epoch 1"),
         ({"weights": np.ones(3)}, ValueError, r"weights has shape \(3,\); expected \(47,\)"),
-        ({"validation_fraction": 1.5}, ValueError, "validation_fraction is 1.5, and m is 47; expected a number"),
+        ({"validation_fraction": 1.5}, ValueError, "validation_fraction is 1.5, and the number of examples is 47; expected a number"),
         ({"validation_fraction": 0.5, "validation_data": (1, 2)}, ValueError, "both given"),
         ({"validation_data": 3}, TypeError, r"validation_data is an int; expected \(X, Y\)"),
         ({"early_stopping": True}, TypeError, "early_stopping is True; expected a bp.EarlyStopping"),

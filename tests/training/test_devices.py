@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from problems import if_deep
 from small_mesh import ADAM, AGREE, NETWORK, OPTIONS, SGD, M, examples, fitted, start, validation
 
 import manual_bp as bp
@@ -96,7 +97,11 @@ def test_fit(kind, model_axis):
 
 
 # both kinds and both placements, whose combinations test_fit has
-@pytest.mark.parametrize(("kind", "model_axis"), [(AUTO, "model"), (EXPLICIT, None)], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "model_axis"),
+    [(AUTO, "model"), (EXPLICIT, None), if_deep(AUTO, None), if_deep(EXPLICIT, "model")],
+    ids=str,
+)
 def test_train_epoch(kind, model_axis):
     """With float targets and no weights; the second call finds the state where the first one found it."""
     mesh = mesh_of(kind)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import BY_NAME, DEEP, REGRESSION, arrays
+from problems import BY_NAME, DEEP, REGRESSION, arrays, if_deep
 from small_fit import close
 
 import manual_bp as bp
@@ -65,12 +65,17 @@ def by_optax(model, optimizer, batches, params, l2=0.0):
     return params, np.array(costs)
 
 
+OPTIMIZERS = {"adamw": optax.adamw(0.01), "lion": optax.lion(0.01), "sgd": optax.sgd(0.1)}
+STEPPED = dict(zip(OPTIMIZERS, (DEEP, REGRESSION, BY_NAME["logistic regression"]), strict=True))
+
+
 @pytest.mark.parametrize(
     ("problem", "optimizer"),
-    [(DEEP, optax.adamw(0.01)), (REGRESSION, optax.lion(0.01)), (BY_NAME["logistic regression"], optax.sgd(0.1))],
-    ids=["adamw", "lion", "sgd"],
+    [(p, o) if STEPPED[o] is p else if_deep(p, o) for o in OPTIMIZERS for p in STEPPED.values()],
+    ids=lambda x: getattr(x, "name", x),
 )
 def test_steps_are_those_of_optax_with_autodiff(problem, optimizer):
+    optimizer = OPTIMIZERS[optimizer]
     network, params, X, Y, weights = arrays(problem)
     batches = [(X, Y, weights), (X[:, ::-1], Y[..., ::-1], weights[::-1]), (X, Y, None)]
     expected, costs = by_optax(problem.model, optimizer, batches, params, l2=0.3)
@@ -97,7 +102,9 @@ def test_the_same_arguments_compile_once():
 
 
 # batches of 1 have no weights: the reference divides by the sum of a batch's weights, which has to be above 0
-@pytest.mark.parametrize(("size", "weighted"), [(5, True), (5, False), (100, True), (1, False)])
+@pytest.mark.parametrize(
+    ("size", "weighted"), [(5, True), (5, False), (100, True), (1, False), if_deep(M, True), if_deep(M, False)]
+)
 def test_epoch_is_a_step_for_each_batch(data, size, weighted):
     data, state = data if weighted else data._replace(weights=None), start()
     rows, present = map(np.asarray, epoch_order(state, M, min(size, M), True))

@@ -221,7 +221,7 @@ def test_other_numbers_compile_nothing(caplog):
      ("nadam", optax.nadam), ("nesterov", lambda r: optax.sgd(r, 0.9, nesterov=True)), ("rmsprop", optax.rmsprop), ("sgd", optax.sgd)],
 )  # fmt: skip
 def test_optimizers_by_name_are_those_of_optax(name, form):
-    """Of the steps of one array, whose gradients are given; that `bp.fit` takes the optimizer's steps is tested above."""
+    """The steps of one array are the same for given gradients; that `bp.fit` takes the optimizer's steps is tested above."""
     start, moved, optimizers = np.linspace(-1, 1, 5), [], cast(Any, (optimizer_of(name, 0.02, None), form(0.02)))
     for optimizer in optimizers:
         p = jnp.asarray(start)
