@@ -89,7 +89,6 @@ def test_it_goes_where_its_counterpart_is(tmp_path):
 
 
 NOISE = np.random.default_rng(0).integers(0, 2**31, size=(10, 250_000), dtype=np.int32)  # 10 MB; does not compress
-KILLS = 25
 
 
 def counted(epoch):
@@ -108,14 +107,17 @@ def train(path, report):
         report.send(len(now.history))
 
 
-def test_killed_at_any_moment(tmp_path, monkeypatch):
+def test_killed_at_any_moment(tmp_path, monkeypatch, deep):
     # The children are forks of a process that has imported all and started no backend
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     rng, path = np.random.default_rng(1), tmp_path / "file"
-    epoch = writing = 0
-    for _ in range(KILLS):
+    # those while a file is written are the ones that matter: about one in four
+    epoch = writing = kills = 0
+    while kills < 5 or writing < (8 if deep else 2):
+        kills += 1
+        assert kills < 200
         receiver, sender = context.Pipe(duplex=False)
         child = context.Process(target=train, args=(path, sender), daemon=True)
         child.start()
@@ -137,7 +139,7 @@ def test_killed_at_any_moment(tmp_path, monkeypatch):
         assert same(found[:2], counted(epoch)[:2]) and repr(found[2].to_dict()) == repr(history(epoch).to_dict())
         assert reported <= epoch <= reported + 1
         assert len(entries(tmp_path)) <= 2
-    assert epoch >= 10 and writing >= 5
+    assert epoch >= 3
     Checkpoint(path, 1, NETWORK).save(counted(epoch), last=True)
     assert entries(tmp_path) == ["file"]
 
