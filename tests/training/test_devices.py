@@ -101,7 +101,8 @@ def test_train_epoch(kind, model_axis):
     """With float targets and no weights; the second call finds the state where the first one found it."""
     mesh = mesh_of(kind)
     network = bp.Network((5, 6, 3), "tanh", "identity", "squared_error")
-    data = bp.Dataset(*(np.random.default_rng(1).normal(size=(M, n)) for n in (5, 3)))
+    rows: Any = [np.random.default_rng(1).normal(size=(M, n)) for n in (5, 3)]
+    data = bp.Dataset(*rows)
     expected = start(SGD, network)
     state, run = place(expected, mesh, model_axis), bp.train_epoch(network, SGD, 7, mesh=mesh)
     for _ in range(2):

@@ -220,7 +220,7 @@ class TestNotFinite:
     @pytest.mark.parametrize("at", [0, 2, 4])
     def test_an_update(self, unweighted, at):
         """Only the cost of the step after it shows this; the last step has none after it."""
-        state = start(ONCE_INFINITE)
+        state: Any = start(ONCE_INFINITE)
         state = state._replace(optimizer_state=(jnp.array(at, int), state.optimizer_state[1]))
         found, costs = bp.train_epoch(NETWORK, ONCE_INFINITE, 5)(state, unweighted)
         self.check(found, costs, take(state, unweighted, ONCE_INFINITE, 5, at), at)

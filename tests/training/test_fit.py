@@ -224,15 +224,15 @@ def test_optimizers_by_name_are_those_of_optax(name, form):
     """Of the steps of one array, whose gradients are given; that `bp.fit` takes the optimizer's steps is tested above."""
     start, moved = np.linspace(-1, 1, 5), []
     for optimizer in (optimizer_of(name, 0.02, None), form(0.02)):
-        p = jnp.asarray(start)
-        state = optimizer.init(p)
+        p: Any = jnp.asarray(start)
+        state: Any = optimizer.init(p)
         # a rate that is a number is put into the state
         state = optax.tree.set(state, learning_rate=jnp.asarray(0.02)) if not moved else state
         for t in range(3):
             update, state = optimizer.update(jnp.asarray(np.cos(start + t)), state, p)
             p = p + update
         moved.append(p)
-    close(*moved, 1e-8)
+    close(moved[0], moved[1], 1e-8)
 
 
 @pytest.mark.parametrize(("name", "value"), [("patience", 0), ("min_delta", -1), ("monitor", "loss")])

@@ -167,8 +167,9 @@ def _fitted(bp, weights, **options) -> Any:
 
 def _of_all(weights) -> Any:
     """The outputs and the cost of all examples, by the reference."""
+    args: Any = PARAMS, X, Y, weights
     with jax.disable_jit(False):
-        return autodiff.forward(MODEL, PARAMS, X)[0][-1], autodiff.cost(MODEL, PARAMS, X, Y, weights)
+        return autodiff.forward(MODEL, *args[:2])[0][-1], autodiff.cost(MODEL, *args)
 
 
 def _costs_and_metrics_are_right(bp) -> bool:
