@@ -118,11 +118,12 @@ class BaseMLP(BaseEstimator):
             strata = y if is_classifier(self) and network.sizes[-1] == 1 else None
             data, validation = hold_out(data, self.validation_fraction, strata, rng)
         with self._computing(dtype):
-            params, data = layers_of(coefs, intercepts), jax.device_put(data)
+            params = layers_of(coefs, intercepts)
             if is_lbfgs(self):
                 params = fit_lbfgs(self, network, params, data)
             else:
-                params = fit_stochastic(self, network, params, data, jax.device_put(validation), rng, incremental)
+                data, validation = jax.device_put((data, validation))
+                params = fit_stochastic(self, network, params, data, validation, rng, incremental)
             coefs, intercepts = weights_of(params)
         if not all(np.isfinite(w).all() for w in (*coefs, *intercepts)):
             raise ValueError(

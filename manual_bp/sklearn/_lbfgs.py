@@ -18,11 +18,13 @@ from manual_bp._training.objective import Objective, objective, value_and_grad
 
 def fit_lbfgs(mlp: Any, network: Network, params: Params, data: Dataset) -> Params:
     """Trains until the gradient's largest element is `tol` or the loss stops falling; sets attributes of `mlp`."""
-    X, Y, w = data.X.T, data.Y.T, data.weights
-    total = X.shape[1] if w is None else float(w.sum())
+    total = len(data.X) if data.weights is None else float(data.weights.sum())
+    X, Y, w = jax.device_put((data.X.T, data.Y.T, data.weights))
     l2 = mlp.alpha / total if total else 0.0
     goal = objective(network, 0.0, 0.0, mlp.compute_dtype)
-    start, layers = ravel_pytree(params)
+    leaves, structure = jax.tree.flatten(params)
+    # in NumPy, so that one program is compiled
+    start = np.concatenate([np.ravel(leaf) for leaf in leaves])
     mlp.loss_curve_ = []
 
     def cost_and_gradient(vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -36,7 +38,7 @@ def fit_lbfgs(mlp: Any, network: Network, params: Params, data: Dataset) -> Para
     ftol = max(1e7 * np.finfo(np.float64).eps, 4 * float(np.finfo(start.dtype).eps))
     limits = {"maxiter": mlp.max_iter, "maxfun": mlp.max_fun, "gtol": mlp.tol, "ftol": ftol}
     found = scipy.optimize.minimize(
-        cost_and_gradient, np.asarray(start, np.float64), jac=True, method="L-BFGS-B", options=limits, callback=record
+        cost_and_gradient, start.astype(np.float64), jac=True, method="L-BFGS-B", options=limits, callback=record
     )
     mlp.n_iter_ = found.nit
     # found.fun may be that of a last point that the line search gave up
@@ -52,7 +54,8 @@ def fit_lbfgs(mlp: Any, network: Network, params: Params, data: Dataset) -> Para
         warnings.warn(f"{limit} were reached before L-BFGS converged", ConvergenceWarning, stacklevel=4)
     elif found.status:
         warnings.warn(f"L-BFGS ended before it converged: {found.message}", ConvergenceWarning, stacklevel=4)
-    return layers(found.x.astype(start.dtype))
+    parts = np.split(found.x.astype(start.dtype), np.cumsum([leaf.size for leaf in leaves])[:-1])
+    return jax.tree.unflatten(structure, [p.reshape(leaf.shape) for p, leaf in zip(parts, leaves, strict=True)])
 
 
 @functools.partial(jax.jit, static_argnames="goal")
