@@ -33,7 +33,11 @@ def init(network: Network, key: jax.Array, dtype: jax.typing.DTypeLike = float) 
     """
     check_network(network)
     numbers.key(key)
-    dtype = numbers.dtype(dtype)
+    return _drawn(network, key, numbers.dtype(dtype))
+
+
+@jax.jit(static_argnames="dtype")
+def _drawn(network: Network, key: jax.Array, dtype: str) -> Params:
     keys = jax.random.split(key, len(network.activations))
     layers = zip(network.sizes[:-1], network.sizes[1:], network.activations, keys, strict=True)
     return tuple(

@@ -63,8 +63,8 @@ class Checkpoint:
                 )
             if why := disagreement(content["network"], self.network) or difference(content["tree"], like):
                 raise CheckpointError(
-                    f"{path} holds another training: {shown(why, 130)}; pass the network and the optimizer that it was "
-                    "saved with, or choose another path"
+                    f"{path} holds another training: {shown(why, 130)}; pass the network and optimizer of that "
+                    "training, or choose another path"
                 )
             return unpack(arrays, like)._replace(history=history)
 
