@@ -33,10 +33,10 @@ environment: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
-	@echo "Making the environment in $(VENV): about a minute"
+	@echo "Making the environment in $(VENV): less than a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/bin/python -m pip install --quiet --editable '.[sklearn,train,bench,privacy]' --group dev
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[sklearn,train,bench,privacy]' --group dev
 	@touch $@
 
 clean:
