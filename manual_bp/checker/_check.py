@@ -101,10 +101,10 @@ def check_gradients(
         raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         traced = trace_cost(cost, params, args)
-        call = _call(traced, backward)
+        call = call_on(traced, backward)
         if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
             narrow = trace_cost(cost, params, args, as_given=True)
-            again = _call(narrow, backward)
+            again = call_on(narrow, backward)
             traced, call = (traced, call) if again[0].raised else (narrow, again)
         return report_on(traced, backward, call, tolerance, order, finite_differences)
 
@@ -128,7 +128,7 @@ def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *arg
         raise AssertionError(f"the gradients could not be verified\n{report}")
 
 
-def _call(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
+def call_on(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
     """Return the lines of backward, and the arrays that it was given, as it left them."""
     arrays = traced.arguments.copied_arrays()
     return call_backward(backward, traced.arguments.rebuild(arrays), traced.names()), arrays
@@ -144,8 +144,9 @@ def report_on(
 ) -> Report:
     """Report on one backward pass, under the current precision settings of JAX."""
     graph, arrays = traced.graph, traced.arguments.arrays
-    returned, after = call or _call(traced, backward)
+    returned, after = call or call_on(traced, backward)
     found = {n: line for n, line in returned.found.items() if n in graph.nodes or n in graph.roots}
+    returned = returned._replace(faults=returned.faults | _lines_of_integers(returned, found))
     if "backward" in returned.faults and not found:
         raise ValueError(returned.raised)
     if not found and not returned.faults:
@@ -175,6 +176,17 @@ def report_on(
             why = "autodiff itself may be wrong here: see the note on central differences"
             lines = [x._replace(verdict="cannot tell", diagnosis=why) if x.verdict == "right" else x for x in lines]
     return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
+
+
+def _lines_of_integers(returned: ReturnedLines, found: dict[str, np.ndarray]) -> dict[str, str]:
+    """A sentence for each line of an integer array, but for zeros in a pytree like params, which say just that."""
+    others = {n: line for n, line in returned.found.items() if n not in found}
+    return {
+        "d"
+        + n: f"{n} holds integers or booleans, for which JAX has no derivative; to judge this line, pass {n} as floats"
+        for n, line in others.items()
+        if not returned.like_params or line.any()
+    }
 
 
 def _join(names: list[str]) -> str:

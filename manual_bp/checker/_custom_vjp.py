@@ -1,7 +1,7 @@
 """The check of a custom_vjp: its rule against autodiff of the function that it belongs to."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -10,11 +10,17 @@ import numpy as np
 
 from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
-from manual_bp.checker.graph.arguments import is_float
+from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
 from manual_bp.checker.judge.random_directions import judge_by_differences
+from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
+
+# The cotangents come from a seed of their own: from default_rng(0), which users draw their arguments from, a cotangent
+# equals the argument, and a rule that takes one for the other is right
+SEED = 0x6D62705F
+LARGER = 30.0  # a rule that clips its cotangent is linear in a small one
 
 MISUSES = {
     "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use its cotangent",
@@ -28,6 +34,8 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
     The derivative of <u, f(*args)> by the rule, for a random cotangent u, is compared with autodiff of f without the
     rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout".
     A wrong rule is also given 2 u, to see whether it ignores its cotangent, and the output of fwd is compared with f.
+    A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
+    because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
 
     Where autodiff cannot differentiate f (a callback, a kernel) or would use the rule (inside a loop or a branch),
     central differences take its place. Only the returned lines are judged then.
@@ -36,7 +44,8 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
 
     Args:
         f: the function, jitted or not, with any structure of outputs.
-        args: the arguments at which to check it. Each floating-point array in them, NumPy or JAX, gets a line.
+        args: the arguments at which to check it. Each floating-point array in them, NumPy or JAX, gets a line, and so
+            does a Python float for which the rule gives a derivative.
         tolerance: as in `check_gradients`.
         seed: the seed of the cotangent.
 
@@ -60,37 +69,87 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         needed = "the arguments of f, with a floating-point array among them, such as jnp.asarray(1.0)"
         raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        weighted = _weighted_output(f, seed)
-        traced = trace_cost(weighted, args[0], args[1:], rules_of=f)
-        if not has_custom_vjp(traced.graph):
-            advice = "use check_gradients to check the gradient of a cost"
-            raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
-        with_rule, by_rule = _differentiate_by_rule(weighted, traced)
-        reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
-        try:
-            traced.cut_for(traced.graph.successors)(traced.arguments.arrays)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-        if reason:
-            lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in by_rule.items()}))
-            note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
-            return Report(lines, (), (note,), traced.precision, traced.cost_again(), "central differences")
-        report = report_on(traced, lambda *_: by_rule, tolerance=tolerance)
-        notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
-        lines = report.lines
-        if report.verdict == "wrong":
-            _, doubled = _differentiate_by_rule(lambda *arguments: 2 * weighted(*arguments), traced)
-            lines = _find_misused_cotangents(lines, by_rule, doubled)
-        without_rule = traced.cost_again()
-        if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
-            values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
-            diagnosis = f"fwd does not return the value of f: <u, f> is {values}"
-            lines = Line("out", "wrong", None, None, "another value", diagnosis), *lines
-        return dataclasses.replace(report, lines=lines, notes=notes)
+        arrays = jax.tree.map(lambda leaf: np.asarray(leaf) if type(leaf) is float else leaf, args)
+        numbers = {n for n in _names(f, arrays) if n not in _names(f, args)}
+        if numbers:
+            try:
+                return _judge_at_two_points(f, arrays, tolerance, seed, numbers)
+            except Exception:
+                pass  # f takes a number only as it is, such as one of nondiff_argnums
+        return _judge_at_two_points(f, args, tolerance, seed)
 
 
-def _weighted_output(f: Callable, seed: int) -> Callable:
-    """Return the function <u, f(*arguments)>, with the same random u at every call."""
+def _judge_at_two_points(
+    f: Callable, args: tuple, tolerance: float | None, seed: int, numbers: Collection[str] = ()
+) -> Report:
+    """Judge the rule; if it is right, judge it again for another cotangent and where constant arguments are moved.
+
+    A rule that misuses an argument can be right where that holds one value, as the weight of a norm does at its start.
+    """
+    report = _judge(f, args, tolerance, (seed, 0), 1.0, numbers)
+    if report.verdict != "right":
+        return report
+    moved, names = flatten_arguments(f, args[0], args[1:], numbers=False).constants_moved(np.random.default_rng(SEED))
+    second = _judge(f, moved.copies(), tolerance, (seed, 1), LARGER, numbers)
+    if second.verdict != "wrong":
+        return report
+    moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
+    note = f"right for the arguments given; wrong for a cotangent {LARGER:g} times as large{moved_too}"
+    return dataclasses.replace(second, notes=(note, *second.notes))
+
+
+def _judge(
+    f: Callable,
+    args: tuple,
+    tolerance: float | None,
+    seed: tuple[int, int],
+    scale: float,
+    numbers: Collection[str],
+) -> Report:
+    weighted = _weighted_output(f, seed, scale)
+    traced = trace_cost(weighted, args[0], args[1:], rules_of=f)
+    if not has_custom_vjp(traced.graph):
+        advice = "use check_gradients to check the gradient of a cost"
+        raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
+
+    def by_rule(*arguments: Any, times: float = 1.0) -> tuple[Any, dict[str, Any]]:
+        value, lines = _differentiate_by_rule(f, lambda *given: times * weighted(*given), traced, arguments)
+        # a rule says by a zero that it takes a Python number for a constant
+        return value, {name: x for name, x in lines.items() if name[1:] not in numbers or np.any(x)}
+
+    with_rule, once = by_rule(*traced.arguments.copies())
+    reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
+    try:
+        traced.cut_for(traced.graph.successors)(traced.arguments.arrays)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+    if reason:
+        lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in once.items()}))
+        note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
+        return Report(lines, (), (note,), traced.precision, traced.cost_again(), "central differences")
+    # JAX takes the lines of a rule as they are, so that none may be transposed
+    returned = read_lines(once, args[0], traced.names())._replace(like_params=True)
+    call = returned, traced.arguments.arrays
+    report = report_on(traced, lambda *arguments: by_rule(*arguments)[1], call, tolerance)
+    notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
+    lines = report.lines
+    if report.verdict == "wrong":
+        _, doubled = by_rule(*traced.arguments.copies(), times=2.0)
+        lines = _find_misused_cotangents(lines, once, doubled)
+    without_rule = traced.cost_again()
+    if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
+        values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
+        diagnosis = f"fwd does not return the value of f: <u, f> is {values}"
+        lines = Line("out", "wrong", None, None, "another value", diagnosis), *lines
+    return dataclasses.replace(report, lines=lines, notes=notes)
+
+
+def _names(f: Callable, args: tuple) -> tuple[str, ...]:
+    return flatten_arguments(f, args[0], args[1:], numbers=False).names
+
+
+def _weighted_output(f: Callable, seed: tuple[int, int], scale: float) -> Callable:
+    """Return the function <u, f(*arguments)>, with the same random u, of this scale, at every call."""
 
     def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
         outputs = [jnp.asarray(o) for o in jax.tree.leaves(f(*arguments))]
@@ -98,19 +157,22 @@ def _weighted_output(f: Callable, seed: int) -> Callable:
         outputs = [tap(f"out[{i}]" if len(outputs) > 1 else "out", o) for i, o in enumerate(outputs)]
         if not outputs:
             raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
-        rng = np.random.default_rng(seed)
-        return sum(jnp.sum(jnp.asarray(rng.normal(size=o.shape), o.dtype) * o) for o in outputs)
+        rng = np.random.default_rng((SEED, *seed))
+        return sum(jnp.sum(jnp.asarray(scale * rng.normal(size=o.shape), o.dtype) * o) for o in outputs)
 
     return weighted
 
 
-def _differentiate_by_rule(weighted: Callable, traced: TracedCost) -> tuple[Any, dict[str, Any]]:
+def _differentiate_by_rule(
+    f: Callable, weighted: Callable, traced: TracedCost, arguments: tuple
+) -> tuple[Any, dict[str, Any]]:
     """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
-    arguments, graph = traced.arguments, traced.graph
-    active = {name: jnp.asarray(arguments.arrays[place]) for name, place in graph.roots.items()}
+    graph = traced.graph
+    arrays = flatten_arguments(f, arguments[0], arguments[1:], numbers=False).arrays
+    active = {name: jnp.asarray(arrays[place]) for name, place in graph.roots.items()}
 
     def output_at(active: dict) -> Any:
-        return weighted(*arguments.rebuild(graph.with_roots(arguments.arrays, active)))
+        return weighted(*traced.arguments.rebuild(graph.with_roots(arrays, active)))
 
     value, found = jax.value_and_grad(output_at)(active)
     return value, {"d" + name: line for name, line in found.items()}

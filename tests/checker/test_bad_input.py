@@ -142,3 +142,26 @@ def test_refused_options():
         check(cost, lines, *USUAL, tolerance=0)
     with pytest.raises(ValueError, match="order must be 1, or 2"):
         check(cost, lines, *USUAL, order=3)
+
+
+@pytest.mark.parametrize(
+    ("p", "x", "line"),
+    [
+        ({"a": 1.5, "b": 2}, 0.3, "db"),
+        ({"a": np.array([1, 2]), "b": 0.5}, 0.3, "da"),
+        ({"a": 1.5, "b": 0.5}, np.array(3), "dx"),
+    ],
+)
+def test_a_line_of_integers_is_not_dropped(p, x, line):
+    def backward(p, x):
+        r = p["a"] * x - p["b"]
+        true = {"da": 2 * r * x, "db": -2 * np.sum(r)}
+        return {name: d for name, d in true.items() if name != line} | {
+            line: 1e6 * np.ones(np.shape(x if line == "dx" else p[line[1]]))
+        }
+
+    report = bp.check_gradients(lambda p, x: jnp.sum((p["a"] * x - p["b"]) ** 2), backward, p, x)
+    assert report[line].verdict == "cannot tell" == report.verdict
+    assert f"to judge this line, pass {line[1]} as floats" in report[line].diagnosis
+    with pytest.raises(AssertionError, match="could not be verified"):
+        bp.assert_gradients_match(lambda p, x: jnp.sum((p["a"] * x - p["b"]) ** 2), backward, p, x)

@@ -145,3 +145,70 @@ def test_a_forward_pass_of_another_value():
 def test_refused(error, message, args):
     with pytest.raises(error, match=message):
         bp.check_custom_vjp(*args)
+
+
+def scaled_norm(rule):
+    """Make w x / |x| with the rule rule(w, x, |x|, cotangent)."""
+
+    @jax.custom_vjp
+    def f(w, x):
+        return w * x / jnp.linalg.norm(x)
+
+    f.defvjp(lambda w, x: (f(w, x), (w, x, jnp.linalg.norm(x))), lambda kept, u: rule(*kept, u))
+    return f
+
+
+def right_norm(w, x, n, u):
+    return u * x / n, (w * u - x * jnp.sum(w * u * x) / n**2) / n
+
+
+def swapped(w, x, n, u):
+    dw, _ = right_norm(w, x, n, u)
+    return dw, (w * x - u * jnp.sum(w * u * x) / jnp.sum(u * u)) / n
+
+
+def w_left_out_of_the_sum(w, x, n, u):
+    return u * x / n, (w * u - x * jnp.sum(u * x) / n**2) / n
+
+
+def clipped(w, x, n, u):
+    return right_norm(w, x, n, jnp.clip(u, -10, 10))
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("rule", [right_norm, swapped, w_left_out_of_the_sum, clipped])
+def test_wherever_the_arguments_come_from(rule, number):
+    """Arguments drawn as the cotangent might be, a weight of ones, and a cotangent that is not clipped hide nothing."""
+    x = np.random.default_rng(number).normal(size=(4, 3))
+    report = bp.check_custom_vjp(scaled_norm(rule), np.ones((4, 3)), x)
+    assert report.verdict == ("right" if rule is right_norm else "wrong")
+    if rule is w_left_out_of_the_sum:
+        assert "wrong for a cotangent 30 times as large, and with w moved" in report.notes[0]
+    if rule is clipped:
+        assert report["dw"].mistake == report["dx"].mistake == "not linear in the cotangent"
+
+
+def test_no_line_may_be_transposed():
+    matmul = jax.custom_vjp(lambda A, B: A @ B)
+    matmul.defvjp(lambda A, B: (A @ B, (A, B)), lambda kept, u: (kept[1] @ u.T, u.T @ kept[0]))
+    report = bp.check_custom_vjp(matmul, RNG.normal(size=(4, 4)), RNG.normal(size=(4, 4)))
+    assert {line.mistake for line in report.lines} == {"transposed"} and not report.conventions
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "right"), (0.0, "right"), (3.0, "wrong")])
+def test_a_python_number_has_a_line_unless_its_derivative_is_zero(factor, verdict):
+    power = jax.custom_vjp(lambda x, c: c * x**2)
+    power.defvjp(
+        lambda x, c: (c * x**2, (x, c)), lambda kept, u: (2 * kept[1] * kept[0] * u, factor * jnp.sum(u * kept[0] ** 2))
+    )
+    report = bp.check_custom_vjp(power, RNG.normal(size=5), 0.7)
+    assert report.verdict == verdict and len(report.lines) == 1 + (factor != 0)
+
+
+def test_units_at_a_kink():
+    """A rule is right in another way there; the lines are those of the place to which the units are moved."""
+    for slope, verdict in ((1.0, "cannot tell"), (2.0, "wrong")):
+        relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
+        relu.defvjp(lambda x: (jnp.maximum(x, 0), x), lambda x, u, slope=slope: (slope * u * (x > 0),))
+        report = bp.check_custom_vjp(relu, np.maximum(RNG.normal(size=(4, 8)), 0))
+        assert report.verdict == verdict

@@ -29,6 +29,17 @@ class Arguments(NamedTuple):
         """Return (params, *args) with copied arrays, which a backward pass may change in place."""
         return self.rebuild(self.copied_arrays())
 
+    def constants_moved(self, rng: np.random.Generator) -> tuple["Arguments", list[str]]:
+        """Move each float array that holds one value by about a tenth of it, or of 1; return their names too."""
+        arrays, names = list(self.arrays), []
+        for i, (name, a) in enumerate(zip(self.names, self.arrays, strict=True)):
+            values = np.asarray(a, np.float64) if is_float(a) else np.empty(0)
+            if values.size and np.isfinite(values).all() and np.ptp(values) == 0:
+                size = abs(values) + (values == 0)
+                arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
+                names.append(name)
+        return self._replace(arrays=arrays), names
+
     def copied_arrays(self) -> list:
         return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
 
