@@ -17,6 +17,7 @@ from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
 from manual_bp.checker.judge.random_directions import compare_autodiff, judge_second_order
 from manual_bp.checker.judge.reconsider import reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
+from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 
@@ -232,6 +233,9 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
     triples = zip(arguments.names, arguments.arrays, after, strict=True)
     if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:
         yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
+    own = {n: eps_of_values(line) for n, line in judgement.found.items() if returned.found[n].dtype == np.float64}
+    if coarse := [n for n, eps in own.items() if eps > traced.eps]:
+        yield f"{_join(coarse)}: all values are exact in a narrower dtype, so they are judged as computed in it"
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
         yield f"not returned, so not judged: {_join(missing)}"

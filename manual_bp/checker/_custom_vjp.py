@@ -14,7 +14,7 @@ from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
 from manual_bp.checker.judge.random_directions import judge_by_differences
 from manual_bp.checker.judge.returned_lines import read_lines
-from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
 
 # The cotangents come from a seed of their own: from default_rng(0), which users draw their arguments from, a cotangent
@@ -113,11 +113,20 @@ def _judge(
         raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
 
     def by_rule(*arguments: Any, times: float = 1.0) -> tuple[Any, dict[str, Any]]:
-        value, lines = _differentiate_by_rule(f, lambda *given: times * weighted(*given), traced, arguments)
-        # a rule says by a zero that it takes a Python number for a constant
-        return value, {name: x for name, x in lines.items() if name[1:] not in numbers or np.any(x)}
+        return _differentiate_by_rule(f, lambda *given: times * weighted(*given), traced, arguments)
 
-    with_rule, once = by_rule(*traced.arguments.copies())
+    rebuild, arrays = traced.arguments.rebuild, traced.arguments.copied_arrays()
+    try:
+        inside = coarsest_eps_inside(lambda arrays: by_rule(*rebuild(arrays)), arrays)
+    except (TypeError, ValueError) as error:
+        if " bwd rule " not in str(error):
+            raise
+        line = Line("the rule", "wrong", None, None, "wrong shape", f"JAX refuses what it returns: {error}")
+        return Report((line,), (), (), traced.precision, traced.cost_again())
+    traced = traced._replace(eps=max(traced.eps, inside))  # a rule may compute in less than the function does
+    with_rule, once = by_rule(*rebuild(arrays))
+    # a rule says by a zero that it takes a Python number for a constant
+    once = {name: line for name, line in once.items() if name[1:] not in numbers or np.any(line)}
     reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
     try:
         traced.cut_for(traced.graph.successors)(traced.arguments.arrays)
@@ -134,7 +143,7 @@ def _judge(
     notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
     lines = report.lines
     if report.verdict == "wrong":
-        _, doubled = by_rule(*traced.arguments.copies(), times=2.0)
+        _, doubled = by_rule(*rebuild(arrays), times=2.0)
         lines = _find_misused_cotangents(lines, once, doubled)
     without_rule = traced.cost_again()
     if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):

@@ -165,3 +165,27 @@ def test_a_line_of_integers_is_not_dropped(p, x, line):
     assert f"to judge this line, pass {line[1]} as floats" in report[line].diagnosis
     with pytest.raises(AssertionError, match="could not be verified"):
         bp.assert_gradients_match(lambda p, x: jnp.sum((p["a"] * x - p["b"]) ** 2), backward, p, x)
+
+
+def test_boolean_targets_and_wrong_lines():
+    def cost(params, X, Y):
+        return jnp.mean(jnp.sum((params["W"] @ X - Y) ** 2, axis=0))
+
+    report = bp.check_gradients(cost, lambda p, X, Y: {"dW": (p["W"] @ X) @ X.T}, {"W": PARAMS["W1"][:3]}, X, Y > 0)
+    assert report["dW"].verdict == "wrong"
+
+
+def test_numpy_arrays_that_a_loop_of_the_cost_indexes():
+    def cost(params, X):
+        return jnp.sum(jax.lax.fori_loop(0, 7, lambda i, s: jnp.tanh(params["W"] @ X[:, i] + s), jnp.zeros(6)))
+
+    report = bp.check_gradients(cost, lambda p, X: {"dW": X.sum(1) * p["W"]}, {"W": PARAMS["W1"]}, X)
+    assert report["dW"].verdict == "wrong"
+
+
+def test_a_rule_of_another_shape():
+    add = jax.custom_vjp(lambda x, b: x + b)
+    add.defvjp(lambda x, b: (x + b, None), lambda _, u: (u, u))
+    report = bp.check_custom_vjp(add, X, X[:, :1])
+    assert report.verdict == "wrong" and report["the rule"].mistake == "wrong shape"
+    assert "output[1]" in report["the rule"].diagnosis and "[4,1]" in report["the rule"].diagnosis

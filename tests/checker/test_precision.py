@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from two_layers import PARAMS, X, Y, check, cost, lines, off, untapped
 
+import manual_bp as bp
+
 NARROW = {name: value.astype(np.float32) for name, value in PARAMS.items()}
 
 
@@ -76,3 +78,41 @@ def test_a_step_out_of_the_domain_says_nothing():
     of_log, near = lambda p: jnp.sum(jnp.log(p["a"])), {"a": np.full(3, 1e-2)}
     report = check(of_log, lambda p: {"a": 1 / p["a"]}, near, finite_differences=True)
     assert report.verdict == "right" and "agree with autodiff" in report.notes[0]
+
+
+@pytest.mark.parametrize("wrong", [None, "dZ1"])
+def test_a_pass_in_float32_behind_float64_buffers(wrong):
+    def backward(params, X, Y):
+        narrow = {name: p.astype(np.float32) for name, p in params.items()}
+        make_dZ1 = (lambda dA1, A1: dA1 * (1 - A1)) if wrong else (lambda dA1, A1: dA1 * (1 - A1**2))
+        found = lines(narrow, X.astype(np.float32), Y.astype(np.float32), make_dZ1=make_dZ1)
+        return {name: line.astype(np.float64) for name, line in found.items()}
+
+    report = check(cost, backward, PARAMS, X, Y)
+    assert [line.line for line in report.lines if line.verdict == "wrong"] == ([wrong] if wrong else [])
+    assert "exact in a narrower dtype" in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "power", "verdict"),
+    [
+        (jnp.float32, 2, "right"),
+        (jnp.float32, 1, "wrong"),
+        (jnp.bfloat16, 2, "cannot tell"),
+        (jnp.bfloat16, 1, "wrong"),
+    ],
+)
+def test_a_rule_that_goes_back_in_a_narrower_dtype(dtype, power, verdict):
+    @jax.custom_vjp
+    def layer(W, X):
+        return jnp.tanh(W @ X)
+
+    def backward(kept, u):
+        W, X, A = (x.astype(dtype) for x in kept)
+        dZ = u.astype(dtype) * (1 - A**power)
+        return (dZ @ X.T).astype(u.dtype), (W.T @ dZ).astype(u.dtype)
+
+    layer.defvjp(lambda W, X: (layer(W, X), (W, X, layer(W, X))), backward)
+    report = bp.check_custom_vjp(layer, PARAMS["W1"], X)
+    assert report.verdict == verdict
+    assert report.dtype == ("float32" if dtype == jnp.float32 else "less than float32")

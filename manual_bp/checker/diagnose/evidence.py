@@ -50,7 +50,9 @@ class Evidence:
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
         numeric = {n: a for n, a in zip(graph.inputs, arrays, strict=True) if getattr(a.dtype, "kind", "O") in "fiub"}
-        self.forward_values = {n: np.asarray(a) for n, a in numeric.items()} | result.node_values
+        # NumPy subtracts no booleans
+        values = {n: np.asarray(a, float if a.dtype == bool else None) for n, a in numeric.items()}
+        self.forward_values = values | result.node_values
         self.expected = result.lines
 
     def assume(self, node: str, line: np.ndarray) -> None:

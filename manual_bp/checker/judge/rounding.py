@@ -3,11 +3,13 @@
 At a kink of the cost (max, abs, a comparison), rounding decides, and two correct backward passes can differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
@@ -29,6 +31,34 @@ def coarsest_eps(graph: CostGraph) -> float:
         return outputs
 
     walk(graph.jaxpr, [name in graph.params for name in graph.inputs], visit, graph.into, lift=lambda _: False)
+    return max(found)
+
+
+def eps_of_values(line: np.ndarray) -> float:
+    """Return the eps of the narrowest dtype in which the values could have been computed: float32 in float64, say.
+
+    They are exact there, and half of them need its last three bits, which small integers do not.
+    """
+    values = np.asarray(line, np.float64)
+    mantissa, _ = np.frexp(values[np.isfinite(values) & (values != 0)])
+    for bits in (8, 11, 24):  # bfloat16, float16, float32
+        exact, needed = (np.mod(mantissa * 2.0**b, 1) == 0 for b in (bits, bits - 3))
+        if mantissa.size and exact.all() and needed.mean() <= 0.5:
+            return 2.0 ** (1 - bits)
+    return float(np.finfo(np.float64).eps)
+
+
+def coarsest_eps_inside(function: Callable, *args: Any) -> float:
+    """Return the eps of the coarsest float dtype of any equation of a function, in loops and branches too."""
+    found = [float(np.finfo(np.float64).eps)]
+
+    def look(jaxpr: Any) -> None:
+        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+            found.extend(float(jnp.finfo(v.aval.dtype).eps) for v in equation.outvars if is_float(v.aval))
+            for inside in core.jaxprs_in_params(equation.params):
+                look(inside)
+
+    look(jax.make_jaxpr(function)(*args))
     return max(found)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
@@ -41,7 +42,9 @@ class TracedCost(NamedTuple):
         return self.cut(self.graph.params if roots <= set(self.graph.params) else tuple(self.graph.roots))
 
     def cost_again(self) -> float:
-        return float(call_with_tap(self.cost, self.arguments.copies(), lambda name, value: value))
+        # JAX's arrays, which a loop can index
+        arrays = [jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments.arrays]
+        return float(call_with_tap(self.cost, self.arguments.rebuild(arrays), lambda name, value: value))
 
 
 def trace_cost(

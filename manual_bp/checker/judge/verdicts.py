@@ -12,7 +12,7 @@ from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge import conventions
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
-from manual_bp.checker.judge.rounding import relative_error, rounding_bound, rounding_sensitivity
+from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound, rounding_sensitivity
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 COARSE = 0.01  # rounding larger than this can hide a mistake
@@ -86,7 +86,7 @@ def judge_lines(
         found |= {n: line * weights for n, line in shaped.items() if n in graph.nodes}
         shaped = {n: found[n] for n in shaped}
         errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
-    eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps)) for n in order}
+    eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps), eps_of_values(returned[n])) for n in order}
     relative = {n: tolerance or rounding_bound(graph, n, eps[n]) for n in order}
     bounds = _find_bounds(cut, arrays, traced.eps, expected, relative, errors)
 
