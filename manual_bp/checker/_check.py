@@ -15,7 +15,7 @@ from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
 from manual_bp.checker.judge.random_directions import compare_autodiff, judge_second_order
-from manual_bp.checker.judge.reconsider import reconsider
+from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
@@ -155,6 +155,9 @@ def report_on(
     judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=not returned.like_params)
     with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
         judgement = judge(arrays, found)
+    if overwritten := overwritten_lines(graph, found, judgement):
+        found = {n: line for n, line in found.items() if n not in overwritten}
+        judgement = judge(arrays, found)
     if judgement.with_verdict("wrong", "inherited") and not returned.raised:
         arrays, judgement = reconsider(traced, backward, found, judgement, judge)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
@@ -167,7 +170,11 @@ def report_on(
         suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""
         verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
         lines.append(Line(name, verdict, None, None, mistake, fault, suggestion))
-    notes = [*_notes(traced, returned, after, judgement)]
+    notes = [
+        f"d{n} is not judged: d{line} was computed in the same array, so that d{n} is lost; return d{n}.copy()"
+        for n, line in overwritten.items()
+    ]
+    notes += _notes(traced, returned, after, judgement)
     if order == 2:
         lines += judge_second_order(traced, backward, judgement)
     if finite_differences:
@@ -175,7 +182,7 @@ def report_on(
         notes.append(note)
         if not agrees:
             why = "autodiff itself may be wrong here: see the note on central differences"
-            lines = [x._replace(verdict="cannot tell", diagnosis=why) if x.verdict == "right" else x for x in lines]
+            lines = [x._replace(verdict="cannot tell", mistake=None, diagnosis=why, suggestion="") for x in lines]
     return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
 
 

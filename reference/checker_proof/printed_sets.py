@@ -184,7 +184,7 @@ def misprinted_sets() -> Iterator[PrintedSet]:
     text, backward = "dZ1 = dW2 * dZ2 * sigmoid'(Z1)", misprints.product_with_the_gradient
     yield PrintedSet(TRANSCRIPTS, text, two, backward, random_data((5, 7, 1), 11), {"dZ1": "raised"}, True)
     yield PrintedSet(TRANSCRIPTS, f"{text}, n1 = m", two, backward, random_data((5, 7, 1), 7), {"dZ1": gradient}, True)
-    expected = {"dZ1": "wrong shape", "dW1": "raised"}
+    expected = {"dZ1": "broadcast", "dW1": "raised"}
     yield PrintedSet(TRANSCRIPTS, f"{text}, m = 1", two, backward, random_data((5, 7, 1), 1), expected)
 
     text, expected = "da = y/a + (1-y)/(1-a)", {"dA": "cost sign"}

@@ -189,3 +189,18 @@ def test_a_rule_of_another_shape():
     report = bp.check_custom_vjp(add, X, X[:, :1])
     assert report.verdict == "wrong" and report["the rule"].mistake == "wrong shape"
     assert "output[1]" in report["the rule"].diagnosis and "[4,1]" in report["the rule"].diagnosis
+
+
+def test_a_column_less_a_vector_is_named_and_all_else_follows():
+    y = Y[0]
+
+    def cost(params, X, y, tap):
+        return jnp.mean((tap("A", X.T @ params["w"])[:, 0] - y) ** 2)
+
+    def backward(params, X, y):
+        dA = 2 / len(y) * (X.T @ params["w"] - y)
+        return {"dA": dA, "dw": X @ dA}
+
+    report = bp.check_gradients(cost, backward, {"w": PARAMS["W1"][:1].T}, X, y)
+    assert report["dA"].mistake == "broadcast" and "y[:, None]" in report["dA"].diagnosis
+    assert report["dw"].verdict == "inherited"

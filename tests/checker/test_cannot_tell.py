@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from two_layers import PARAMS, X, Y, check, cost, lines, untapped, verdicts
 
+import manual_bp as bp
+
 
 def test_zero_gradient():
     dead, relu = PARAMS | {"b1": np.full((6, 1), -100.0)}, functools.partial(untapped, g=jax.nn.relu)
@@ -106,3 +108,29 @@ def test_not_deterministic():
     assert "backward is not deterministic" in noisy["dW1"].diagnosis
     dropout = check(lambda p, X, Y: untapped(p, X + rng.normal(size=X.shape), Y), lines, PARAMS, X, Y)
     assert dropout.verdict == "cannot tell" and "the cost is not deterministic" in dropout["dW1"].diagnosis
+
+
+def test_a_line_in_whose_array_another_was_computed():
+    """dZ1 = dA1; dZ1 *= g' loses dA1. Without g', where dZ1 is dA1, it is dZ1 that is wrong."""
+
+    def backward(in_place, params, X, Y):
+        found = lines(params, X, Y)
+        dZ1, A1 = found["dA1"], np.tanh(params["W1"] @ X + params["b1"])
+        if in_place:
+            dZ1 *= 1 - A1**2
+        return found | {"dZ1": dZ1, "dW1": dZ1 @ X.T, "db1": dZ1.sum(axis=1, keepdims=True)}
+
+    report = check(cost, functools.partial(backward, True), PARAMS, X, Y)
+    assert report.verdict == "right" and "dA1" not in verdicts(report) and "return dA1.copy()" in report.notes[0]
+    report = check(cost, functools.partial(backward, False), PARAMS, X, Y)
+    assert report["dA1"].verdict == "right" and report["dZ1"].mistake == "missing g'"
+
+
+def test_central_differences_that_disagree_leave_no_line_wrong():
+    @jax.custom_vjp
+    def rounded(x):
+        return jnp.round(4 * x) / 4
+
+    rounded.defvjp(lambda x: (rounded(x), None), lambda _, u: (u,))
+    report = bp.check_gradients(lambda p: jnp.sum(rounded(p) ** 2), lambda p: 3 * p, X, finite_differences=True)
+    assert report.verdict == "cannot tell" and "central differences" in report["dp"].diagnosis

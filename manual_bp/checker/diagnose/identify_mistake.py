@@ -73,6 +73,10 @@ def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Find
         for c in candidates(evidence, line):
             if c.key in ("unsummed", "wrong axis") and found.shape in (c.line.shape, c.line.shape[::-1]):
                 return Finding(c.key, f"judging by its shape, {c.sentence}; {shapes}")
+    if found.shape == (found.size**0.5,) * 2 and sorted(expected.shape) == [1, len(found)]:
+        n = len(found)
+        why = f"a column of {n} and a row or vector of {n} broadcast to it; give both one shape, as y[:, None] does"
+        return Finding("broadcast", f"{shapes}: {why}")
     return Finding("wrong shape", shapes)
 
 

@@ -1,9 +1,10 @@
-"""Two reasons to withdraw a verdict: a function that is not deterministic, and units at a kink."""
+"""Reasons to withdraw a verdict: a line overwritten, a function that is not deterministic, and units at a kink."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.returned_lines import call_backward
 from manual_bp.checker.judge.rounding import moved_off_kinks, relative_error
@@ -33,6 +34,14 @@ def reconsider(
             arrays, judgement = moved, elsewhere._replace(cost=judgement.cost, **errors)
     verdicts = judgement.verdicts | dict.fromkeys(reasons, "cannot tell")
     return arrays, judgement._replace(verdicts=verdicts, reasons=judgement.reasons | reasons)
+
+
+def overwritten_lines(graph: CostGraph, found: Arrays, judgement: Judgement) -> dict[str, str]:
+    """Return each wrong line in whose array a right line was computed from it: dA1 after `dZ1 = dA1; dZ1[...] = 0`."""
+    where = {n: line.__array_interface__["data"][0] for n, line in found.items() if isinstance(line, np.ndarray)}
+    doubted, right = judgement.with_verdict("wrong", "inherited"), judgement.with_verdict("right")
+    below = {n: graph.descendants(n) for n in doubted}
+    return {n: other for n in doubted for other in right if other in below[n] and where[n] == where[other]}
 
 
 def _not_deterministic(traced: TracedCost, backward: Callable, found: Arrays, judgement: Judgement) -> dict[str, str]:

@@ -114,6 +114,9 @@ def judge_lines(
     scale = min(trials, key=lambda s: trials[s].badness())
     trial = trials[scale]
     judged = {n: _verdict(graph, n, trial, bounds, expected[n]) for n in order}
+    # nothing can be computed from a line of another shape: those below it are taken to follow from it
+    below = set[str]().union(*(graph.descendants(n) for n in graph.nodes if n in order and n not in shaped))
+    judged |= {n: ("inherited", "") for n in below & judged.keys() if judged[n][0] == "wrong"}
     return Judgement(
         found=at_scale(found, scale),
         verdicts={n: verdict for n, (verdict, _) in judged.items()},
