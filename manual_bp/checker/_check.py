@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from manual_bp.checker._report import Line, Report
+from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
@@ -107,7 +108,10 @@ def check_gradients(
             narrow = trace_cost(cost, params, args, as_given=True)
             again = call_on(narrow, backward)
             traced, call = (traced, call) if again[0].raised else (narrow, again)
-        return report_on(traced, backward, call, tolerance, order, finite_differences)
+        report = report_on(traced, backward, call, tolerance, order, finite_differences)
+        return report_on_rules(
+            traced, report, lambda around: report_on(around, backward, None, tolerance, order, finite_differences)
+        )
 
 
 @_refuse_non_functions

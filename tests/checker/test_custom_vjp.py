@@ -212,3 +212,22 @@ def test_units_at_a_kink():
         relu.defvjp(lambda x: (jnp.maximum(x, 0), x), lambda x, u, slope=slope: (slope * u * (x > 0),))
         report = bp.check_custom_vjp(relu, np.maximum(RNG.normal(size=(4, 8)), 0))
         assert report.verdict == verdict
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("follows_rule", [True, False])
+def test_a_rule_inside_the_cost_is_not_the_truth(factor, follows_rule):
+    scaled = jax.custom_vjp(lambda W: 3 * jnp.sin(W))
+    scaled.defvjp(lambda W: (3 * jnp.sin(W), W), lambda W, u: (factor * 3 * u * jnp.cos(W),))
+
+    def backward(params, X):
+        A = 3 * np.sin(params["W"])
+        return {"dW": (factor if follows_rule else 1.0) * 6 * (A @ X) @ X.T * np.cos(params["W"])}
+
+    report = bp.check_gradients(lambda p, X: jnp.sum((scaled(p["W"]) @ X) ** 2), backward, {"W": W}, X)
+    if factor == 1:
+        assert report.verdict == "right"
+    elif follows_rule:
+        assert report.verdict == "cannot tell" and "check_custom_vjp" in report["dW"].diagnosis
+    else:
+        assert (report.verdict, report["the rule"].verdict, report["dW"].verdict) == ("wrong", "wrong", "right")

@@ -55,7 +55,7 @@ def test_the_sets_are_those_that_are_known():
     assert sum(not printed.mistakes for printed in SETS) == 6
     assert {mistake for printed in SETS for mistake in printed.mistakes.values()} == {
         "wrong activation index", "dW for W", "missing transpose", "wrong axis",
-        "cost sign", "missing factor", "raised", "wrong shape",
+        "cost sign", "missing factor", "raised", "broadcast",
     }  # fmt: skip
 
 

@@ -84,8 +84,7 @@ def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = Fals
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
         raise ValueError(f"cost must return one floating-point scalar; it returned {got or 'nothing'}")
     roots = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
-    # the arguments of a function with a rule are all alike
-    params = tuple(n for n in (arguments.names if through_rules else arguments.params) if n in roots)
+    params = tuple(n for n in arguments.params if n in roots)
     if not params:
         raise ValueError("params holds no floating-point array, so there is no gradient to check")
     for name in called:

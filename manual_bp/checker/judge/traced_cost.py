@@ -56,13 +56,28 @@ def trace_cost(
     """
     through_rules = rules_of is not None
     given = flatten_arguments(rules_of if through_rules else cost, params, args, numbers=not through_rules)
-    arguments = given if as_given else given.cast(np.float64)
+    if through_rules:
+        given = given._replace(params=given.names)  # the arguments of a function with a rule are all alike
     try:
-        graph = build_graph(cost, arguments, through_rules)
+        return _traced(cost, given if as_given else given.cast(np.float64), through_rules)
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
         return trace_cost(cost, params, args, True, rules_of)
+
+
+def around_rules(traced: TracedCost) -> TracedCost | None:
+    """Trace the cost with the functions that have a custom_vjp in place of their rules, if autodiff can take them."""
+    try:
+        around = _traced(traced.cost, traced.arguments, True)
+        around.cut_for(around.graph.params)(around.arguments.arrays)
+    except Exception:
+        return None
+    return around
+
+
+def _traced(cost: Callable, arguments: Arguments, through_rules: bool) -> TracedCost:
+    graph = build_graph(cost, arguments, through_rules)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)
