@@ -1,5 +1,7 @@
 """Bad input to the checker: the message names the line and what was given, and the other lines are still judged."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -204,3 +206,17 @@ def test_a_column_less_a_vector_is_named_and_all_else_follows():
     report = bp.check_gradients(cost, backward, {"w": PARAMS["W1"][:1].T}, X, y)
     assert report["dA"].mistake == "broadcast" and "y[:, None]" in report["dA"].diagnosis
     assert report["dw"].verdict == "inherited"
+
+
+@pytest.mark.parametrize("form", ["(cost, aux)", "shape (1,)", "(cost, gradient)"])
+def test_other_forms_that_are_read(form):
+    def other_cost(params, X, Y):
+        c = untapped(params, X, Y)
+        return (c, {"a": X}) if form == "(cost, aux)" else c[None] if form == "shape (1,)" else c
+
+    def backward(sign, *args):
+        found = {name: sign * d for name, d in gradient(*args).items()}
+        return (np.float64(0.3), found) if form == "(cost, gradient)" else found
+
+    for sign, verdict in ((1, "right"), (-1, "wrong")):
+        assert check(other_cost, functools.partial(backward, sign), PARAMS, X, Y).verdict == verdict

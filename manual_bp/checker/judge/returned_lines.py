@@ -41,6 +41,9 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     leaves = jax.tree.leaves(raw, is_leaf=lambda leaf: leaf is None)
     if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
         return _read_arrays(zip(of_params, leaves, strict=True))._replace(like_params=True)
+    is_cost = isinstance(raw, tuple) and len(raw) == 2 and jax.tree.structure(raw[0]) == jax.tree.structure(0)
+    if is_cost and np.size(raw[0]) == 1:
+        return read_lines(raw[1], params, known)  # (cost, gradient)
     if not isinstance(raw, dict):
         raise TypeError(
             "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
