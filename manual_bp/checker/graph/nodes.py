@@ -33,10 +33,11 @@ def recording_tap(called: list[str]) -> Callable[[str, Any], Any]:
 def call_with_tap(cost: Callable, arguments: Sequence, tap: Callable) -> Any:
     """Call the cost with tap, by keyword if its signature has that name, or without it if there is no place for it.
 
-    Of (cost, aux) the cost is returned, and of an array that holds one number that number.
+    From (cost, aux) it returns the cost, and from an array that holds one number, that number.
     """
-    value = _call(cost, arguments, tap)
-    value = value[0] if isinstance(value, tuple) and len(value) == 2 else value
+    value: Any = _call(cost, arguments, tap)
+    if isinstance(value, tuple) and len(value) == 2:
+        value, _ = value
     return value.reshape(()) if getattr(value, "shape", ()) and value.size == 1 else value
 
 
