@@ -35,9 +35,11 @@ def call_with_tap(cost: Callable, arguments: Sequence, tap: Callable) -> Any:
 
     From (cost, aux) it returns the cost, and from an array that holds one number, that number.
     """
-    value: Any = _call(cost, arguments, tap)
-    if isinstance(value, tuple) and len(value) == 2:
-        value, _ = value
+    found = _call(cost, arguments, tap)
+    return _as_scalar(found[0] if isinstance(found, tuple) and len(found) == 2 else found)
+
+
+def _as_scalar(value: Any) -> Any:
     return value.reshape(()) if getattr(value, "shape", ()) and value.size == 1 else value
 
 
