@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 
+from manual_bp.checker._by_differences import report_by_differences
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
@@ -21,6 +22,9 @@ from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
+
+# What JAX raises where NumPy, Python's float() or an if meets a traced array
+UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +71,8 @@ def check_gradients(
     Both functions run in float64 where they allow it, with matmul precision "highest".
 
     Args:
-        cost: a function cost(params, *args) or cost(params, *args, tap), written in JAX, that returns a scalar.
+        cost: a function cost(params, *args) or cost(params, *args, tap) that returns a scalar. One that JAX cannot
+            differentiate, such as one in NumPy, is judged by central differences along random directions.
             tap("Z1", Z1) returns Z1 and names it, so that its line is "dZ1". The weighted inputs and activations around
             products with a parameter need no tap: they are named after the parameter, Z1 and A1 for W1.
         backward: a function backward(params, *args), in JAX or NumPy. It returns any of the lines, {"dZ2": ...,
@@ -88,7 +93,7 @@ def check_gradients(
         ValueError: the cost is not a floating-point scalar, a tap is called twice or inside a loop, or backward raised
             an error with no line among its local variables. If there are some, they are judged, and the report is
             "wrong".
-        TypeError: the cost is not written in JAX, or backward returned neither lines nor gradients.
+        TypeError: backward returned neither lines nor gradients.
 
     Example:
         >>> cost = lambda params, X, Y: jnp.mean(jnp.sum((params["W"] @ X - Y) ** 2, axis=0))
@@ -102,13 +107,23 @@ def check_gradients(
     if order not in (1, 2):
         raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        traced = trace_cost(cost, params, args)
-        call = call_on(traced, backward)
+        try:
+            traced = trace_cost(cost, params, args)
+            call = call_on(traced, backward)
+        except UNTRACEABLE as error:
+            reason = str(error).splitlines()[0]
+            return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=False)
         if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
             narrow = trace_cost(cost, params, args, as_given=True)
             again = call_on(narrow, backward)
             traced, call = (traced, call) if again[0].raised else (narrow, again)
-        report = report_on(traced, backward, call, tolerance, order, finite_differences)
+        try:
+            report = report_on(traced, backward, call, tolerance, order, finite_differences)
+        except ValueError as error:
+            if "Reverse-mode differentiation" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=True)
         return report_on_rules(
             traced, report, lambda around: report_on(around, backward, None, tolerance, order, finite_differences)
         )

@@ -7,9 +7,14 @@ CONSTANT = "scaled by a constant"
 
 def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
     """Name the mistake in a line that is c times what it should be."""
-    if abs(c) <= 1e-6:
+    return constant_mistake(c, evidence.m, _widths(evidence, line))
+
+
+def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: float = 1e-6) -> Finding:
+    """Name the mistake that leads to a factor c, with m examples and the sizes of the layers about the line."""
+    if abs(c) <= tolerance:
         return Finding("zero", "it is 0 everywhere")
-    m, text = evidence.m, factor_text(evidence, line, c)
+    text = constant_text(c, m, widths, tolerance)
     magnitude, fact = text.removeprefix("-"), f"it is {c:.6g} times what it should be"
     if text == "-1":
         return Finding("wrong sign", f"it has the wrong sign: {fact}")
@@ -23,7 +28,7 @@ def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
             return Finding("factor 2", f"{fact}: there is one factor of 2 too many{sign}")
         case "1/2":
             return Finding("factor 2", f"{fact}: a factor of 2 is missing{sign}")
-    if any(magnitude in (str(n), f"1/{n}") for n in _widths(evidence, line)):
+    if any(magnitude in (str(n), f"1/{n}") for n in widths):
         swap = "a mean over units was replaced by a sum" if "/" not in magnitude else "a sum was replaced by a mean"
         width = magnitude.removeprefix("1/")
         return Finding("factor n_l", f"{fact}, and {width} is a width of its layer: {swap}{sign}")
@@ -43,7 +48,7 @@ def _widths(evidence: Evidence, line: str) -> tuple[int, ...]:
     return tuple(n for n in dict.fromkeys(n for shape in shapes for n in shape) if n not in (1, 2, evidence.m))
 
 
-def constant_text(c: float, m: int, widths: tuple[int, ...] = ()) -> str:
+def constant_text(c: float, m: int, widths: tuple[int, ...] = (), tolerance: float = 1e-6) -> str:
     """Write a constant as 1, m or 1/m, or by 2 or a width and m; else in digits."""
     named = {"1": 1.0, "m": float(m), "1/m": 1 / m}
     for n in (2, *widths):
@@ -51,6 +56,6 @@ def constant_text(c: float, m: int, widths: tuple[int, ...] = ()) -> str:
         named |= {f"{n} * m": n * m, f"1/({n} * m)": 1 / (n * m)}
     for text, value in named.items():
         for sign in (1, -1):
-            if abs(c - sign * value) <= 1e-6 * abs(c):
+            if abs(c - sign * value) <= tolerance * abs(c):
                 return text if sign > 0 else "-" + text
     return f"{c:.6g}"

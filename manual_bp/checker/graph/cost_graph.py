@@ -73,12 +73,7 @@ def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = Fals
     def traceable_cost(*arrays: Any) -> Any:
         return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
 
-    try:
-        closed = jax.make_jaxpr(traceable_cost)(*arguments.arrays)
-    except jax.errors.TracerArrayConversionError as error:
-        raise TypeError(
-            "the cost must be written in JAX, but it calls a NumPy function, which JAX cannot trace; use jax.numpy"
-        ) from error
+    closed = jax.make_jaxpr(traceable_cost)(*arguments.arrays)
     outputs: list[Any] = list(closed.out_avals)
     if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)

@@ -1,0 +1,72 @@
+"""Costs that autodiff cannot take are judged by central differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from two_layers import PARAMS, X, Y, gradient, untapped
+
+import manual_bp as bp
+
+
+def in_numpy(params, X, Y):
+    A1 = np.tanh(params["W1"] @ X + params["b1"])
+    return np.mean(np.sum((params["W2"] @ A1 + params["b2"] - Y) ** 2, axis=0))
+
+
+def with_float(params, X, Y):
+    return float(untapped(params, X, Y))
+
+
+def with_while_loop(params, X, Y):
+    return jax.lax.while_loop(lambda s: s[1] < 1, lambda s: (untapped(params, X, Y), s[1] + 1), (jnp.zeros(()), 0))[0]
+
+
+COSTS = {"in NumPy": in_numpy, "with float()": with_float, "with a while_loop": with_while_loop}
+
+
+@pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS)
+def test_right(cost):
+    report = bp.check_gradients(cost, gradient, PARAMS, X, Y)
+    assert report.verdict == "right" and report.truth == "central differences" and len(report.lines) == 4
+    assert max(line.global_error or 0 for line in report.lines) < 1e-9
+    bp.assert_gradients_match(cost, gradient, PARAMS, X, Y)
+
+
+MISTAKES = {
+    "wrong sign": lambda d: -d,
+    "missing 1/m": lambda d: 7 * d,
+    "extra 1/m": lambda d: d / 7,
+    "factor 2": lambda d: d / 2,
+    "zero": lambda d: 0 * d,
+    "wrong shape": lambda d: d[:, :1],
+    "unknown": lambda d: d + 1e-5 * (np.arange(d.size).reshape(d.shape) == 3),
+    "raised": lambda d: d @ d,
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong(mistake):
+    def backward(params, X, Y):
+        found = gradient(params, X, Y)
+        dW1 = MISTAKES[mistake](found["W1"])
+        return found | {"W1": dW1}
+
+    report = bp.check_gradients(in_numpy, backward, PARAMS, X, Y)
+    assert report.verdict == "wrong"
+    assert [line.mistake for line in report.lines if line.verdict == "wrong"] == [mistake]
+
+
+def test_transposed():
+    W = np.random.default_rng(0).normal(size=(4, 4))
+    report = bp.check_gradients(lambda W, X: np.sum((W @ X) ** 2), lambda W, X: (2 * W @ X @ X.T).T, W, X)
+    assert report.lines[0].mistake == "transposed"
+
+
+def test_what_differences_cannot_tell():
+    at_a_kink = bp.check_gradients(lambda w: np.sum(np.maximum(w, 0)), lambda w: 1.0 * (w > 0), np.array([0.0, 1.0]))
+    assert at_a_kink.verdict == "cannot tell" and "at a kink" in at_a_kink["dw"].diagnosis
+    flat = bp.check_gradients(lambda w: float(np.sum(0 * w)), lambda w: 0 * w, np.ones(3))
+    assert flat.verdict == "cannot tell" and "is zero" in flat["dw"].diagnosis
+    of_a_node = bp.check_gradients(in_numpy, lambda *args: {"dW1": gradient(*args)["W1"], "dZ1": X}, PARAMS, X, Y)
+    assert of_a_node["dZ1"].verdict == "cannot tell" and of_a_node["dW1"].verdict == "right"
