@@ -1,0 +1,136 @@
+"""Which networks the kernel takes, and the form in which it is compiled for one."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from manual_bp._activations import ACTIVATIONS
+from manual_bp._costs import COSTS, CROSS_ENTROPIES
+from manual_bp._network import Network
+
+# Sizes of a layer whose 16 by 8 tiles eight warps can share; others are padded with zeros
+PADDED = (16, 32, 48, 64, 96, 128)
+NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")}
+COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cost: name for name, cost in COSTS.items()}
+# The registers of a thread that may hold dW, of 255, such that no form spills (tests/gpu/test_spills.py)
+GRADIENT_REGISTERS = {"TF32": 96, "FLOAT32": 96, "BFLOAT16": 96}
+
+TAKEN = (
+    "hidden layers, one or more, of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
+    "sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; parameters in float32 or "
+    "bfloat16; no mesh, jax.vmap, jax.jvp or jax.grad"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A GPU: its compute capability, such as "9.0", its processors, and the shared memory of a block in bytes."""
+
+    capability: str
+    processors: int
+    shared_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The kernel for one network and kind of arguments."""
+
+    network: Network
+    precision: str
+    indices: bool
+    weighted: bool
+    tile: int = 64
+
+    @property
+    def L(self) -> int:
+        return len(self.network.activations)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """n_0..n_L with padding; the hidden layers are equally wide."""
+        n_0, *hidden, n_L = self.network.sizes
+        return pad(n_0), *[pad(max(hidden))] * len(hidden), pad(n_L)
+
+    @property
+    def defines(self) -> dict[str, object]:
+        """What the compiler is given."""
+        n_0, *hidden, n_L = self.padded
+        return {
+            "PRECISION": self.precision,
+            "HIDDEN": self.L - 1,
+            "INPUTS": self.network.sizes[0],
+            "OUTPUTS": self.network.sizes[-1],
+            "N0": n_0,
+            "WIDTH": hidden[0],
+            "OUT": n_L,
+            "TILE": self.tile,
+            "UNROLLED": 4,
+            "ACTIVATIONS": ", ".join(NAMES[g].upper() for g in self.network.activations),
+            "COST": COST_NAMES[self.network.cost].upper(),
+            "INDICES": int(self.indices),
+            "WEIGHTED": int(self.weighted),
+        }
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """The padded shapes of W[1..L]."""
+        return list(zip(self.padded[1:], self.padded, strict=False))
+
+    @property
+    def row_size(self) -> int:
+        """The length of a row of sums: dW and db of every layer, cost and weight."""
+        return sum(n * k + n for n, k in self.layers) + 2
+
+    @property
+    def shared_bytes(self) -> int:
+        size = 2 if self.precision == "BFLOAT16" else 4
+        banks = 128 // size
+        W = sum(n * -(-k // banks) * banks for n, k in self.layers)
+        tiles = sum(self.padded) * self.tile
+        return size * (W + tiles) + 4 * (self.padded[-1] * self.tile + sum(self.padded[1:]) + 16)
+
+    @property
+    def gradient_registers(self) -> int:
+        """The registers of a thread that hold its part of dW: part_of_warp in hardware.cuh, four for each tile."""
+        count = 0
+        for n, k in self.layers:
+            down = 4 if n % 64 == 0 else 2 if n % 32 == 0 else 1
+            count += 4 * (n // 16 // down) * -(-k // 8 // (8 // down))
+        return count
+
+
+def pad(n: int) -> int:
+    return next(size for size in PADDED if size >= n)
+
+
+def refusal(network: Network, dtype: jnp.dtype, chip: Chip) -> str | None:
+    """What the kernel takes and what came instead, in a sentence; None for a network that it takes."""
+    problem = _problem(network, dtype) or (
+        None if form_of(network, "BFLOAT16" if dtype == jnp.bfloat16 else "FLOAT32", True, True, chip) else
+        f"sizes {network.sizes}, whose parameters, activations and gradient do not fit the registers or the shared memory, "
+        f"{chip.shared_bytes} bytes, of the chip"
+    )
+    return problem and f"kernel='fused' has {problem}; expected {TAKEN}"
+
+
+def form_of(network: Network, precision: str, indices: bool, weighted: bool, chip: Chip) -> Form | None:
+    """The form with the largest tile that fits the chip."""
+    for tile in (64,) if precision == "BFLOAT16" else (64, 32):
+        form = Form(network, precision, indices, weighted, tile)
+        if form.shared_bytes <= chip.shared_bytes and form.gradient_registers <= GRADIENT_REGISTERS[precision]:
+            return form
+    return None
+
+
+def _problem(network: Network, dtype: jnp.dtype) -> str | None:
+    n_0, *hidden, n_L = network.sizes
+    for g in network.activations:
+        if g not in NAMES:
+            return f"the activation {g}"
+    if network.cost not in COST_NAMES:
+        return f"the cost {network.cost}"
+    if not hidden or n_0 > 128 or max(hidden) > 128 or n_L > 32:
+        return f"sizes {network.sizes}"
+    if dtype not in (jnp.float32, jnp.bfloat16):
+        return f"parameters of dtype {dtype}"
+    return None
