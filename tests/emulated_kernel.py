@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from manual_bp._kernel import packing, takes
-from manual_bp._kernel.takes import Chip, Form
+from manual_bp._kernel.chips import Chip
+from manual_bp._kernel.takes import Form
 
 HOPPER = Chip("9.0", 132, 232448)
 SOURCES = Path(takes.__file__).parent
@@ -50,14 +51,14 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
 
 
 def rows_of_sums(
-    form: Form, params, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
+    form: Form, packed, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
 ) -> np.ndarray:
-    """What the kernel writes, a row for each block; `left_out` is the line of a barrier that is left out."""
+    """What the kernel writes for packed parameters, a row for each block; `left_out` is the line of a barrier that is left out."""
     kernel = library(form, *change)
     stored = ml_dtypes.bfloat16 if form.precision == "BFLOAT16" else np.float32
     m = X.shape[1]
     arrays = [
-        *map(np.asarray, packing.pack(form, params)),
+        *map(np.asarray, packed),
         np.ascontiguousarray(X, stored),
         np.ascontiguousarray(Y, np.int32 if form.indices else stored),
         np.ascontiguousarray(np.zeros(1) if weights is None else weights, np.float32),

@@ -20,7 +20,7 @@ enum { CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR };
 
 constexpr int L = HIDDEN + 1;
 typedef Chosen<INDICES, int, Stored>::type Target;
-constexpr bool is_size(int n) { return n == 16 || n == 32 || n == 48 || n == 64 || n == 96 || n == 128; }
+DEVICE constexpr bool is_size(int n) { return n == 16 || n == 32 || n == 48 || n == 64 || n == 96 || n == 128; }
 static_assert(HIDDEN > 0 && is_size(N0) && is_size(WIDTH) && (OUT == 16 || OUT == 32), "sizes that warps can share");
 static_assert(INPUTS <= N0 && OUTPUTS <= OUT && TILE % (PRECISION == BFLOAT16 ? 64 : 32) == 0, "padded sizes");
 
@@ -36,7 +36,6 @@ constexpr int ROW = W_SIZE + B_SIZE + 2;
 constexpr int W1_PLACE = WIDTH * padded_row<Stored>(N0), W_ROW = padded_row<Stored>(WIDTH);
 constexpr int A_PLACE = W1_PLACE + ((L - 2) * WIDTH + OUT) * W_ROW;
 constexpr int STORED = A_PLACE + (N0 + (L - 1) * WIDTH + OUT) * TILE;
-constexpr int SHARED_BYTES = STORED * sizeof(Stored) + (OUT * TILE + B_SIZE + 2 * WARPS) * 4;
 
 struct Block {
     float* shared;
@@ -50,9 +49,10 @@ struct Block {
     MEMBER Matrix<float> Z_L() const { return {floats(), TILE}; }
     MEMBER float* b(int l) const { return floats() + OUT * TILE + b_begin(l); }
     MEMBER float* of_warps() const { return floats() + OUT * TILE + B_SIZE; }
+    MEMBER int bytes() const { return (char*)(of_warps() + 2 * WARPS) - (char*)shared; }
 };
 
-constexpr int larger(int x, int y) { return x > y ? x : y; }
+DEVICE constexpr int larger(int x, int y) { return x > y ? x : y; }
 typedef Fragments<larger(down(WIDTH, 2), down(OUT, 2)), larger(across(WIDTH, TILE, 2), across(OUT, TILE, 2))> OfExamples;
 typedef Fragments<larger(down(WIDTH, 4), down(OUT, 4)),
                   larger(larger(across(WIDTH, N0, 4), across(WIDTH, WIDTH, 4)), across(OUT, WIDTH, 4))> OfWeights;

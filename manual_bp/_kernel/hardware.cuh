@@ -200,14 +200,18 @@ struct Incoming {
             float4 x = {0, 0, 0, 0};
             if (row < INPUTS) {
                 const Stored* p = X + (long long)row * m + e;
-                if (!WEIGHTED && m % 4 == 0 && e < m) {
+                if (m % 4 == 0 && e < m) {
                     x = four_at(p);
                 } else {
-                    if (examples.weight(e) != 0) x.x = value(p[0]);
-                    if (examples.weight(e + 1) != 0) x.y = value(p[1]);
-                    if (examples.weight(e + 2) != 0) x.z = value(p[2]);
-                    if (examples.weight(e + 3) != 0) x.w = value(p[3]);
+                    if (e < m) x.x = value(p[0]);
+                    if (e + 1 < m) x.y = value(p[1]);
+                    if (e + 2 < m) x.z = value(p[2]);
+                    if (e + 3 < m) x.w = value(p[3]);
                 }
+                if (examples.weight(e) == 0) x.x = 0;
+                if (examples.weight(e + 1) == 0) x.y = 0;
+                if (examples.weight(e + 2) == 0) x.z = 0;
+                if (examples.weight(e + 3) == 0) x.w = 0;
             }
             fours[i] = x;
         }

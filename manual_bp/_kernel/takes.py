@@ -1,34 +1,29 @@
 """Which networks the kernel takes, and the form in which it is compiled for one."""
 
 import dataclasses
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from manual_bp._activations import ACTIVATIONS
 from manual_bp._costs import COSTS, CROSS_ENTROPIES
+from manual_bp._kernel.chips import Chip
 from manual_bp._network import Network
 
+Kernel = Literal["auto", "fused"]
+THREADS = 256
 # Sizes of a layer whose 16 by 8 tiles eight warps can share; others are padded with zeros
 PADDED = (16, 32, 48, 64, 96, 128)
 NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")}
 COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cost: name for name, cost in COSTS.items()}
 # The registers of a thread that may hold dW, of 255, such that no form spills (tests/gpu/test_spills.py)
-GRADIENT_REGISTERS = {"TF32": 96, "FLOAT32": 96, "BFLOAT16": 96}
+GRADIENT_REGISTERS = 136
 
 TAKEN = (
     "hidden layers, one or more, of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
     "sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; parameters in float32 or "
     "bfloat16; no mesh, jax.vmap, jax.jvp or jax.grad"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """A GPU: its compute capability, such as "9.0", its processors, and the shared memory of a block in bytes."""
-
-    capability: str
-    processors: int
-    shared_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Form:
             "WIDTH": hidden[0],
             "OUT": n_L,
             "TILE": self.tile,
-            "UNROLLED": 4,
+            "UNROLLED": self.unrolled,
             "ACTIVATIONS": ", ".join(NAMES[g].upper() for g in self.network.activations),
             "COST": COST_NAMES[self.network.cost].upper(),
             "INDICES": int(self.indices),
@@ -98,18 +93,39 @@ class Form:
             count += 4 * (n // 16 // down) * -(-k // 8 // (8 // down))
         return count
 
+    @property
+    def unrolled(self) -> int:
+        """The steps of a product that the compiler may interleave, such that no form spills."""
+        if self.gradient_registers > 72:
+            return 1
+        return 2 if self.precision == "BFLOAT16" else 4
+
 
 def pad(n: int) -> int:
     return next(size for size in PADDED if size >= n)
 
 
-def refusal(network: Network, dtype: jnp.dtype, chip: Chip) -> str | None:
-    """What the kernel takes and what came instead, in a sentence; None for a network that it takes."""
-    problem = _problem(network, dtype) or (
-        None if form_of(network, "BFLOAT16" if dtype == jnp.bfloat16 else "FLOAT32", True, True, chip) else
-        f"sizes {network.sizes}, whose parameters, activations and gradient do not fit the registers or the shared memory, "
-        f"{chip.shared_bytes} bytes, of the chip"
-    )
+def check_option(kernel: Kernel, mesh: Any, block_size: Any = None) -> None:
+    """Refuse a kernel that there is not, or options that it does not go with."""
+    if not isinstance(kernel, str) or kernel not in ("auto", "fused"):
+        raise ValueError(f"kernel is {kernel!r}; expected 'auto' or 'fused'")
+    if kernel == "fused" and mesh is not None:
+        raise ValueError(f"kernel='fused' is given together with a mesh; expected {TAKEN}")
+    if kernel == "fused" and block_size not in ("auto", None):
+        raise ValueError(
+            f"block_size is {block_size} with kernel='fused', whose blocks are its own; expected 'auto' or None"
+        )
+
+
+def refusal(network: Network, dtype: jnp.dtype, chip: Chip | None) -> str | None:
+    """What came and what the kernel takes, in a sentence; None for a network that it takes, on that chip if there is one."""
+    problem = _problem(network, dtype)
+    if problem is None and chip is not None:
+        precision = "BFLOAT16" if dtype == jnp.bfloat16 else "FLOAT32"
+        if float(chip.capability) < 8:
+            problem = f"a GPU of compute capability {chip.capability}, below 8.0"
+        elif form_of(network, precision, True, True, chip) is None:
+            problem = f"sizes {network.sizes}, too large for the registers and the shared memory of this GPU"
     return problem and f"kernel='fused' has {problem}; expected {TAKEN}"
 
 
@@ -117,7 +133,7 @@ def form_of(network: Network, precision: str, indices: bool, weighted: bool, chi
     """The form with the largest tile that fits the chip."""
     for tile in (64,) if precision == "BFLOAT16" else (64, 32):
         form = Form(network, precision, indices, weighted, tile)
-        if form.shared_bytes <= chip.shared_bytes and form.gradient_registers <= GRADIENT_REGISTERS[precision]:
+        if form.shared_bytes <= chip.shared_bytes and form.gradient_registers <= GRADIENT_REGISTERS:
             return form
     return None
 

@@ -51,7 +51,7 @@ static void run_warp(int warp) {
 }
 }  // namespace emulated
 
-extern "C" int shared_bytes() { return SHARED_BYTES; }
+extern "C" int shared_bytes() { return Block{nullptr}.bytes(); }
 extern "C" int row_size() { return ROW; }
 
 // Runs all blocks, the warps in an order that `seed` gives (0: in turn), without the barrier in line `left_out`
@@ -61,8 +61,9 @@ extern "C" int run(const float* W, const float* b, const void* X, const void* Y,
     given = {W, b, X, Y, weights, &m, sums};
     gridDim.x = blocks, threads = THREADS, random_state = seed, emulated::left_out = left_out;
     for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) {
-        shared = (float*)aligned_alloc(64, (SHARED_BYTES + 63) / 64 * 64);
-        memset(shared, 0xff, SHARED_BYTES);  // NaN
+        const int bytes = shared_bytes();
+        shared = (float*)aligned_alloc(64, (bytes + 63) / 64 * 64);
+        memset(shared, 0xff, bytes);  // NaN
         memset(warps, 0, sizeof warps);
         arrived = generation = 0;
         int order[WARPS];
