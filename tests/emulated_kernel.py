@@ -1,5 +1,6 @@
 """The kernel's text compiled by g++ and run on the CPU, thread by thread; see tests/kernel/emulate.h."""
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -26,10 +27,9 @@ EMULATION = Path(__file__).parent / "kernel"
 
 @functools.cache
 def _folder() -> Path:
-    # kept for the process, whose libraries are mapped from it
-    folder = tempfile.TemporaryDirectory(prefix="kernel-")
-    _folder.kept = folder
-    return Path(folder.name)
+    folder = tempfile.mkdtemp(prefix="kernel-")
+    atexit.register(shutil.rmtree, folder)
+    return Path(folder)
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
 def rows_of_sums(
     form: Form, packed, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
 ) -> np.ndarray:
-    """What the kernel writes for packed parameters, a row for each block; `left_out` is the line of a barrier that is left out."""
+    """What the kernel writes, a row for each block, without the barrier in line `left_out`."""
     kernel = library(form, *change)
     stored = ml_dtypes.bfloat16 if form.precision == "BFLOAT16" else np.float32
     m = X.shape[1]

@@ -5,6 +5,7 @@ on a unit that is within rounding of its corner, its Z is then exact in both, an
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def drawn(model: Model, m: int, targets: str, weighted: bool, parts: int = 8):
     def multiples(scale, *shape):
         return np.round(parts * scale * rng.normal(size=shape)) / parts
 
-    params = tuple((multiples(k**-0.5, n, k), multiples(0.5, n, 1)) for k, n in zip(model.sizes, model.sizes[1:]))
+    params = tuple(bp.Layer(multiples(k**-0.5, n, k), multiples(0.5, n, 1)) for k, n in itertools.pairwise(model.sizes))
     X, n = multiples(0.7, model.sizes[0], m), model.sizes[-1]
     Y = rng.integers(n, size=m) if targets == "indices" else np.round(parts * rng.random((n, m))) / parts
     weights = None
@@ -53,8 +54,7 @@ def drawn(model: Model, m: int, targets: str, weighted: bool, parts: int = 8):
         weights = np.round(8 * rng.random(m) + 1) / 8 * (np.arange(m) % 3 != 1)
     with jax.enable_x64(True):
         given = jax.tree.map(jnp.asarray, (params, X, Y, weights))
-        c, grads = jax.value_and_grad(functools.partial(autodiff.cost, model))(*given)
-    return params, X, Y, weights, (c, tuple(bp.Layer(*layer) for layer in grads))
+        return params, X, Y, weights, jax.value_and_grad(functools.partial(autodiff.cost, model))(*given)
 
 
 def form_of(model: Model, precision: str, targets: str, weighted: bool):

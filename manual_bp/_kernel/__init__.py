@@ -1,1 +1,1 @@
-"""The fused kernel: cost and gradient in one program of the GPU. It has been compiled for GPUs and emulated; it has never run on one."""
+"""The cost and its gradient in one kernel of a GPU. It has been compiled and emulated, and has never run on a GPU."""

@@ -22,7 +22,7 @@ constexpr int L = HIDDEN + 1;
 typedef Chosen<INDICES, int, Stored>::type Target;
 DEVICE constexpr bool is_size(int n) { return n == 16 || n == 32 || n == 48 || n == 64 || n == 96 || n == 128; }
 static_assert(HIDDEN > 0 && is_size(N0) && is_size(WIDTH) && (OUT == 16 || OUT == 32), "sizes that warps can share");
-static_assert(INPUTS <= N0 && OUTPUTS <= OUT && TILE % (PRECISION == BFLOAT16 ? 64 : 32) == 0, "padded sizes");
+static_assert(INPUTS <= N0 && OUTPUTS <= OUT && (TILE == 64 || TILE == 32), "padded sizes");
 
 DEVICE constexpr int n(int l) { return l == 0 ? N0 : l < L ? WIDTH : OUT; }
 
@@ -33,9 +33,10 @@ constexpr int W_SIZE = WIDTH * N0 + (L - 2) * WIDTH * WIDTH + OUT * WIDTH, B_SIZ
 constexpr int ROW = W_SIZE + B_SIZE + 2;
 
 // What a block keeps in shared memory
+constexpr int A_ROW = padded_row<Stored>(TILE);
 constexpr int W1_PLACE = WIDTH * padded_row<Stored>(N0), W_ROW = padded_row<Stored>(WIDTH);
 constexpr int A_PLACE = W1_PLACE + ((L - 2) * WIDTH + OUT) * W_ROW;
-constexpr int STORED = A_PLACE + (N0 + (L - 1) * WIDTH + OUT) * TILE;
+constexpr int STORED = A_PLACE + (N0 + (L - 1) * WIDTH + OUT) * A_ROW;
 
 struct Block {
     float* shared;
@@ -44,7 +45,7 @@ struct Block {
     MEMBER Matrix<Stored> W(int l) const {
         return {stored() + (l == 1 ? 0 : W1_PLACE + (l - 2) * WIDTH * W_ROW), l == 1 ? padded_row<Stored>(N0) : W_ROW};
     }
-    MEMBER Matrix<Stored> A(int l) const { return {stored() + A_PLACE + (l == 0 ? 0 : N0 + (l - 1) * WIDTH) * TILE, TILE}; }
+    MEMBER Matrix<Stored> A(int l) const { return {stored() + A_PLACE + (l == 0 ? 0 : N0 + (l - 1) * WIDTH) * A_ROW, A_ROW}; }
     MEMBER Matrix<Stored> dZ(int l) const { return A(l); }  // for l = L, where no A is kept, a place of its own
     MEMBER Matrix<float> Z_L() const { return {floats(), TILE}; }
     MEMBER float* b(int l) const { return floats() + OUT * TILE + b_begin(l); }

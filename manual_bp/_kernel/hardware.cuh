@@ -54,25 +54,41 @@ DEVICE void store_pair(float* p, float x, float y) {
     *(float2*)p = pair;
 }
 DEVICE void store_pair(bfloat16* p, float x, float y) { *(uint32_t*)p = to_bfloat16s(x, y); }
-DEVICE void store_four(float* p, float4 x) {
-    float4 four = {rounded(x.x), rounded(x.y), rounded(x.z), rounded(x.w)};
-    *(float4*)p = four;
-}
-DEVICE void store_four(bfloat16* p, float4 x) {
-    uint2 four = {to_bfloat16s(x.x, x.y), to_bfloat16s(x.z, x.w)};
-    *(uint2*)p = four;
-}
 DEVICE float2 pair_at(const float* p) { return *(const float2*)p; }
 DEVICE float2 pair_at(const bfloat16* p) {
     float2 pair = {value(p[0]), value(p[1])};
     return pair;
 }
-DEVICE float4 four_at(const float* p) { return *(const float4*)p; }
-DEVICE float4 four_at(const bfloat16* p) {
-    uint2 x = *(const uint2*)p;
-    float4 four = {as_float(x.x << 16), as_float(x.x & 0xffff0000u), as_float(x.y << 16), as_float(x.y & 0xffff0000u)};
-    return four;
-}
+
+// Four neighbours on their way from global to shared memory, the i-th of them only where there is one
+struct FourFloats {
+    float4 x;
+    MEMBER void load(const float* p) { x = *(const float4*)p; }
+    template <class F> MEMBER void load(const float* p, F there) {
+        x.x = there(0) ? p[0] : 0, x.y = there(1) ? p[1] : 0, x.z = there(2) ? p[2] : 0, x.w = there(3) ? p[3] : 0;
+    }
+    template <class F> MEMBER void keep(F there) {
+        x.x = there(0) ? x.x : 0, x.y = there(1) ? x.y : 0, x.z = there(2) ? x.z : 0, x.w = there(3) ? x.w : 0;
+    }
+    MEMBER void store(float* p) const {
+        float4 four = {rounded(x.x), rounded(x.y), rounded(x.z), rounded(x.w)};
+        *(float4*)p = four;
+    }
+};
+struct FourBfloat16s {
+    uint2 x;
+    MEMBER void load(const bfloat16* p) { x = *(const uint2*)p; }
+    template <class F> MEMBER void load(const bfloat16* p, F there) {
+        x.x = (there(0) ? p[0] : 0u) | (there(1) ? p[1] : 0u) << 16;
+        x.y = (there(2) ? p[2] : 0u) | (there(3) ? p[3] : 0u) << 16;
+    }
+    template <class F> MEMBER void keep(F there) {
+        x.x &= (there(0) ? 0xffffu : 0) | (there(1) ? 0xffff0000u : 0);
+        x.y &= (there(2) ? 0xffffu : 0) | (there(3) ? 0xffff0000u : 0);
+    }
+    MEMBER void store(bfloat16* p) const { *(uint2*)p = x; }
+};
+typedef Chosen<PRECISION == BFLOAT16, FourBfloat16s, FourFloats>::type Four;
 
 // A matrix in shared memory, its rows padded to whole rounds over the 32 banks. The columns of a row are permuted, so
 // that fragments are read along rows and along columns without bank conflicts; groups of four stay together.
@@ -188,38 +204,27 @@ struct Examples {
     MEMBER float weight(int example) const { return example >= m ? 0.0f : WEIGHTED ? weights[example] : 1.0f; }
 };
 
-// A tile of X on its way from global to shared memory, four neighbours of a row at a time; 0 where no example is
+// A tile of X on its way; 0 where an example is absent
 template <int ROWS>
 struct Incoming {
     static constexpr int FOURS = ROWS * TILE / 4, EACH = (FOURS + THREADS - 1) / THREADS;
-    float4 fours[EACH];
+    Four fours[EACH];
     MEMBER void load(const Stored* X, const Examples& examples, int first) {
         const int m = examples.m;
         UNROLL for (int i = 0; i < EACH; i++) {
             const int four = threadIdx.x + i * THREADS, row = four / (TILE / 4), e = first + four % (TILE / 4) * 4;
-            float4 x = {0, 0, 0, 0};
-            if (row < INPUTS) {
-                const Stored* p = X + (long long)row * m + e;
-                if (m % 4 == 0 && e < m) {
-                    x = four_at(p);
-                } else {
-                    if (e < m) x.x = value(p[0]);
-                    if (e + 1 < m) x.y = value(p[1]);
-                    if (e + 2 < m) x.z = value(p[2]);
-                    if (e + 3 < m) x.w = value(p[3]);
-                }
-                if (examples.weight(e) == 0) x.x = 0;
-                if (examples.weight(e + 1) == 0) x.y = 0;
-                if (examples.weight(e + 2) == 0) x.z = 0;
-                if (examples.weight(e + 3) == 0) x.w = 0;
-            }
-            fours[i] = x;
+            const Stored* p = X + (long long)row * m + e;
+            if (row < INPUTS && m % 4 == 0 && e < m)
+                fours[i].load(p);
+            else
+                fours[i].load(p, [&](int k) { return row < INPUTS && e + k < m; });
+            if (WEIGHTED) fours[i].keep([&](int k) { return examples.weight(e + k) != 0; });
         }
     }
     MEMBER void store(const Matrix<Stored>& A) const {
         UNROLL for (int i = 0; i < EACH; i++) {
             const int four = threadIdx.x + i * THREADS;
-            if (four < FOURS) store_four(&A(four / (TILE / 4), four % (TILE / 4) * 4), fours[i]);
+            if (four < FOURS) fours[i].store(&A(four / (TILE / 4), four % (TILE / 4) * 4));
         }
     }
 };

@@ -16,11 +16,12 @@ THREADS = 256
 PADDED = (16, 32, 48, 64, 96, 128)
 NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")}
 COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cost: name for name, cost in COSTS.items()}
-# The registers of a thread that may hold dW, of 255, such that no form spills (tests/gpu/test_spills.py)
-GRADIENT_REGISTERS = 136
+MOST_LAYERS = 16
+# The registers of a thread, of 255, that sums may take, such that no form spills (tests/gpu/test_spills.py)
+REGISTERS = {"TF32": 168, "FLOAT32": 168, "BFLOAT16": 160}
 
 TAKEN = (
-    "hidden layers, one or more, of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
+    "1 to 16 hidden layers of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
     "sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; parameters in float32 or "
     "bfloat16; no mesh, jax.vmap, jax.jvp or jax.grad"
 )
@@ -81,22 +82,26 @@ class Form:
         size = 2 if self.precision == "BFLOAT16" else 4
         banks = 128 // size
         W = sum(n * -(-k // banks) * banks for n, k in self.layers)
-        tiles = sum(self.padded) * self.tile
-        return size * (W + tiles) + 4 * (self.padded[-1] * self.tile + sum(self.padded[1:]) + 16)
+        A = sum(self.padded) * -(-self.tile // banks) * banks
+        return size * (W + A) + 4 * (self.padded[-1] * self.tile + sum(self.padded[1:]) + 16)
 
     @property
-    def gradient_registers(self) -> int:
-        """The registers of a thread that hold its part of dW: part_of_warp in hardware.cuh, four for each tile."""
-        count = 0
-        for n, k in self.layers:
-            down = 4 if n % 64 == 0 else 2 if n % 32 == 0 else 1
-            count += 4 * (n // 16 // down) * -(-k // 8 // (8 // down))
-        return count
+    def registers(self) -> int:
+        """The registers of a thread that hold its parts of dW, of one Z[l] or dA[l] and of the next X."""
+
+        def part(rows: int, columns: int, most_down: int) -> int:  # part_of_warp in hardware.cuh
+            down = most_down if rows % (16 * most_down) == 0 else 2 if rows % 32 == 0 else 1
+            return 4 * (rows // 16 // down) * -(-columns // 8 // (8 // down))
+
+        dW = sum(part(n, k, 4) for n, k in self.layers)
+        Z = max(part(n, self.tile, 2) for n, _ in self.layers)
+        X = -(-self.padded[0] * self.tile // (4 * THREADS)) * (2 if self.precision == "BFLOAT16" else 4)
+        return dW + Z + X
 
     @property
     def unrolled(self) -> int:
         """The steps of a product that the compiler may interleave, such that no form spills."""
-        if self.gradient_registers > 72:
+        if self.registers > 104:
             return 1
         return 2 if self.precision == "BFLOAT16" else 4
 
@@ -118,7 +123,7 @@ def check_option(kernel: Kernel, mesh: Any, block_size: Any = None) -> None:
 
 
 def refusal(network: Network, dtype: jnp.dtype, chip: Chip | None) -> str | None:
-    """What came and what the kernel takes, in a sentence; None for a network that it takes, on that chip if there is one."""
+    """A sentence with what came and what the kernel takes; None for a network that it takes on the chip, if any."""
     problem = _problem(network, dtype)
     if problem is None and chip is not None:
         precision = "BFLOAT16" if dtype == jnp.bfloat16 else "FLOAT32"
@@ -131,9 +136,9 @@ def refusal(network: Network, dtype: jnp.dtype, chip: Chip | None) -> str | None
 
 def form_of(network: Network, precision: str, indices: bool, weighted: bool, chip: Chip) -> Form | None:
     """The form with the largest tile that fits the chip."""
-    for tile in (64,) if precision == "BFLOAT16" else (64, 32):
+    for tile in (64, 32):
         form = Form(network, precision, indices, weighted, tile)
-        if form.shared_bytes <= chip.shared_bytes and form.gradient_registers <= GRADIENT_REGISTERS:
+        if form.shared_bytes <= chip.shared_bytes and form.registers <= REGISTERS[precision]:
             return form
     return None
 
@@ -145,7 +150,7 @@ def _problem(network: Network, dtype: jnp.dtype) -> str | None:
             return f"the activation {g}"
     if network.cost not in COST_NAMES:
         return f"the cost {network.cost}"
-    if not hidden or n_0 > 128 or max(hidden) > 128 or n_L > 32:
+    if not 1 <= len(hidden) <= MOST_LAYERS or n_0 > 128 or max(hidden) > 128 or n_L > 32:
         return f"sizes {network.sizes}"
     if dtype not in (jnp.float32, jnp.bfloat16):
         return f"parameters of dtype {dtype}"

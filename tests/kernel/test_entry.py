@@ -1,5 +1,7 @@
 """`kernel="fused"` as a user asks for it, without a GPU: the call is made in the emulation's place."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +118,7 @@ def test_without_a_gpu():
     [
         (bp.Network((5, 3)), jnp.float32, r"sizes \(5, 3\)"),
         (bp.Network((129, 8, 3)), jnp.float32, r"sizes \(129, 8, 3\)"),
-        (bp.Network((5, 129, 3)), jnp.float32, "hidden layers, one or more, of up to 128 units"),
+        (bp.Network((5, 129, 3)), jnp.float32, "1 to 16 hidden layers of up to 128 units"),
         (bp.Network((5, 8, 33)), jnp.float32, "32 outputs"),
         (bp.Network((5, 8, 3), "gelu"), jnp.float32, "the activation gelu"),
         (NETWORK, jnp.float64, "parameters of dtype float64"),
@@ -130,6 +132,7 @@ def test_refused_networks(gpu, network, dtype, said):
 
 def test_refused_options():
     mesh = jax.make_mesh((1,), ("data",))
+    options: Any
     for options, said in (
         ({"kernel": "fast"}, "kernel is 'fast'; expected 'auto' or 'fused'"),
         ({"mesh": mesh}, "together with a mesh"),
@@ -151,7 +154,7 @@ def test_refused_transformations(monkeypatch):
     monkeypatch.setattr(fused, "ptx", lambda *_: "")
     params, X, Y, weights = arguments(7)
     f = bp.value_and_grad(NETWORK, kernel="fused")
-    with pytest.raises(ValueError, match="under jax.vmap; expected hidden layers"):
+    with pytest.raises(ValueError, match="under jax.vmap; expected 1 to 16 hidden layers"):
         jax.vmap(f, in_axes=(None, 0, 0))(params, jnp.stack([X, X]), jnp.stack([Y, Y]))
     with pytest.raises(ValueError, match="under jax.jvp or jax.grad"):
         jax.grad(lambda params: f(params, X, Y)[0])(params)
