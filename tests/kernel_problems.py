@@ -19,12 +19,14 @@ from reference.autodiff import Model
 from reference.compare import largest_error
 
 # name: (model, m, blocks, targets, weighted); corners only where Z is exact, in the first layer
-CASES = {
+WIDTHS = {
     "33 wide": (Model((20, 33, 33, 10), ("relu", "tanh")), 257, 2, "indices", True),
     "16 wide": (Model((5, 16, 11, 3), ("leaky_relu", "sigmoid")), 513, 3, "columns", False),
     "64 wide": (Model((64, 64, 64, 10), ("relu", "elu"), "softmax", "squared_error"), 200, 1, "columns", True),
     "128 wide": (Model((100, 128, 25), "tanh", "sigmoid"), 64, 1, "columns", False),
     "one example": (Model((7, 9, 40, 4), ("elu", "identity"), "identity", "absolute_error"), 1, 1, "columns", True),
+}
+OUTPUTS = {
     "sigmoid output": (Model((9, 70, 6), "sigmoid", "sigmoid", "squared_error"), 65, 1, "columns", True),
     "tanh output": (Model((33, 8, 17), "identity", "tanh", "squared_error"), 64, 1, "columns", False),
     "elu output": (Model((3, 8, 2), "tanh", "elu", "squared_error"), 96, 1, "columns", True),

@@ -1,10 +1,12 @@
 """The kernel's text, run on the CPU, against autodiff in float64."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from emulated_kernel import library
-from kernel_problems import CASES, CORNERS, drawn, errors, form_of
+from kernel_problems import CORNERS, OUTPUTS, WIDTHS, drawn, errors, form_of
 
 from reference import autodiff
 
@@ -12,17 +14,23 @@ BOUNDS = {"FLOAT32": 2e-6, "TF32": 1e-3, "BFLOAT16": 2e-2}
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
-@pytest.mark.parametrize("name", CASES)
-def test_against_autodiff(name, precision):
-    model, _, _, targets, weighted = CASES[name]
-    form = form_of(model, precision, targets, weighted)
-    error, rows = errors(form, CASES[name])
-    print(f"{name} {precision} {error:.1e}")
+@pytest.mark.parametrize("name, tile", [(name, 64) for name in WIDTHS] + [("64 wide", 32)])
+def test_widths_and_precisions(name, tile, precision):
+    model, _, _, targets, weighted = WIDTHS[name]
+    form = dataclasses.replace(form_of(model, precision, targets, weighted), tile=tile)
+    error, rows = errors(form, WIDTHS[name])
     assert error <= BOUNDS[precision]
     # the same bits whatever the order of the threads
     for seed in (1, 2):
-        np.testing.assert_array_equal(rows, errors(form, CASES[name], seed=seed)[1])
+        np.testing.assert_array_equal(rows, errors(form, WIDTHS[name], seed=seed)[1])
     assert library(form).shared_bytes() == form.shared_bytes and library(form).row_size() == form.row_size
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_and_costs(name):
+    model, _, _, targets, weighted = OUTPUTS[name]
+    error, _ = errors(form_of(model, "FLOAT32", targets, weighted), OUTPUTS[name])
+    assert error <= BOUNDS["FLOAT32"]
 
 
 @pytest.mark.parametrize("name", CORNERS)
@@ -35,5 +43,4 @@ def test_corners(name):
     # none so near to its corner that the split form could round it to the other side
     assert min(distance[distance > 0].min() for distance in from_corner) > 1e-5
     error, _ = errors(form_of(model, "FLOAT32", targets, weighted), CORNERS[name], parts=2)
-    print(f"{name} {error:.1e}")
     assert error <= BOUNDS["FLOAT32"]

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from emulated_kernel import TEXT
-from kernel_problems import CASES, errors, form_of
+from kernel_problems import WIDTHS, errors, form_of
 
-CASE = CASES["33 wide"]
+CASE = WIDTHS["33 wide"]
 FORM = form_of(CASE[0], "FLOAT32", *CASE[3:])
 BARRIERS = [number for number, line in enumerate(TEXT.splitlines(), start=1) if "__syncthreads()" in line]
 
