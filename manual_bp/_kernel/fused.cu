@@ -11,7 +11,8 @@
 // `sums`. The caller adds up the rows in a fixed order and divides by the sum of the weights.
 //
 // The compiler is given: HIDDEN, the number of hidden layers; INPUTS and OUTPUTS, the true n_0 and n_L; N0, WIDTH and
-// OUT, those of the matrices, which are padded with zeros; TILE, PRECISION, UNROLLED; ACTIVATIONS, the names of
+// OUT, those of the matrices, which are padded with zeros; TILE; PRECISION; UNROLLED, the steps of a product that are
+// interleaved; AHEAD, whether a tile of X is read while the one before is computed on; ACTIVATIONS, the names of
 // g[1..L]; COST; INDICES, whether Y holds class indices; WEIGHTED, whether there are example weights.
 #include "hardware.cuh"
 
@@ -45,7 +46,9 @@ struct Block {
     MEMBER Matrix<Stored> W(int l) const {
         return {stored() + (l == 1 ? 0 : W1_PLACE + (l - 2) * WIDTH * W_ROW), l == 1 ? padded_row<Stored>(N0) : W_ROW};
     }
-    MEMBER Matrix<Stored> A(int l) const { return {stored() + A_PLACE + (l == 0 ? 0 : N0 + (l - 1) * WIDTH) * A_ROW, A_ROW}; }
+    MEMBER Matrix<Stored> A(int l) const {
+        return {stored() + A_PLACE + (l == 0 ? 0 : N0 + (l - 1) * WIDTH) * A_ROW, A_ROW};
+    }
     MEMBER Matrix<Stored> dZ(int l) const { return A(l); }  // for l = L, where no A is kept, a place of its own
     MEMBER Matrix<float> Z_L() const { return {floats(), TILE}; }
     MEMBER float* b(int l) const { return floats() + OUT * TILE + b_begin(l); }
@@ -54,7 +57,8 @@ struct Block {
 };
 
 DEVICE constexpr int larger(int x, int y) { return x > y ? x : y; }
-typedef Fragments<larger(down(WIDTH, 2), down(OUT, 2)), larger(across(WIDTH, TILE, 2), across(OUT, TILE, 2))> OfExamples;
+typedef Fragments<larger(down(WIDTH, 2), down(OUT, 2)),
+                  larger(across(WIDTH, TILE, 2), across(OUT, TILE, 2))> OfExamples;
 typedef Fragments<larger(down(WIDTH, 4), down(OUT, 4)),
                   larger(larger(across(WIDTH, N0, 4), across(WIDTH, WIDTH, 4)), across(OUT, WIDTH, 4))> OfWeights;
 constexpr int THREADS_PER_ROW = THREADS / 4 >= larger(WIDTH, OUT) ? 4 : 2;  // in a sum over examples
@@ -246,8 +250,9 @@ DEVICE void write_sums(float* row, OfWeights* dW, float* db, float cost, float w
 }
 
 extern "C" __global__ void LAUNCH_BOUNDS(THREADS)
-fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __restrict__ X, const Target* __restrict__ Y,
-      const float* __restrict__ weights, const int* __restrict__ m, float* __restrict__ sums) {
+fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __restrict__ X,
+      const Target* __restrict__ Y, const float* __restrict__ weights, const int* __restrict__ m,
+      float* __restrict__ sums) {
     SHARED(shared);
     const Block block = {shared};
     const Examples examples = {weights, *m};
@@ -256,12 +261,15 @@ fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __
     OfWeights dW[L + 1] = {};
     float db[L + 1] = {}, cost = 0, weight = 0;
     load_parameters(block, W, b);
-    Incoming<N0> next;
-    next.load(X, examples, blockIdx.x * TILE);
+    Incoming next;
+    if (AHEAD) next.load(X, examples, blockIdx.x * TILE);
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         __syncthreads();  // nothing of the tile before is read any more
-        next.store(block.A(0));
-        if (tile + gridDim.x < tiles) next.load(X, examples, (tile + gridDim.x) * TILE);
+        if (AHEAD)
+            next.store(block.A(0));
+        else
+            load_tile(X, examples, tile * TILE, block.A(0));
+        if (AHEAD && tile + gridDim.x < tiles) next.load(X, examples, (tile + gridDim.x) * TILE);
         __syncthreads();
 
         UNROLL for (int l = 1; l <= L; l++) {

@@ -168,15 +168,19 @@ struct Fragments {
     MEMBER void each_pair(const Part& part, F f) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         if (part.none) return;
-        UNROLL for (int i = 0; i < DOWN; i++) UNROLL for (int j = 0; j < ACROSS; j++) UNROLL for (int h = 0; h < 4; h += 2)
-            if (i < part.down && j < part.across)
-                f(part.row + i * 16 + g + h * 4, part.column + j * 8 + 2 * t, of[i][j][h], of[i][j][h + 1]);
+        UNROLL for (int i = 0; i < DOWN; i++) UNROLL for (int j = 0; j < ACROSS; j++) {
+            if (i >= part.down || j >= part.across) continue;
+            const int row = part.row + i * 16 + g, column = part.column + j * 8 + 2 * t;
+            f(row, column, of[i][j][0], of[i][j][1]);
+            f(row + 8, column, of[i][j][2], of[i][j][3]);
+        }
     }
 };
 
 // C += A B, a warp's part of it, for n columns of A. A is given by its transpose with A_T, and B with B_T.
 template <bool A_T, bool B_T, int DOWN, int ACROSS>
-DEVICE void add_product(Fragments<DOWN, ACROSS>& C, const Part& part, const Matrix<Stored>& A, const Matrix<Stored>& B, int n) {
+DEVICE void add_product(Fragments<DOWN, ACROSS>& C, const Part& part, const Matrix<Stored>& A, const Matrix<Stored>& B,
+                        int n) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     constexpr int each = STEP / 8;  // neighbours of the inner index in a register
     if (part.none) return;
@@ -204,30 +208,38 @@ struct Examples {
     MEMBER float weight(int example) const { return example >= m ? 0.0f : WEIGHTED ? weights[example] : 1.0f; }
 };
 
-// A tile of X on its way; 0 where an example is absent
-template <int ROWS>
+// A tile of X, 0 where an example is absent, four neighbours for a thread at a time
+DEVICE Four four_of_X(int four, const Stored* X, const Examples& examples, int first) {
+    const int m = examples.m, row = four / (TILE / 4), e = first + four % (TILE / 4) * 4;
+    const Stored* p = X + (long long)row * m + e;
+    Four x;
+    if (row < INPUTS && m % 4 == 0 && e < m)
+        x.load(p);
+    else
+        x.load(p, [&](int k) { return row < INPUTS && e + k < m; });
+    if (WEIGHTED) x.keep([&](int k) { return examples.weight(e + k) != 0; });
+    return x;
+}
+DEVICE void store_four(int four, const Four& x, const Matrix<Stored>& A) {
+    if (four < N0 * TILE / 4) x.store(&A(four / (TILE / 4), four % (TILE / 4) * 4));
+}
+
+// A tile of X that is read while the one before is computed on
 struct Incoming {
-    static constexpr int FOURS = ROWS * TILE / 4, EACH = (FOURS + THREADS - 1) / THREADS;
+    static constexpr int EACH = (N0 * TILE / 4 + THREADS - 1) / THREADS;
     Four fours[EACH];
     MEMBER void load(const Stored* X, const Examples& examples, int first) {
-        const int m = examples.m;
-        UNROLL for (int i = 0; i < EACH; i++) {
-            const int four = threadIdx.x + i * THREADS, row = four / (TILE / 4), e = first + four % (TILE / 4) * 4;
-            const Stored* p = X + (long long)row * m + e;
-            if (row < INPUTS && m % 4 == 0 && e < m)
-                fours[i].load(p);
-            else
-                fours[i].load(p, [&](int k) { return row < INPUTS && e + k < m; });
-            if (WEIGHTED) fours[i].keep([&](int k) { return examples.weight(e + k) != 0; });
-        }
+        UNROLL for (int i = 0; i < EACH; i++) fours[i] = four_of_X(threadIdx.x + i * THREADS, X, examples, first);
     }
     MEMBER void store(const Matrix<Stored>& A) const {
-        UNROLL for (int i = 0; i < EACH; i++) {
-            const int four = threadIdx.x + i * THREADS;
-            if (four < FOURS) fours[i].store(&A(four / (TILE / 4), four % (TILE / 4) * 4));
-        }
+        UNROLL for (int i = 0; i < EACH; i++) store_four(threadIdx.x + i * THREADS, fours[i], A);
     }
 };
+
+DEVICE void load_tile(const Stored* X, const Examples& examples, int first, const Matrix<Stored>& A) {
+    UNROLL_BY(1) for (int four = threadIdx.x; four < N0 * TILE / 4; four += THREADS)
+        store_four(four, four_of_X(four, X, examples, first), A);
+}
 
 DEVICE float exponential(float x) { return PRECISION == FLOAT32 ? expf(x) : __expf(x); }
 DEVICE float logarithm(float x) { return PRECISION == FLOAT32 ? logf(x) : __logf(x); }

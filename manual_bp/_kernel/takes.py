@@ -18,7 +18,7 @@ NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "re
 COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cost: name for name, cost in COSTS.items()}
 MOST_LAYERS = 16
 # The registers of a thread, of 255, that sums may take, such that no form spills (tests/gpu/test_spills.py)
-REGISTERS = {"TF32": 168, "FLOAT32": 168, "BFLOAT16": 160}
+REGISTERS = {"TF32": 168, "FLOAT32": 168, "BFLOAT16": 168}
 
 TAKEN = (
     "1 to 16 hidden layers of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
@@ -60,7 +60,8 @@ class Form:
             "WIDTH": hidden[0],
             "OUT": n_L,
             "TILE": self.tile,
-            "UNROLLED": self.unrolled,
+            "UNROLLED": 1 if not self.is_light else 2 if self.precision == "BFLOAT16" else 4,
+            "AHEAD": int(self.is_light),
             "ACTIVATIONS": ", ".join(NAMES[g].upper() for g in self.network.activations),
             "COST": COST_NAMES[self.network.cost].upper(),
             "INDICES": int(self.indices),
@@ -87,7 +88,7 @@ class Form:
 
     @property
     def registers(self) -> int:
-        """The registers of a thread that hold its parts of dW, of one Z[l] or dA[l] and of the next X."""
+        """The registers of a thread that hold its parts of dW, db and one Z[l] or dA[l]."""
 
         def part(rows: int, columns: int, most_down: int) -> int:  # part_of_warp in hardware.cuh
             down = most_down if rows % (16 * most_down) == 0 else 2 if rows % 32 == 0 else 1
@@ -95,15 +96,12 @@ class Form:
 
         dW = sum(part(n, k, 4) for n, k in self.layers)
         Z = max(part(n, self.tile, 2) for n, _ in self.layers)
-        X = -(-self.padded[0] * self.tile // (4 * THREADS)) * (2 if self.precision == "BFLOAT16" else 4)
-        return dW + Z + X
+        return dW + self.L + Z
 
     @property
-    def unrolled(self) -> int:
-        """The steps of a product that the compiler may interleave, such that no form spills."""
-        if self.registers > 104:
-            return 1
-        return 2 if self.precision == "BFLOAT16" else 4
+    def is_light(self) -> bool:
+        """Whether registers are left over to hide the time that memory takes."""
+        return self.registers <= 92 and self.padded[0] <= 64
 
 
 def pad(n: int) -> int:

@@ -55,8 +55,8 @@ extern "C" int shared_bytes() { return Block{nullptr}.bytes(); }
 extern "C" int row_size() { return ROW; }
 
 // Runs all blocks, the warps in an order that `seed` gives (0: in turn), without the barrier in line `left_out`
-extern "C" int run(const float* W, const float* b, const void* X, const void* Y, const float* weights, int m, float* sums,
-                   int blocks, int seed, int left_out) {
+extern "C" int run(const float* W, const float* b, const void* X, const void* Y, const float* weights, int m,
+                   float* sums, int blocks, int seed, int left_out) {
     using namespace emulated;
     given = {W, b, X, Y, weights, &m, sums};
     gridDim.x = blocks, threads = THREADS, random_state = seed, emulated::left_out = left_out;
