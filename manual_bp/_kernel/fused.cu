@@ -153,7 +153,7 @@ DEVICE float loss(const Output& out, int i) {
     if (COST == ABSOLUTE_ERROR) return fabsf(out.A(i) - Y);
     if (activation(L) == SIGMOID) return Y * softplus(-Z) + (1 - Y) * softplus(Z);
     // -log A = log sum exp(Z - z) - (Z - z), with z = max Z
-    return Y == 0 ? 0 : Y * (logarithm(out.total) - (Z - out.largest));
+    return Y == 0 ? 0 : Y * (logf(out.total) - (Z - out.largest));
 }
 
 DEVICE float dA(const Output& out, int i) {

@@ -49,13 +49,20 @@ def cost_and_gradient(
 
     def by_kernel(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
         # the rows are added up in a fixed order, so that the same call gives the same bits
-        sums = jnp.sum(_kernel(form, chip)(*pack(form, params), X, Y, weights), axis=0)
+        sums = jnp.sum(_kernel(form, chip)(*pack(form, params), X, *_targets_and_weights(form, Y, weights)), axis=0)
         c, grads, weight = unpack(form, sums)
         # where every example is absent, all sums are 0
         share = 1 / jnp.where(weight == 0, 1, weight)
         return (c * share).astype(dtype), jax.tree.map(lambda d, p: (d * share).astype(p.dtype), grads, like)
 
     return on_cpu(by_xla, by_kernel, params, like, X, Y, weights)
+
+
+def _targets_and_weights(form: Form, Y: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Both as the kernel reads them: indices in 32 bits, none of which becomes a class by that, and some weights."""
+    if form.indices and Y.dtype != jnp.int32:
+        Y = jnp.clip(Y, -1, form.network.sizes[-1]).astype(jnp.int32)
+    return Y, jnp.zeros((1, 1), jnp.float32) if weights is None else weights
 
 
 @functools.cache
@@ -88,15 +95,15 @@ def _kernel(form: Form, chip: Chip) -> Callable[..., Array]:
             custom_call_api_version=2,
             legacy_backend_config=_launch(form, chip, blocks),
         )
-        return call(W, b, X, Y.astype(jnp.int32) if form.indices else Y, weights, jnp.full((1,), m, jnp.int32))
+        return call(W, b, X, Y, weights, jnp.full((1,), m, jnp.int32))
 
     @kernel.def_vmap
     def _(*_: Any) -> Any:
         raise ValueError(f"kernel='fused' is under jax.vmap; expected {TAKEN}")
 
     @jax.custom_jvp
-    def undifferentiated(W: Array, b: Array, X: Array, Y: Array, weights: Array | None) -> Array:
-        return kernel(W, b, X, Y, jnp.zeros((1, 1), jnp.float32) if weights is None else weights)
+    def undifferentiated(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Array:
+        return kernel(W, b, X, Y, weights)
 
     @undifferentiated.defjvp
     def _(*_: Any) -> Any:

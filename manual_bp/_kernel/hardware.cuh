@@ -242,4 +242,3 @@ DEVICE void load_tile(const Stored* X, const Examples& examples, int first, cons
 }
 
 DEVICE float exponential(float x) { return PRECISION == FLOAT32 ? expf(x) : __expf(x); }
-DEVICE float logarithm(float x) { return PRECISION == FLOAT32 ? logf(x) : __logf(x); }

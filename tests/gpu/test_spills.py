@@ -55,8 +55,9 @@ def test_a_spill_is_seen():
     assert registers_and_spills(form, CHIPS["H100"])[1] > 0
 
 
-def test_ptx_is_of_the_architecture():
+def test_ptx():
     form = form_of(CORNERS["5x64"], "TF32", CHIPS["H100"])
     text = fused.ptx(form, "90")
     assert ".target sm_90" in text and ".entry fused" in text
-    assert "atom." not in text and "red." not in text
+    # sums are in a fixed order
+    assert not re.search(r"\b(atom|red)\.", text)

@@ -17,7 +17,6 @@
 #define __global__
 #define __restrict__
 #define __expf expf
-#define __logf logf
 #define SHARED(s) float* s = emulated::shared
 #define __syncthreads() emulated::barrier(__LINE__)
 

@@ -35,7 +35,7 @@ MISTAKES = {
     "dZ[L] with the wrong sign": ("return out.A(i) * sum - out.Y(i);", "return out.Y(i) - out.A(i) * sum;"),
     "dZ[L] without w": ("dZ(out, i, sum) * w : 0", "dZ(out, i, sum) : 0"),
     "a loss without w": ("return C * w;", "return C;"),
-    "a loss of another base": ("Y * (logarithm(out.total) - ", "Y * (1.44f * logarithm(out.total) - "),
+    "a loss of another base": ("Y * (logf(out.total) - ", "Y * (log2f(out.total) - "),
     "an absent example multiplied": ("w != 0 && i < OUTPUTS ? dZ", "i < OUTPUTS ? dZ"),
     "dW of A[l]": ("block.dZ(l), block.A(l - 1), TILE", "block.dZ(l), block.A(l < L ? l : l - 1), TILE"),
     "db of half the examples": ("i < TILE; i += THREADS_PER_ROW", "i < TILE / 2; i += THREADS_PER_ROW"),
