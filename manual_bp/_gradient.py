@@ -16,6 +16,8 @@ from manual_bp import _output as output
 from manual_bp._checks import arguments
 from manual_bp._costs import is_index
 from manual_bp._jit import jit
+from manual_bp._kernel import fused
+from manual_bp._kernel.takes import Kernel, check_option
 from manual_bp._machine import blocks, devices
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.products import weight_gradient
@@ -64,7 +66,7 @@ def cost(network: Network, params: Params, X: AnyArray, Y: AnyArray, weights: An
 
 
 def value_and_grad(
-    network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None
+    network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None, kernel: Kernel = "auto"
 ) -> Callable[..., tuple[Array, Params]]:
     """Make the compiled function (params, X, Y, weights=None) -> (cost, gradient), with the arguments of `bp.cost`.
 
@@ -89,10 +91,18 @@ def value_and_grad(
             arguments are ordinary arrays, and so are the cost and the gradient, each on one device. With
             block_size="auto", examples that are taken at once are not shared out, because that would be slower. The
             function is then an ordinary one that calls compiled code, without `lower`.
+        kernel: "fused" computes the gradient of a narrow network in one kernel of an NVIDIA GPU (extra `cuda13`). It
+            takes up to 16 hidden layers of up to 128 units, fewer where they are wide, up to 128 inputs and 32 outputs;
+            identity, sigmoid, tanh, relu, leaky_relu, elu, and softmax at the output; the library's costs; float32,
+            with products in TF32 unless `jax.default_matmul_precision` asks for more, and bfloat16. It refuses a mesh,
+            `jax.vmap` and `jax.grad`. It has been compiled and emulated, and has never run on a GPU. Where there is no
+            GPU, XLA computes the gradient, with a warning. "auto" takes the kernel where it was measured to be faster:
+            nowhere so far.
 
     Raises:
-        TypeError, ValueError: a network, block_size or mesh of the wrong type or value; on a call, arguments as for
-            `bp.cost`.
+        TypeError, ValueError: a network, block_size, mesh or kernel of the wrong type or value; on a call, arguments as
+            for `bp.cost`, or a network that the fused kernel does not take.
+        ImportError: on the first call, the extra `cuda13` is needed for the fused kernel and missing.
 
     Example:
         >>> network = bp.Network((2, 3, 4))
@@ -104,12 +114,15 @@ def value_and_grad(
     arguments.check_network(network)
     block_size = arguments.check_block_size(block_size)
     arguments.check_data_mesh(mesh)
+    check_option(kernel, mesh, block_size)
     if mesh is None:
-        return _value_and_grad(network, block_size)
-    return _on_mesh(network, block_size, mesh, at_once=_value_and_grad(network, None))
+        return _value_and_grad(network, block_size, kernel)
+    return _on_mesh(network, block_size, mesh, at_once=_value_and_grad(network, None, "auto"))
 
 
-def grad(network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None) -> Callable[..., Params]:
+def grad(
+    network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh | None = None, kernel: Kernel = "auto"
+) -> Callable[..., Params]:
     """Make the compiled function (params, X, Y, weights=None) -> gradient: `bp.value_and_grad` without the cost.
 
     Args, Raises: those of `bp.value_and_grad`.
@@ -121,14 +134,17 @@ def grad(network: Network, *, block_size: blocks.BlockSize = "auto", mesh: Mesh 
         >>> [dW.shape for dW, db in grads]
         [(3, 2), (4, 3)]
     """
-    return _grad(value_and_grad(network, block_size=block_size, mesh=mesh), mesh is None)
+    return _grad(value_and_grad(network, block_size=block_size, mesh=mesh, kernel=kernel), mesh is None)
 
 
 @functools.lru_cache(maxsize=1024)
-def _value_and_grad(network: Network, block_size: blocks.BlockSize) -> Callable[..., tuple[Array, Params]]:
+def _value_and_grad(
+    network: Network, block_size: blocks.BlockSize, kernel: Kernel
+) -> Callable[..., tuple[Array, Params]]:
     @jit
     def value_and_grad(params: Params, X: Array, Y: Array, weights: Array | None = None) -> tuple[Array, Params]:
-        return cost_and_gradient(network, *arguments.checked(network, params, X, Y, weights), block_size)
+        args = arguments.checked(network, params, X, Y, weights)
+        return cost_and_gradient(network, *args, block_size, kernel=kernel)
 
     return value_and_grad
 
@@ -207,6 +223,7 @@ def cost_and_gradient(
     block_size: blocks.BlockSize,
     like: Params | None = None,
     X_in_rows: bool = False,
+    kernel: Kernel = "auto",
 ) -> tuple[Array, Params]:
     """C and its gradient of checked arguments, the gradient in the dtypes of `like`."""
     like = params if like is None else like
@@ -220,7 +237,10 @@ def cost_and_gradient(
         return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
 
     size = blocks.size_of_block(block_size, network.sizes, X)
-    return blocks.in_blocks_or_at_once(block_size, size, X.shape[1], in_blocks, at_once)(params, like, X, Y, weights)
+    by_xla = blocks.in_blocks_or_at_once(block_size, size, X.shape[1], in_blocks, at_once)
+    if kernel == "fused":
+        return fused.cost_and_gradient(network, params, X, Y, weights, like, by_xla)
+    return by_xla(params, like, X, Y, weights)
 
 
 def partial_sums(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Integer
 from manual_bp._checks import numbers
 from manual_bp._checks.arguments import check_data_mesh
 from manual_bp._jit import jit
+from manual_bp._kernel.takes import Kernel
 from manual_bp._machine.meshes import keeps_placement, padded_size
 from manual_bp._network import Network
 from manual_bp._training.dataset import Dataset, batch_of_rows, check_dataset
@@ -32,6 +33,7 @@ def train_epoch(
     dropout: float | Sequence[float] = 0.0,
     compute_dtype: jax.typing.DTypeLike | None = None,
     mesh: Mesh | None = None,
+    kernel: Kernel = "auto",
 ) -> Callable[[TrainState, Dataset], tuple[TrainState, Array]]:
     """Returns the compiled function (state, data) -> (state, costs), which takes a step for each minibatch.
 
@@ -55,14 +57,15 @@ def train_epoch(
         shuffle: whether each epoch has a new order, drawn from the state's key, rather than that of `data`.
         mesh: a mesh with an axis "data", over which each batch is spread. A `state` or `data` that does not lie on it
             is copied to every device in each call; see `bp.place` and `docs/devices.md`.
+        kernel: as in `bp.value_and_grad`; "fused" does not go with dropout.
 
     Raises:
         TypeError, ValueError: an option out of its range; on a call, data that do not fit the network.
     """
     is_optimizer(optimizer)
     batch_size = numbers.count("batch_size", batch_size)
-    goal = objective(network, l2, dropout, compute_dtype)
     check_data_mesh(mesh)
+    goal = objective(network, l2, dropout, compute_dtype, kernel, mesh)
     return keeps_placement(epoch_of(goal, optimizer, batch_size, bool(shuffle), mesh, False, _scan_costs), mesh)
 
 

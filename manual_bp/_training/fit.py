@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from manual_bp._checks import numbers
 from manual_bp._checks.arguments import check_data_mesh
+from manual_bp._kernel.takes import Kernel
 from manual_bp._machine.meshes import on_mesh, spread_in_blocks
 from manual_bp._network import Network, Params
 from manual_bp._training.checkpoint import Checkpoint, Progress
@@ -75,6 +76,7 @@ def fit(
     checkpoint_every: int = 1,
     resume: bool = False,
     mesh: Mesh | None = None,
+    kernel: Kernel = "auto",
 ) -> FitResult:
     """Trains a network by minibatches, with the hand-written gradient.
 
@@ -128,6 +130,7 @@ def fit(
             of a training without interruption. Other data or options take effect from there on.
         mesh: a mesh with an axis "data", over which each batch is spread; see `docs/devices.md`. State and examples are
             copied to every device, except for a `state` that lies on the mesh already; see `bp.place`.
+        kernel: as in `bp.train_epoch`.
 
     Raises:
         TypeError, ValueError: an argument that does not fit.
@@ -135,7 +138,7 @@ def fit(
             written.
         ImportError: the extra `train` is needed and missing.
     """
-    goal = objective(network, l2, dropout, compute_dtype)
+    goal = objective(network, l2, dropout, compute_dtype, kernel, mesh)
     descent = optimizer_of(optimizer, learning_rate, max_gradient_norm)
     batch_size = numbers.count("batch_size", batch_size)
     epochs, measure = numbers.count("epochs", epochs), metric_of(network, metric)

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from manual_bp._checks import arguments, numbers
 from manual_bp._gradient import cost_and_gradient
+from manual_bp._kernel.takes import TAKEN, Kernel, check_option
 from manual_bp._network import Layer, Network, Params
 from manual_bp._training.dropout import with_dropout
 
@@ -24,12 +26,14 @@ class Objective:
         dropout: the probability that a unit is absent, for each hidden layer.
         compute_dtype: the dtype of products, activations and their derivatives. Sums over examples are in float32 at
             least, gradient and parameters in the parameters' dtype. None stands for the latter.
+        kernel: as in `bp.value_and_grad`.
     """
 
     network: Network
     l2: float | Array
     dropout: tuple[float, ...]
     compute_dtype: str | None
+    kernel: Kernel
 
     def with_l2(self, l2: float | Array | None) -> "Objective":
         """The objective with another penalty, if one is given. A traced penalty compiles nothing anew."""
@@ -37,7 +41,12 @@ class Objective:
 
 
 def objective(
-    network: Network, l2: float, dropout: float | Sequence[float], compute_dtype: jax.typing.DTypeLike | None
+    network: Network,
+    l2: float,
+    dropout: float | Sequence[float],
+    compute_dtype: jax.typing.DTypeLike | None,
+    kernel: Kernel = "auto",
+    mesh: Mesh | None = None,
 ) -> Objective:
     """The objective for a user's options, checked."""
     arguments.check_network(network)
@@ -49,9 +58,12 @@ def objective(
     for rate in rates:
         if numbers.known("dropout", numbers.non_negative("dropout", rate)) >= 1:
             raise ValueError(f"dropout is {rate}; expected a probability, at least 0 and below 1")
+    check_option(kernel, mesh)
+    if kernel == "fused" and any(rates):
+        raise ValueError(f"kernel='fused' is given together with dropout; expected {TAKEN}")
     name = None if compute_dtype is None else numbers.dtype(compute_dtype, "compute_dtype")
     l2 = numbers.known("l2", numbers.non_negative("l2", l2))
-    return Objective(network, l2, tuple(map(float, rates)), name)
+    return Objective(network, l2, tuple(map(float, rates)), name, kernel)
 
 
 def value_and_grad(
@@ -66,7 +78,7 @@ def value_and_grad(
         # the units that are absent are drawn for all examples at once
         network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
         block_size = None
-    c, dparams = cost_and_gradient(network, *args, block_size, params, X_in_rows)
+    c, dparams = cost_and_gradient(network, *args, block_size, params, X_in_rows, objective.kernel)
     c = c.astype(params[0].W.dtype)
     if isinstance(objective.l2, Array) or objective.l2:
         c += objective.l2 / 2 * sum(jnp.sum(jnp.square(W)) for W, _ in params)

@@ -1,0 +1,151 @@
+"""The cost and its gradient by the fused kernel, inside of a jitted function."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from manual_bp._costs import is_index
+from manual_bp._kernel import nvrtc, takes
+from manual_bp._kernel.chips import Chip, chip_here
+from manual_bp._kernel.packing import pack, unpack
+from manual_bp._kernel.takes import TAKEN, THREADS, Form
+from manual_bp._machine.products import on_cpu
+from manual_bp._machine.sharding import mesh_of
+from manual_bp._network import Network, Params
+
+# The precisions of `jax.default_matmul_precision` for which XLA takes TF32 as well
+TF32 = (None, "default", "fastest", "tensorfloat32", "TF32_TF32_F32")
+
+
+def cost_and_gradient(
+    network: Network,
+    params: Params,
+    X: Array,
+    Y: Array,
+    weights: Array | None,
+    like: Params,
+    by_xla: Callable[..., tuple[Array, Params]],
+) -> tuple[Array, Params]:
+    """C and its gradient of checked arguments, the gradient in the dtypes of `like`.
+
+    `by_xla` computes the same from (params, like, X, Y, weights). It is taken, with a warning, where there is no GPU.
+    """
+    chip, dtype = chip_here(), X.dtype
+    if problem := takes.refusal(network, dtype, chip):
+        raise ValueError(problem)
+    if chip is None:
+        _warn()
+        return by_xla(params, like, X, Y, weights)
+    if not mesh_of(X, *jax.tree.leaves(params)).empty:
+        raise ValueError(f"kernel='fused' has arrays on a mesh; expected {TAKEN}")
+    form = takes.form_of(network, _precision(dtype), is_index(Y), weights is not None, chip)
+    assert form is not None
+
+    def by_kernel(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        # the rows are added up in a fixed order, so that the same call gives the same bits
+        sums = jnp.sum(_kernel(form, chip)(*pack(form, params), X, *_targets_and_weights(form, Y, weights)), axis=0)
+        c, grads, weight = unpack(form, sums)
+        # where every example is absent, all sums are 0
+        share = 1 / jnp.where(weight == 0, 1, weight)
+        return (c * share).astype(dtype), jax.tree.map(lambda d, p: (d * share).astype(p.dtype), grads, like)
+
+    return on_cpu(by_xla, by_kernel, params, like, X, Y, weights)
+
+
+def _targets_and_weights(form: Form, Y: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Both as the kernel reads them: indices in 32 bits, none of which becomes a class by that, and some weights."""
+    if form.indices and Y.dtype != jnp.int32:
+        Y = jnp.clip(Y, -1, form.network.sizes[-1]).astype(jnp.int32)
+    return Y, jnp.zeros((1, 1), jnp.float32) if weights is None else weights
+
+
+@functools.cache
+def _warn() -> None:
+    warnings.warn(
+        "kernel='fused' needs an NVIDIA GPU and there is none here: XLA computes the gradient",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _precision(dtype: jnp.dtype) -> str:
+    if dtype == jnp.bfloat16:
+        return "BFLOAT16"
+    return "TF32" if jax.config.jax_default_matmul_precision in TF32 else "FLOAT32"
+
+
+@functools.cache
+def _kernel(form: Form, chip: Chip) -> Callable[..., Array]:
+    """The kernel as a function of (W, b, X, Y, weights) that returns a row of sums for each block."""
+
+    @jax.custom_batching.custom_vmap
+    def kernel(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Array:
+        m = X.shape[1]
+        blocks = min(-(-m // form.tile), chip.processors)
+        call = jax.ffi.ffi_call(
+            # XLA's own; it carries no promise to stay
+            "__gpu$xla.gpu.ptx",
+            jax.ShapeDtypeStruct((blocks, form.row_size), jnp.float32),
+            custom_call_api_version=2,
+            legacy_backend_config=_launch(form, chip, blocks),
+        )
+        return call(W, b, X, Y, weights, jnp.full((1,), m, jnp.int32))
+
+    @kernel.def_vmap
+    def _(*_: Any) -> Any:
+        raise ValueError(f"kernel='fused' is under jax.vmap; expected {TAKEN}")
+
+    @jax.custom_jvp
+    def undifferentiated(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Array:
+        return kernel(W, b, X, Y, weights)
+
+    @undifferentiated.defjvp
+    def _(*_: Any) -> Any:
+        raise ValueError(f"kernel='fused' is under jax.jvp or jax.grad; expected {TAKEN}")
+
+    return undifferentiated
+
+
+def _launch(form: Form, chip: Chip, blocks: int) -> str:
+    """The call in the words of XLA, which reads them as an attribute of MLIR."""
+    entries = {
+        "name": '"fused"',
+        "kernel_type": '"ptx"',
+        "kernel_data": _quoted(ptx(form, chip.architecture)),
+        "grid_x": f"{blocks} : i32",
+        "grid_y": "1 : i32",
+        "grid_z": "1 : i32",
+        "block_x": f"{THREADS} : i32",
+        "block_y": "1 : i32",
+        "block_z": "1 : i32",
+        "shared_mem_bytes": f"{form.shared_bytes} : i32",
+        "output_indices": "[6]",
+    }
+    return "{" + ", ".join(f"{name} = {value}" for name, value in entries.items()) + "}"
+
+
+def _quoted(text: str) -> str:
+    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\0A"), ("\t", "\\09")):
+        text = text.replace(character, escaped)
+    return f'"{text}"'
+
+
+@functools.cache
+def ptx(form: Form, architecture: str) -> str:
+    """The kernel in PTX."""
+    return compiled(form, f"--gpu-architecture=compute_{architecture}")[0].rstrip(b"\0").decode()
+
+
+def compiled(form: Form, *options: str, result: str = "PTX") -> tuple[bytes, str]:
+    """The kernel, and the compiler's log."""
+    folder = resources.files("manual_bp._kernel")
+    text = "".join(f"#define {name} {value}\n" for name, value in form.defines.items())
+    text += (folder / "fused.cu").read_text()
+    headers = {"hardware.cuh": (folder / "hardware.cuh").read_text()}
+    return nvrtc.compile_text(text, headers, ["--std=c++17", *options], result)
