@@ -3,6 +3,7 @@
 # make test-deep  the searches ten times deeper, the long lists in full, and the whole grids of the reference
 # make check   formatting, lint, types
 # make gpu-check  compile for an H100, on any Linux machine, and check the programs (in an environment of its own, .venv-gpu)
+# make gpu-page  write the tables of docs/gpu.md
 # Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BENCH ?=
 TESTS ?=
 
-.PHONY: environment bench test test-deep check gpu-check clean
+.PHONY: environment bench test test-deep check gpu-check gpu-page clean
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
@@ -30,9 +31,15 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
-# Without a GPU, so JAX computes on the CPU; the compiler is told about the H100 by tests/gpu
+# JAX computes on the CPU, and only compiles for the GPU
+gpu-check gpu-page: export JAX_PLATFORMS = cpu
+gpu-check gpu-page: export JAX_SKIP_CUDA_CONSTRAINTS_CHECK = 1
+
 gpu-check: .venv-gpu/installed
-	JAX_PLATFORMS=cpu JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1 .venv-gpu/bin/python -m pytest -n auto --dist worksteal tests/gpu
+	.venv-gpu/bin/python -m pytest -n auto --dist worksteal tests/gpu
+
+gpu-page: .venv-gpu/installed
+	PYTHONPATH=.:tests .venv-gpu/bin/python -m gpu.page
 
 environment: $(VENV)/installed
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from gpu.h100 import CUBLAS, Program, compiled
+from gpu.h100 import Program, compiled
 
 import manual_bp as bp
 from reference import autodiff
@@ -71,4 +71,4 @@ def autodiff_gradient(sizes: tuple[int, ...]) -> Any:
 
 
 def _compiled(function: Any, case: Case, cublas: bool) -> Program:
-    return compiled(function, *arguments(case), precision=case.precision, options=CUBLAS if cublas else None)
+    return compiled(function, *arguments(case), precision=case.precision, cublas=cublas)

@@ -61,11 +61,10 @@ def products(text: str) -> Counter[Product]:
     return found
 
 
-def graphs(program: Program) -> tuple[int, int]:
+def graphs(steps: list[str]) -> tuple[int, int]:
     """The number of CUDA graphs, and of the steps that are in none."""
-    starts = [line for line in program.steps if "kCommandBuffer" in line]
-    alone = [line for line in program.steps if re.match(r"\d+: k", line) and "kCommandBuffer" not in line]
-    return len(starts), len(alone)
+    found = Counter("kCommandBuffer" in line for line in steps if re.match(r"\d+: k", line))
+    return found[True], found[False]
 
 
 def added_in_any_order(text: str) -> list[str]:

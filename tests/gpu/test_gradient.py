@@ -1,14 +1,13 @@
 """The gradient as it is compiled for an H100; and each check of it, on programs that it has to find fault with."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 from gpu.faults import faults
 from gpu.gradients import CASES, Case, arguments, by_autodiff, by_hand
-from gpu.h100 import CUBLAS, Program, compiled
+from gpu.h100 import Program, compiled
 from gpu.reading import added_in_any_order, kernels, products, rearrangements
 
 import manual_bp as bp
@@ -66,7 +65,7 @@ def test_a_bias_epilogue_is_noticed(small):
     params, X, Y = arguments(SMALL)
     rows = jax.ShapeDtypeStruct(X.shape[::-1], X.dtype)
     gradient = jax.jit(jax.value_and_grad(functools.partial(autodiff.cost_of_rows, autodiff.Model(SMALL.sizes))))
-    in_rows = compiled(gradient, params, rows, Y, options=CUBLAS)
+    in_rows = compiled(gradient, params, rows, Y, cublas=True)
     assert sum(n for product, n in products(in_rows.text).items() if product.epilogue == "bias") == 3
     assert {"products", "order of a sum"} <= faults(SMALL, in_rows, small[1])
 
@@ -81,8 +80,8 @@ def test_more_kernels_and_memory_are_noticed(small):
     """A transposed copy of X, and the gradient of twice as many examples."""
     params, X, Y = arguments(SMALL)
     gradient = bp.value_and_grad(bp.Network(SMALL.sizes))
-    more = compiled(jax.jit(lambda *args: (gradient(*args), args[1].T)), params, X, Y, options=CUBLAS)
-    assert faults(SMALL, more, small[0]) == {"kernels", "rearrangements"}
+    more = compiled(jax.jit(lambda *args: (gradient(*args), args[1].T)), params, X, Y, cublas=True)
+    assert {"kernels", "rearrangements"} <= faults(SMALL, more, small[0])
     twice = by_hand(SMALL._replace(m=2 * SMALL.m), cublas=True)
     assert faults(SMALL, twice, small[0]) == {"memory"}
 
