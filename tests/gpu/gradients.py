@@ -1,7 +1,7 @@
 """The gradients that are compiled: by hand, and by autodiff of the same convention, columns of examples."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,23 +30,23 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case(sizes, *rest)
+    case
     for sizes, many in ((NARROW, 65_536), (WIDE, 4_096))
-    for rest in (
-        (many,),
-        (many, "float32", "highest"),
-        (many, "bfloat16"),
-        (many, "float64"),
-        (many, "float32", "default", True),
-        (1,),
-        (sizes[1],),  # m = n: nothing but the equation tells a matrix from its transpose
+    for case in (
+        Case(sizes, many),
+        Case(sizes, many, precision="highest"),
+        Case(sizes, many, "bfloat16"),
+        Case(sizes, many, "float64"),
+        Case(sizes, many, weighted=True),
+        Case(sizes, 1),
+        Case(sizes, sizes[1]),  # m = n: nothing but the equation tells a matrix from its transpose
     )
 ]
 
 
 def arguments(case: Case) -> tuple[Any, ...]:
     """The shapes of params, X, class indices Y, and weights if there are any."""
-    n, like = case.sizes, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.dtype(case.dtype))
+    n, like = case.sizes, cast(Any, functools.partial(jax.ShapeDtypeStruct, dtype=jnp.dtype(case.dtype)))
     params = tuple(bp.Layer(like((rows, columns)), like((rows, 1))) for columns, rows in zip(n, n[1:], strict=False))
     weights = (like((case.m,)),) if case.weighted else ()
     return params, like((n[0], case.m)), jax.ShapeDtypeStruct((case.m,), jnp.int32), *weights

@@ -1,6 +1,7 @@
 """The gradient as it is compiled for an H100; and each check of it, on programs that it has to find fault with."""
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def small() -> tuple[Program, Program]:
 
 
 @pytest.fixture
-def forced(monkeypatch, request) -> Program:
+def forced(monkeypatch, request) -> Iterator[Program]:
     """The gradient with the forms that a module has for a CPU."""
     monkeypatch.setattr(request.param, "on_cpu", lambda cpu_form, other_form, *args: cpu_form(*args))
     jax.clear_caches()

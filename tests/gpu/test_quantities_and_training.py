@@ -1,6 +1,7 @@
 """The record with every quantity, and an epoch of training, as they are compiled for an H100."""
 
 import re
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -69,11 +70,12 @@ def test_every_quantity(sizes, dtype, precision):
     check(program, dtype, precision)
 
 
-def epoch(sizes, dtype: str):
+def epoch(sizes, dtype: str) -> tuple[Any, ...]:
     """A new epoch, and the shapes of its arguments."""
     network, optimizer = bp.Network(sizes), optax.sgd(0.1)
     state = jax.eval_shape(lambda key: bp.train_state(network, optimizer, key, dtype=dtype), jax.random.key(0))
-    X, Y = jax.ShapeDtypeStruct((10_000, sizes[0]), jnp.dtype(dtype)), jax.ShapeDtypeStruct((10_000,), jnp.int32)
+    examples = [((10_000, sizes[0]), dtype), ((10_000,), "int32")]
+    X, Y = (cast(Any, jax.ShapeDtypeStruct(shape, jnp.dtype(kind))) for shape, kind in examples)
     return bp.train_epoch(network, optimizer, 128), state, bp.Dataset(X, Y)
 
 
