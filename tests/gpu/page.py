@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 from gpu.gradients import CASES, NARROW, Case, by_autodiff, by_hand
+from gpu.h100 import Program
 from gpu.reading import kernels
 
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
@@ -19,7 +20,13 @@ def main() -> None:
         gradients.append(row(case.name, *counts, *memory))
     blocks = ["| examples of 5x64 | `block_size` | temporary memory, MB |", "|---|---|---|"]
     for m, size in BLOCKS:
-        blocks.append(row(f"{m:,}", f"`{size!r}`", megabytes(by_hand(Case(NARROW, m), block_size=size))))
+        blocks.append(
+            row(
+                f"{m:,}",
+                f'`"{size}"`' if size == "auto" else f"`{size}`",
+                megabytes(by_hand(Case(NARROW, m), block_size=size)),
+            )
+        )
     text = replaced(PAGE.read_text(), "gradients", [*gradients, "", f"Compiled by jax {jax.__version__}."])
     PAGE.write_text(replaced(text, "blocks", blocks))
 
@@ -28,8 +35,9 @@ def row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def megabytes(program) -> str:
-    return f"{program.temp_bytes / 1e6:,.3g}" if program.temp_bytes < 1e8 else f"{program.temp_bytes / 1e6:,.0f}"
+def megabytes(program: Program) -> str:
+    amount = program.temp_bytes / 1e6
+    return "under 0.01" if amount < 0.01 else f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def replaced(text: str, name: str, lines: list[str]) -> str:
