@@ -13,8 +13,8 @@ def faults(case: Case, program: Program, autodiff: Program) -> set[str]:
     L = len(case.sizes) - 1
     # bfloat16 is summed in float32, and dW and db are scaled and rounded after that; autodiff rounds its sums
     more = 2 * L if case.dtype == "bfloat16" else 0
-    # which examples are absent, a byte for each, and the sum of the weights are kept for the backward pass
-    absent = case.m + GAP if case.weighted else 0
+    # which examples are absent, a byte for each; the sum of the weights, and whether it is zero
+    absent = case.m + 2 * GAP if case.weighted else 0
     # a layer has two products, and three if it has one before it; one example needs none
     product = Product((dtype_name(case.dtype),) * 2, case.precision, epilogue="default")
     checks = {
