@@ -2,6 +2,8 @@
 # make test    the test suite, on all cores (TESTS="tests/training -x": what pytest is to be told)
 # make test-deep  the searches ten times deeper, the long lists in full, and the whole grids of the reference
 # make check   formatting, lint, types
+# make gpu-check  compile for an H100, on any Linux machine, and check the programs (in an environment of its own, .venv-gpu)
+# make gpu-page  write the tables of docs/gpu.md
 # Each makes the environment first. PYTHON and VENV choose the interpreter and where the environment goes.
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ VENV ?= .venv
 BENCH ?=
 TESTS ?=
 
-.PHONY: environment bench test test-deep check clean
+.PHONY: environment bench test test-deep check gpu-check gpu-page clean
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
@@ -29,14 +31,39 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
+# JAX computes on the CPU, and only compiles for the GPU
+gpu-check gpu-page: export JAX_PLATFORMS = cpu
+gpu-check gpu-page: export JAX_SKIP_CUDA_CONSTRAINTS_CHECK = 1
+
+gpu-check: .venv-gpu/installed
+	.venv-gpu/bin/python -m pytest -n auto --dist worksteal tests/gpu
+
+gpu-page: .venv-gpu/installed
+	PYTHONPATH=.:tests .venv-gpu/bin/python -m gpu.page
+
 environment: $(VENV)/installed
 
+define check_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
+endef
+
 $(VENV)/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %s: make PYTHON=python3.12" % sys.version.split()[0])'
+	$(check_python)
 	@echo "Making the environment in $(VENV): less than a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[sklearn,train,bench,privacy]' --group dev
+	@touch $@
+
+# The compiler comes with jax's plugin of the same version. Of NVIDIA's libraries, which take gigabytes, it needs none
+.venv-gpu/installed: pyproject.toml
+	$(check_python)
+	@echo "Making the environment in .venv-gpu: about a minute"
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-gpu/bin/python -m pip install --quiet --no-compile --editable . --group test
+	jax=$$(.venv-gpu/bin/python -c 'import jax; print(jax.__version__)') && .venv-gpu/bin/python -m pip install --quiet --no-compile --no-deps \
+	  jax-cuda13-plugin==$$jax jax-cuda13-pjrt==$$jax nvidia-cuda-nvrtc
 	@touch $@
 
 clean:

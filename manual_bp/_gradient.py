@@ -84,9 +84,10 @@ def value_and_grad(
     Args:
         network: the description.
         block_size: the examples in a block, 1 or more; the last block holds the rest. None takes all examples at once.
-            "auto" takes all at once while the activations, A of all layers and one dA, need at most 32 MiB. Above
-            that, on a single CPU device, it takes blocks that fit the cache. On a GPU, and with several CPU devices and
-            no mesh, it takes all at once. The choice depends on shapes only, so the same call gives the same bits.
+            "auto" takes all at once while the activations, A of all layers and one dA, need at most 32 MiB on a CPU and
+            10 GB on a GPU. Above that, it takes blocks that fit the cache of the CPU, or 156 MB of the GPU's memory.
+            With several devices of that kind and no mesh, it takes all at once. The choice depends only on shapes and
+            the kind of device, so the same call gives the same bits.
         mesh: a mesh with an axis "data", such as that of `bp.use_cpu_devices`. Its devices share out the examples. The
             arguments are ordinary arrays, and so are the cost and the gradient, each on one device. With
             block_size="auto", examples that are taken at once are not shared out, because that would be slower. The
@@ -232,12 +233,13 @@ def cost_and_gradient(
         c, residuals = cost_forward(network, params, X, Y, weights)
         return c, cost_backward(network, residuals, 1.0, like, X_in_rows)[0]
 
-    def in_blocks(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+    def in_blocks(
+        size: int, params: Params, like: Params, X: Array, Y: Array, weights: Array | None
+    ) -> tuple[Array, Params]:
         c, sums = partial_sums(network, params, X, Y, weights, size, like, X_in_rows)
         return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
 
-    size = blocks.size_of_block(block_size, network.sizes, X)
-    by_xla = blocks.in_blocks_or_at_once(block_size, size, X.shape[1], in_blocks, at_once)
+    by_xla = blocks.in_blocks_or_at_once(block_size, network.sizes, X, in_blocks, at_once)
     if kernel == "fused":
         return fused.cost_and_gradient(network, params, X, Y, weights, like, by_xla)
     return by_xla(params, like, X, Y, weights)

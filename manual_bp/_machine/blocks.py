@@ -1,5 +1,6 @@
 """Examples taken block by block, so that a pass keeps little in memory however many examples there are."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -15,14 +16,6 @@ from manual_bp._machine.sharding import is_spread
 BlockSize = int | Literal["auto"] | None
 
 MiB = 2**20
-
-
-def size_of_block(block_size: BlockSize, sizes: Sequence[int], X: Array) -> int:
-    """The examples in a block: all of those in X where blocks are not wanted, or do not pay on a CPU."""
-    m = X.shape[1]
-    if block_size is None or block_size == "auto" and is_spread(X):
-        return m
-    return auto(sizes, m, X.dtype.itemsize) if block_size == "auto" else min(m, block_size)
 
 
 def auto(sizes: Sequence[int], m: int, itemsize: int) -> int:
@@ -42,13 +35,30 @@ def auto(sizes: Sequence[int], m: int, itemsize: int) -> int:
     return 2 ** (min(max(MiB // kept, least), max(most, 1)).bit_length() - 1)
 
 
+def auto_on_gpu(sizes: Sequence[int], m: int, itemsize: int) -> int:
+    """The block size that "auto" stands for on a GPU: m unless the activations outgrow their part of its memory."""
+    widths = sizes[1:]
+    example = (sum(widths) + max(widths)) * itemsize  # A[1..L] and one dA
+    # Which GPU it is, and so its memory, is unknown while JAX traces, and the same call has to give the same bits on
+    # all of them: this is an eighth of 80 GB. A block may take a 64th of it. Not measured on a GPU
+    most = 10 * 10**9
+    return m if m * example <= most else 2 ** (max(most // 64 // example, 1).bit_length() - 1)
+
+
 def in_blocks_or_at_once(
-    block_size: BlockSize, size: int, m: int, in_blocks: Callable[..., Any], at_once: Callable[..., Any]
+    block_size: BlockSize, sizes: Sequence[int], X: Array, in_blocks: Callable[..., Any], at_once: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """The one of two functions, equal but for rounding, that is to be called: "auto" takes blocks on a CPU only."""
-    if size >= m:
-        return at_once
-    return in_blocks if block_size != "auto" else lambda *args: on_cpu(in_blocks, at_once, *args)
+    """The one of two functions, equal but for rounding, that is to be called; `in_blocks` takes a size first."""
+    m = X.shape[1]
+
+    def form(size: int) -> Callable[..., Any]:
+        return at_once if size >= m else functools.partial(in_blocks, size)
+
+    if block_size != "auto":
+        return form(m if block_size is None else block_size)
+    of_platform = ("cpu", auto), ("gpu", auto_on_gpu)
+    on = {p: m if is_spread(X, p) else choose(sizes, m, X.dtype.itemsize) for p, choose in of_platform}
+    return lambda *args: on_cpu(form(on["cpu"]), form(on["gpu"]), *args)
 
 
 def over_blocks(

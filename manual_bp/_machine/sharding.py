@@ -38,11 +38,18 @@ def varying_like(x: Array, other: Array) -> Array:
     return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
 
 
-def is_spread(X: Array) -> bool:
-    """Whether the columns of X may lie on several CPU devices, as far as is known while JAX traces."""
+def is_spread(X: Array, platform: str) -> bool:
+    """Whether the columns of X may lie on several devices of a platform, as far as is known while JAX traces."""
     if _varying(X):
         return False  # inside shard_map the columns are those of one device
-    return not mesh_of(X).empty or jax.device_count("cpu") > 1
+    return not mesh_of(X).empty or _device_count(platform) > 1
+
+
+def _device_count(platform: str) -> int:
+    try:
+        return jax.device_count(platform)
+    except RuntimeError:  # JAX has no such platform here
+        return 0
 
 
 def _varying(x: Array) -> frozenset:

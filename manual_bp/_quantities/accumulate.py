@@ -1,5 +1,6 @@
 """Quantities of many examples in the memory of a few, computed block by block."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -69,12 +70,13 @@ def accumulate(
         def of_examples(X: Array, Y: Array, w: Array) -> Any:
             return function_of_record(record_of(network, params, X, Y, w, total_weight, whole=False))
 
-        def in_blocks_of(size: int) -> Callable[..., Any]:
-            return lambda *examples: blocks.over_blocks(of_examples, examples, size, axes)
+        def in_blocks(size: int, *examples: Array) -> Any:
+            return blocks.over_blocks(of_examples, examples, size, axes)
 
-        m, size = X.shape[1], blocks.size_of_block(block_size, network.sizes, X)
-        axes = _example_axes(of_examples, size, X, Y, w)
-        return blocks.in_blocks_or_at_once(block_size, size, m, in_blocks_of(size), in_blocks_of(m))(X, Y, w)
+        m = X.shape[1]
+        axes = _example_axes(of_examples, m, X, Y, w)
+        at_once = functools.partial(in_blocks, m)
+        return blocks.in_blocks_or_at_once(block_size, network.sizes, X, in_blocks, at_once)(X, Y, w)
 
     return accumulated
 

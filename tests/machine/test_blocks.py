@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from problems import BY_NAME, CLASSES, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff, if_deep
 
 import manual_bp as bp
-from manual_bp._machine import blocks
+from manual_bp._machine import blocks, sharding
 from reference.compare import largest_error
 
 
@@ -108,7 +108,7 @@ def test_training_takes_blocks(monkeypatch):
     """A batch beyond what "auto" takes at once; but under dropout, whose units are drawn for the whole batch."""
     network = bp.Network((3, 700, 2))
     X, Y = jax.random.normal(jax.random.key(1), (3, 6000), jnp.float32), jnp.arange(6000) % 2
-    monkeypatch.setattr(blocks, "is_spread", lambda X: False)
+    monkeypatch.setattr(blocks, "is_spread", lambda X, platform: False)
 
     def loops(dropout):
         optimizer = optax.sgd(0.1)
@@ -138,25 +138,50 @@ def test_auto(sizes, m, itemsize, expected):
     assert blocks.auto(sizes, m, itemsize) == expected
 
 
+ON_A_GPU = [
+    ((64, 64, 64, 64, 64, 10), 7_575_757, 4, 7_575_757),  # 10 GB of activations
+    ((64, 64, 64, 64, 64, 10), 7_575_758, 4, 65_536),
+    ((64, 64, 64, 64, 64, 10), 7_575_758, 2, 7_575_758),
+    ((4096, 4096, 4096, 4096), 400_000, 2, 4_096),
+    ((8, 10**8), 20, 8, 1),
+]
+
+
+@pytest.mark.parametrize(("sizes", "m", "itemsize", "expected"), ON_A_GPU)
+def test_auto_on_a_gpu(sizes, m, itemsize, expected):
+    assert blocks.auto_on_gpu(sizes, m, itemsize) == expected
+
+
 def test_auto_takes_all_at_once_of_what_may_be_spread(monkeypatch):
-    network, X = bp.Network((3, 700, 2)), jax.ShapeDtypeStruct((3, 10**5), jnp.float32)
+    X = jax.ShapeDtypeStruct((3, 10**5), jnp.float32)
 
-    def size(X):
+    def is_spread(X):
+        """On CPUs and on GPUs."""
         found = []
-        jax.eval_shape(lambda X: found.append(blocks.size_of_block("auto", network.sizes, X)) or X, X)
-        return found[0]
-
-    assert jax.device_count("cpu") > 1 and size(X) == 10**5
-    found = []
+        jax.eval_shape(lambda X: found.extend(sharding.is_spread(X, p) for p in ("cpu", "gpu")) or X, X)
+        return found
 
     def shard(X):
-        found.append(blocks.size_of_block("auto", network.sizes, X))
+        inside.append(sharding.is_spread(X, "cpu"))
         return X
 
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    inside, mesh = [], jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     jax.eval_shape(jax.shard_map(shard, mesh=mesh, in_specs=P(None, "data"), out_specs=P(None, "data")), X)
-    monkeypatch.setattr(jax, "device_count", lambda platform: 1)
-    assert found == [512] and size(X) == 512
+    assert inside == [False]
+    for cpus, gpus in ((8, 1), (1, 8)):
+        monkeypatch.setattr(jax, "device_count", {"cpu": cpus, "gpu": gpus}.__getitem__)
+        assert is_spread(X) == [cpus > 1, gpus > 1]
+    monkeypatch.undo()
+    assert is_spread(X) == [jax.device_count("cpu") > 1, False]
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_auto_takes_the_blocks_of_the_platform(spread, monkeypatch):
+    """A stand-in for each function tells how it was called, on this machine's platform."""
+    monkeypatch.setattr(blocks, "is_spread", lambda X, platform: spread)
+    X = jnp.zeros((3, 10**5), jnp.float32)
+    taken = blocks.in_blocks_or_at_once("auto", (3, 700, 2), X, lambda size, x: x + size, lambda x: x)
+    assert taken(jnp.zeros((), int)) == (0 if spread else 512)
 
 
 def test_the_same_function():

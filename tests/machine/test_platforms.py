@@ -29,10 +29,11 @@ def test_only_a_cpu_gets_its_forms(m):
     assert "stablehlo.transpose" in on_cpu and "stablehlo.transpose" not in on_gpu
 
 
-def test_only_a_cpu_takes_blocks(monkeypatch):
-    monkeypatch.setattr(blocks, "is_spread", lambda X: False)
-    on_cpu, on_gpu = (program(platform, 20_000) for platform in ("cpu", "cuda"))
-    assert "stablehlo.while" in on_cpu and "stablehlo.while" not in on_gpu
+@pytest.mark.parametrize(("m", "on_a_gpu"), [(20_000, False), (3_378_378, False), (3_378_379, True)])
+def test_a_gpu_takes_blocks_later_than_a_cpu(m, on_a_gpu, monkeypatch):
+    monkeypatch.setattr(blocks, "is_spread", lambda X, platform: False)
+    on_cpu, on_gpu = (program(platform, m) for platform in ("cpu", "cuda"))
+    assert "stablehlo.while" in on_cpu and ("stablehlo.while" in on_gpu) == on_a_gpu
 
 
 def test_the_default_platform_decides_nothing(monkeypatch):
