@@ -6,13 +6,13 @@ import platform
 import re
 import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def describe(dtype: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
+        "jaxlib": jaxlib.__version__,
         "commit": _commit(),
         "dtype": dtype,
         "matmul_precision": jax.config.values.get("jax_default_matmul_precision") or "default",
