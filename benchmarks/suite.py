@@ -28,6 +28,8 @@ class Suite(NamedTuple):
     draw: Callable[[Sequence[Row]], Any]  # the figure, of rows that were timed
     picture: str  # describes the figure
     required: tuple[str, ...] = ()  # a cell in which one of these programs cannot run is not timed
+    optional: tuple[str, ...] = ()  # one of these that differs from the baseline is left out, and the others are timed
+    tf32: Bound = 8 * 2**-8  # the bound where products of float32 are rounded to TF32; kinks matter as in bfloat16
     bytes_allowed: float = math.inf  # a baseline that needs more temporary memory is not run
     ending: Callable[[Sequence[Row]], list[str]] = lambda rows: []  # the last lines of a run, before the files
 
