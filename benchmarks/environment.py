@@ -85,6 +85,13 @@ def is_tf32(dtype: str) -> bool:
     return dtype == "float32" and jax.default_backend() == "gpu" and precision not in ("highest", "float32")
 
 
+def torch_without_gpu() -> str | None:
+    """The reason why PyTorch, which is there, cannot compute on the GPU that JAX computes on; None if it can."""
+    if jax.default_backend() != "gpu" or importlib.import_module("torch").cuda.is_available():
+        return None
+    return "torch sees no GPU"
+
+
 def matmul_flops(dtype: str, n: int | None = None) -> float:
     """FLOP/s of a product of matrices of n rows and columns, the best of ten."""
     n = n or (2048 if jax.default_backend() == "cpu" else 8192)

@@ -9,6 +9,7 @@ import manual_bp as bp
 from benchmarks.program import Compiled, Problem
 
 ABSENT = "this build has no fused kernel"
+REFUSALS = (TypeError, ValueError, RuntimeError)  # which shapes and dtypes it takes, and what fails on the device
 
 
 class Fused(Compiled):
@@ -20,7 +21,7 @@ class Fused(Compiled):
             if reason := another_way(self.function, *self.args):
                 return {"not_run": reason}
             return super().preparation
-        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        except REFUSALS as error:
             return {"not_run": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
 
 

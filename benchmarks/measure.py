@@ -103,12 +103,13 @@ def measure_cell(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callabl
                 found["error"] = f"{name} not run: {reason}"
         if baseline in programs and found["error"] is None:
             bound = suite.tf32 if environment.is_tf32(dtype) else suite.bounds[dtype]
-            for name in [name for name in suite.optional if name in programs]:
-                reason = compare(suite._replace(compared=(name,)), programs, bound, baseline)[1]
+            found["errors"], found["error"] = compare(suite, programs, bound, baseline)
+            for name in [name for name in suite.optional if name in programs and found["error"] is None]:
+                errors, reason = compare(suite._replace(compared=(name,)), programs, bound, baseline)
+                found["errors"] |= errors
                 if reason:
                     prepared[name] = {"not_run": reason}
                     del programs[name]
-            found["errors"], found["error"] = compare(suite, programs, bound, baseline)
         if found["error"] is None:
             start = environment.clock()
             times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick)

@@ -24,7 +24,7 @@ def labels(result: tuple[Any, Any]) -> list[str]:
 
 SUITE = Suite(
     "gradients",
-    ("manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control", "fused", *programs.PEERS),
+    ("manual", "autodiff_rows", "autodiff_blocks", "manual_one_device", "control", *programs.PEERS),
     labels,
     BOUNDS,
     table.ratio,

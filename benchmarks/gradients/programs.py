@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 import manual_bp as bp
 from benchmarks import blocked, fused
-from benchmarks.environment import INSTALL_PEERS, is_here
+from benchmarks.environment import INSTALL_PEERS, is_here, torch_without_gpu
 from benchmarks.program import Compiled, Problem, Program, autodiff_gradient, first_call, random_problem
 from manual_bp._machine import blocks
 from reference import autodiff
@@ -126,4 +126,6 @@ def _in_blocks(problem: Problem, mesh: Mesh | None, block_size: int | None) -> C
 def _of_torch(build: str, problem: Problem) -> Program | str:
     if not is_here("torch"):
         return f"torch cannot be imported: {INSTALL_PEERS}"
+    if reason := torch_without_gpu():
+        return reason
     return getattr(importlib.import_module("benchmarks.gradients.in_torch"), build)(problem)
