@@ -1,4 +1,5 @@
 # make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
+# make gpu     checks and times everything on a GPU, in ten minutes (SECONDS=300 for less; DEVICE=cpu rehearses it)
 # make test    the test suite, on all cores (TESTS="tests/training -x": what pytest is to be told)
 # make test-deep  the searches ten times deeper, the long lists in full, and the whole grids of the reference
 # make check   formatting, lint, types
@@ -7,12 +8,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH ?=
+DEVICE ?= gpu
+SECONDS ?= 600
 TESTS ?=
 
-.PHONY: environment bench test test-deep check clean
+.PHONY: environment bench gpu test test-deep check clean
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
+
+gpu: $(VENV)/installed
+	$(VENV)/bin/python -m benchmarks gpu --device $(DEVICE) --seconds $(SECONDS)
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(TESTS)

@@ -90,7 +90,9 @@ def page(ended: Sequence[Ended], folder: Path) -> list[str | Table]:
     """The table of the steps, and the last lines of those that did not come to their end."""
     body = [[found.name, str(found.rows), f"{found.seconds:.0f}", found.how] for found in ended]
     cut = [found for found in ended if found.how != "done"]
-    last = [f"{found.name}, {found.how}; its last lines:\n" + "\n".join(found.lines[-8:]) for found in cut]
+    last = [
+        f"{found.name}, {found.how}; its last lines:\n" + "\n".join(found.lines[-8:] or ["(none)"]) for found in cut
+    ]
     failed = [found.name for found in ended if found.failed]
     words = f"{len(failed)} of {len(ended)} steps failed{': ' if failed else ''}{', '.join(failed)}. Results: {folder}"
     return [Table(("step", "rows", "seconds", "end"), body), *last, words]
