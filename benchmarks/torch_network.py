@@ -26,9 +26,14 @@ def prepare(sizes: Sequence[int], X: Any, Y: Any) -> tuple[nn.Sequential, torch.
     return nn.Sequential(*layers[:-1]).to(rows.device, rows.dtype), rows, classes
 
 
+def device() -> str:
+    """The device of PyTorch that is the one JAX computes on."""
+    return "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
 def on_device(x: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The values as a tensor on the device that JAX computes on."""
-    return torch.tensor(np.asarray(x), dtype=dtype, device="cuda" if _on_gpu() else "cpu")
+    return torch.tensor(np.asarray(x), dtype=dtype, device=device())
 
 
 def on_host(x: torch.Tensor) -> np.ndarray:
@@ -37,17 +42,13 @@ def on_host(x: torch.Tensor) -> np.ndarray:
 
 def synchronize() -> None:
     """Wait for the GPU: a call returns before its work is done."""
-    if _on_gpu():
+    if device() == "cuda":
         torch.cuda.synchronize()
 
 
 def rest() -> float:
     """The seconds for which its threads keep a core busy after a call, waiting for more work."""
-    return 0.0 if _on_gpu() else 0.02
-
-
-def _on_gpu() -> bool:
-    return jax.default_backend() == "gpu"
+    return 0.02 if device() == "cpu" else 0.0
 
 
 def set_parameters(model: nn.Sequential, params: Iterable[Any]) -> None:

@@ -75,24 +75,16 @@ def graph(task: Task) -> Trainer:
             x.zero_()
 
     @functools.cache
-    def recorded() -> tuple[Any, torch.Tensor]:
-        side = torch.cuda.Stream()  # steps before the recording, on a stream of their own, as PyTorch asks for
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        of_step = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(of_step):
-            cost = step()
-        start()
-        return of_step, cost
+    def recorded() -> tuple[Callable[[], Any], torch.Tensor]:
+        replay, cost = record(step)
+        start()  # as before the steps that recording takes
+        return replay, cost
 
     def epoch(state: None, e: int) -> tuple[None, list[torch.Tensor]]:
-        (of_step, cost), costs = recorded(), []
+        (replay, cost), costs = recorded(), []
         for batch in batches_of(e):
             rows.copy_(batch)
-            of_step.replay()
+            replay()
             costs.append(cost.clone())
         synchronize()
         return state, costs
@@ -101,6 +93,20 @@ def graph(task: Task) -> Trainer:
         return _read(list(model.parameters()), costs, task)
 
     return Trainer(start, epoch, read, library=LIBRARY, rest=rest(), may_fail=(RuntimeError,))
+
+
+def record(step: Callable[[], torch.Tensor]) -> tuple[Callable[[], Any], torch.Tensor]:
+    """Record a step: the function that replays it, and the place to which it writes its cost."""
+    side = torch.cuda.Stream()  # a few steps first, on a stream of their own, as PyTorch asks for
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        cost = step()
+    return graph.replay, cost
 
 
 def compiled(task: Task) -> Trainer:
