@@ -1,3 +1,4 @@
+import contextlib
 import importlib
 import os
 import sys
@@ -60,6 +61,14 @@ def programs():
     """Drops the compiled programs after each module: they take memory maps, of which Linux gives a process 65,530."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    """Computes on the CPU, for tests of its forms and of meshes of its devices, where JAX would choose a GPU."""
+    is_default = jax.default_backend() == "cpu"
+    with contextlib.nullcontext() if is_default else jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 @pytest.fixture
