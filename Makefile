@@ -17,7 +17,7 @@ TESTS ?=
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
-gpu: $(VENV)/installed
+gpu: $(VENV)/installed $(if $(filter gpu,$(DEVICE)),$(VENV)/installed-cuda)
 	$(VENV)/bin/python -m benchmarks gpu --device $(DEVICE) --seconds $(SECONDS)
 
 test: $(VENV)/installed
@@ -43,6 +43,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(VENV)/bin/python -m pip install --quiet --editable '.[sklearn,train,bench,privacy]' --group dev
+	@touch $@
+
+$(VENV)/installed-cuda: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[cuda13]'
 	@touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,14 +23,17 @@ class Fused(Compiled):
                 return {"not_run": reason}
             return super().preparation
         except REFUSALS as error:
-            return {"not_run": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+            return {"not_run": words(error)}
 
 
 def gradient(problem: Problem) -> Compiled | str:
     """`bp.value_and_grad` by the kernel, or the reason why there is none."""
     if not is_there(bp.value_and_grad):
         return ABSENT
-    return Fused(with_kernel(bp.value_and_grad)(problem.network), problem.args)
+    try:
+        return Fused(with_kernel(bp.value_and_grad)(problem.network), problem.args)
+    except REFUSALS as error:
+        return words(error)
 
 
 def is_there(function: Callable[..., Any]) -> bool:
@@ -43,5 +47,11 @@ def with_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def another_way(function: Any, *args: Any) -> str | None:
     """The reason why a compiled function would not run the kernel; None if it calls it."""
-    calls_kernel = "custom_call" in function.lower(*args).as_text()
+    with warnings.catch_warnings(action="ignore"):  # of the way that it takes instead
+        calls_kernel = "custom_call" in function.lower(*args).as_text()
     return None if calls_kernel else "the library would not run the fused kernel here"
+
+
+def words(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -105,7 +105,10 @@ def measure_cell(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callabl
             bound = suite.tf32 if environment.is_tf32(dtype) else suite.bounds[dtype]
             found["errors"], found["error"] = compare(suite, programs, bound, baseline)
             for name in [name for name in suite.optional if name in programs and found["error"] is None]:
-                errors, reason = compare(suite._replace(compared=(name,)), programs, bound, baseline)
+                try:
+                    errors, reason = compare(suite._replace(compared=(name,)), programs, bound, baseline)
+                except RuntimeError as error:
+                    errors, reason = {}, str(error).splitlines()[0]
                 found["errors"] |= errors
                 if reason:
                     prepared[name] = {"not_run": reason}

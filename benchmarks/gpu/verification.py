@@ -43,7 +43,7 @@ def cross_check() -> Iterator[dict[str, Any]]:
     """A row for each problem in each precision. Compiling takes most of the time, so several are compiled at once."""
     problems = PROBLEMS if jax.default_backend() == "gpu" else PROBLEMS[:1]
     pairs = [(precision, problem) for precision in PRECISIONS for problem in problems]
-    with ThreadPoolExecutor(environment.cores()) as pool:
+    with ThreadPoolExecutor(min(16, environment.cores())) as pool:
         yield from pool.map(lambda pair: check(*pair), pairs)
 
 

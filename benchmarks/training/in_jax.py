@@ -30,20 +30,17 @@ def manual(task: Task) -> Trainer:
 
 def manual_fused(task: Task) -> Trainer:
     """Train with one call of `bp.train_epoch` whose gradients are those of the fused kernel."""
-    epoch = fused.with_kernel(bp.train_epoch)(task.network, ADAM, task.batch_size)
-    gradient = fused.with_kernel(bp.value_and_grad)(task.network)
     data, (X, Y) = bp.Dataset(*task.data), (x[: task.batch_size] for x in task.data)
 
     @functools.cache
-    def check() -> None:
+    def made() -> Callable[..., tuple[bp.TrainState, Array]]:
+        gradient = fused.with_kernel(bp.value_and_grad)(task.network)
         if reason := fused.another_way(gradient, task.state.params, X.T, Y):
             raise RuntimeError(reason)
+        return fused.with_kernel(bp.train_epoch)(task.network, ADAM, task.batch_size)
 
-    def by_kernel(state: bp.TrainState, e: int) -> tuple[bp.TrainState, Array]:
-        check()
-        return epoch(state, data)
-
-    return _trainer(task, by_kernel, _outputs_by_hand)._replace(may_fail=fused.REFUSALS)
+    trainer = _trainer(task, lambda state, e: made()(state, data), _outputs_by_hand)
+    return trainer._replace(may_fail=fused.REFUSALS)
 
 
 def optax_scan(task: Task) -> Trainer:

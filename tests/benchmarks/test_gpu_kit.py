@@ -1,6 +1,7 @@
 """The kit for a GPU, rehearsed on a CPU: no test here needs a GPU, and none says that the kit works on one."""
 
 import importlib.metadata
+import importlib.util
 import json
 import subprocess
 import time
@@ -211,6 +212,7 @@ def test_a_kernel_that_is_not_run_is_noticed():
     assert fused.Fused(bp.value_and_grad(network), args).preparation == {"not_run": reason}
     refusing = fused.Fused(bp.value_and_grad(network), (args[0], args[1][:2], args[2]))
     assert refusing.preparation["not_run"].startswith("ValueError: X has shape (2, 2)")
+    assert fused.words(ValueError("")) == "ValueError: "
     assert fused.another_way(jax.jit(jnp.linalg.qr), jnp.eye(2)) is None  # a call of a library is one
 
 

@@ -120,6 +120,19 @@ def test_a_program_that_may_differ_is_left_out(tf32, off, fate, monkeypatch):
     assert fate == "timed" or found["programs"]["fused"]["not_run"].startswith("fused differs from autodiff: cost by ")
 
 
+def test_a_program_that_may_fail_is_left_out():
+    def fails():
+        raise jax.errors.JaxRuntimeError("an illegal address\nand a long story")
+
+    four = {n: p for n, p in CACHED((7, 5, 3), 8, "float32").items() if n != "autodiff_blocks"}
+    failing = Compiled(fails, ())
+    failing.__dict__["preparation"] = {}
+    plan = plans.GRADIENTS["quick"]._replace(seconds=0.01, least=6, most=6)
+    of = Cell({}, lambda: four | {"fused": failing})
+    found = measure.measure_cell(command.SUITE, of, "float32", plan, lambda fraction: None)
+    assert found["error"] is None and found["programs"]["fused"] == {"not_run": "an illegal address"}
+
+
 def test_torch_is_asked_for(tmp_path, made_up, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(programs, "of_cell", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))

@@ -6,7 +6,7 @@ import pytest
 from benchmark_runs import PEERS
 
 import manual_bp as bp
-from benchmarks import measure, plans
+from benchmarks import fused, measure, plans
 from benchmarks.suite import Cell
 from benchmarks.training import command, in_jax, programs, task, trainer
 
@@ -71,6 +71,37 @@ def test_peers_do_what_optax_does(name, x32):
     found, costs_found = made.trainer.epoch(found, 1)
     _, change = made.trainer.read(found, costs_found)
     agree((costs, change), (costs, right.read(*right.epoch(state, 1))[1]))
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_training_by_a_kernel(taken, x32, monkeypatch):
+    """An epoch that stands for the kernel's is asked for by its keyword; if another way is taken, nothing is timed."""
+    right, asked = bp.train_epoch, []
+
+    def stands_for(*args, kernel=None):
+        asked.append(kernel)
+        return right(*args)
+
+    monkeypatch.setattr(bp, "train_epoch", stands_for)
+    gradient = bp.value_and_grad
+    monkeypatch.setattr(bp, "value_and_grad", lambda network, kernel=None: gradient(network))
+    monkeypatch.setattr(fused, "another_way", lambda function, *args: None if taken else "another way")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    made = programs.steps((12, 8, 3), 5, ["manual_fused"])["manual_fused"]
+    assert isinstance(made, trainer.Training)
+    if not taken:
+        assert made.preparation == {"not_run": "RuntimeError: another way"} and asked == [None]
+        return
+    assert made.preparation["first_s"] > 0 and asked == [None, "fused"]  # the first is in float64
+    made.exact = None
+    expected = trainer.Training(in_jax.optax_scan(task.synthetic((12, 8, 3), 5))).result()
+    agree(made.result(), expected)
+
+
+def test_programs_that_need_a_gpu(x32):
+    made = programs.steps((12, 8, 3), 5, ["manual_fused", "torch_graph"])
+    assert made["manual_fused"] in (fused.ABSENT, "it needs a GPU")
+    assert made["torch_graph"] == "it needs a GPU" or "torch cannot be imported" in str(made["torch_graph"])
 
 
 @pytest.fixture
