@@ -1,4 +1,5 @@
 # make bench   time the hand-written gradients against autodiff (under a minute; BENCH=--full for the whole grid)
+# make gpu     checks and times everything on a GPU, in ten minutes (SECONDS=300 for less; DEVICE=cpu rehearses it)
 # make test    the test suite, on all cores (TESTS="tests/training -x": what pytest is to be told)
 # make test-deep  the searches ten times deeper, the long lists in full, and the whole grids of the reference
 # make check   formatting, lint, types
@@ -9,12 +10,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH ?=
+DEVICE ?= gpu
+SECONDS ?= 600
 TESTS ?=
 
-.PHONY: environment bench test test-deep check gpu-check gpu-page clean
+.PHONY: environment bench gpu test test-deep check gpu-check gpu-page clean
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks $(BENCH)
+
+gpu: $(VENV)/installed $(if $(filter gpu,$(DEVICE)),$(VENV)/installed-cuda)
+	$(VENV)/bin/python -m benchmarks gpu --device $(DEVICE) --seconds $(SECONDS)
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(TESTS)
@@ -64,6 +70,10 @@ $(VENV)/installed: pyproject.toml
 	.venv-gpu/bin/python -m pip install --quiet --no-compile --editable . --group test
 	jax=$$(.venv-gpu/bin/python -c 'import jax; print(jax.__version__)') && .venv-gpu/bin/python -m pip install --quiet --no-compile --no-deps \
 	  jax-cuda13-plugin==$$jax jax-cuda13-pjrt==$$jax nvidia-cuda-nvrtc
+	@touch $@
+
+$(VENV)/installed-cuda: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[cuda13]'
 	@touch $@
 
 clean:

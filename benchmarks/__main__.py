@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from benchmarks import compare, report
 from benchmarks.environment import UsageError
+from benchmarks.gpu import command as gpu
 from benchmarks.gradients import command as gradients
 from benchmarks.quantities import command as quantities
 from benchmarks.roofline import command as roofline
@@ -17,6 +18,7 @@ COMMANDS = {
     "quantities": quantities,
     "training": training,
     "roofline": roofline,
+    "gpu": gpu,
     "report": report,
     "compare": compare,
 }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from benchmarks.environment import is_here
 
 # Titles of columns that hold words, which are aligned to the left
-WORDS = {"cell", "verdict", "network", "quantity", "program", "limit", "grows with", "fixed"}
+WORDS = {"cell", "verdict", "network", "quantity", "program", "limit", "grows with", "fixed", "step", "end"}
 
 
 class Notes(NamedTuple):

@@ -6,13 +6,14 @@ import platform
 import re
 import subprocess
 import time
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def describe(dtype: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
+        "jaxlib": jaxlib.version.__version__,
         "commit": _commit(),
         "dtype": dtype,
         "matmul_precision": jax.config.values.get("jax_default_matmul_precision") or "default",
@@ -78,18 +79,35 @@ def is_here(package: str) -> bool:
     return True
 
 
-def matmul_flops(dtype: str) -> float:
-    """FLOP/s of a square matrix product, the best of ten."""
-    n = 2048 if jax.default_backend() == "cpu" else 8192
+def is_tf32(dtype: str) -> bool:
+    """Whether products are rounded to TF32: those of float32 on a GPU, unless full precision is asked for."""
+    precision = jax.config.jax_default_matmul_precision
+    return dtype == "float32" and jax.default_backend() == "gpu" and precision not in ("highest", "float32")
+
+
+def torch_without_gpu() -> str | None:
+    """The reason why PyTorch, which is there, cannot compute on the GPU that JAX computes on; None if it can."""
+    if jax.default_backend() != "gpu" or importlib.import_module("torch").cuda.is_available():
+        return None
+    return "torch sees no GPU"
+
+
+def matmul_flops(dtype: str, n: int | None = None) -> float:
+    """FLOP/s of a product of matrices of n rows and columns."""
+    n = n or (2048 if jax.default_backend() == "cpu" else 8192)
     a, b = jax.random.uniform(jax.random.key(0), (2, n, n), jnp.dtype(dtype))
-    multiply = jax.jit(jnp.matmul)
-    jax.block_until_ready(multiply(a, b))
+    return 2 * n**3 / fastest(jax.jit(jnp.matmul), a, b)
+
+
+def fastest(function: Callable[..., Any], *args: Any) -> float:
+    """The seconds of the fastest call of ten, or of as many as begin within a second, after a first one."""
+    jax.block_until_ready(function(*args))
     times = []
-    for _ in range(10):
+    while len(times) < 10 and sum(times) < 1:
         start = time.perf_counter()
-        jax.block_until_ready(multiply(a, b))
+        jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - start)
-    return 2 * n**3 / min(times)
+    return min(times)
 
 
 class Clock(NamedTuple):

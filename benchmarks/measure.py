@@ -102,7 +102,17 @@ def measure_cell(suite: Suite, cell: Cell, dtype: str, plan: Plan, tick: Callabl
             if reason := prepared[name].get("not_run"):
                 found["error"] = f"{name} not run: {reason}"
         if baseline in programs and found["error"] is None:
-            found["errors"], found["error"] = compare(suite, programs, suite.bounds[dtype], baseline)
+            bound = suite.tf32 if environment.is_tf32(dtype) else suite.bounds[dtype]
+            found["errors"], found["error"] = compare(suite, programs, bound, baseline)
+            for name in [name for name in suite.optional if name in programs and found["error"] is None]:
+                try:
+                    errors, reason = compare(suite._replace(compared=(name,)), programs, bound, baseline)
+                except RuntimeError as error:
+                    errors, reason = {}, str(error).splitlines()[0]
+                found["errors"] |= errors
+                if reason:
+                    prepared[name] = {"not_run": reason}
+                    del programs[name]
         if found["error"] is None:
             start = environment.clock()
             times = timing.take_turns(programs, plan.seconds, plan.least, plan.most, tick)

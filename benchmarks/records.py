@@ -22,6 +22,7 @@ A row holds raw measurements. Everything that can be computed from them is compu
     others_cpu          in "training": the share of all cores' time that other processes took, or null
     programs            by program: times_s, one time per round, or not_run, the reason why there are none; and
                         - lower_s, compile_s and temp_bytes, or instead first_s, the time of the first call;
+                        - calls, where several in a row were waited for and timed as one;
                         - library, the name and version of the library it is written with, unless that is JAX;
                         - in the part "accuracy": epochs and accuracy;
                         - for the products in "roofline": block, the number of examples in one product, and examples,

@@ -19,7 +19,7 @@ class Suite(NamedTuple):
     """Everything in which one suite differs from another."""
 
     name: str
-    compared: tuple[str, ...]  # the programs that have to agree with the baseline
+    compared: tuple[str, ...]  # the programs that have to agree with the baseline, or the cell is not timed
     labels: Callable[[Any], list[str]]  # the names of the leaves of a result
     bounds: Mapping[str, Bound]  # by dtype
     ratio: Callable[[Row], Ratio]  # the ratio of a timed cell that has to be told apart from noise
@@ -28,6 +28,8 @@ class Suite(NamedTuple):
     draw: Callable[[Sequence[Row]], Any]  # the figure, of rows that were timed
     picture: str  # describes the figure
     required: tuple[str, ...] = ()  # a cell in which one of these programs cannot run is not timed
+    optional: tuple[str, ...] = ()  # programs that are left out if they differ from the baseline
+    tf32: Bound = 8 * 2**-8  # the bound where products of float32 are rounded to TF32; kinks matter as in bfloat16
     bytes_allowed: float = math.inf  # a baseline that needs more temporary memory is not run
     ending: Callable[[Sequence[Row]], list[str]] = lambda rows: []  # the last lines of a run, before the files
 

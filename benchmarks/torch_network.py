@@ -1,4 +1,4 @@
-"""The network in PyTorch, for the suites that time it: examples in rows, on all cores."""
+"""The network in PyTorch, for the suites that time it: examples in rows, on all cores or on JAX's GPU."""
 
 # pyright: reportMissingImports=false
 
@@ -6,23 +6,49 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.environment import cores
+from benchmarks.environment import cores, is_tf32
 
-REST = 0.02  # seconds for which its threads keep a core busy after a call, waiting for more work
 LIBRARY = f"torch {torch.__version__}"
 
 
 def prepare(sizes: Sequence[int], X: Any, Y: Any) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
-    """A network, whose parameters are still to be set, and the examples as tensors."""
+    """A network, whose parameters are still to be set, and the examples as tensors, on the device."""
     torch.set_num_threads(cores())
+    torch.set_float32_matmul_precision("high" if is_tf32("float32") else "highest")  # as JAX's: "high" is TF32
     torch.compiler.reset()  # otherwise the next cell would be compiled for any batch size
     layers = [layer for n, k in zip(sizes[:-1], sizes[1:], strict=True) for layer in (nn.Linear(n, k), nn.ReLU())]
-    rows = torch.tensor(np.ascontiguousarray(np.asarray(X)))
-    return nn.Sequential(*layers[:-1]).to(rows.dtype), rows, torch.tensor(np.asarray(Y), dtype=torch.int64)
+    rows, classes = on_device(np.ascontiguousarray(np.asarray(X))), on_device(Y, torch.int64)
+    return nn.Sequential(*layers[:-1]).to(rows.device, rows.dtype), rows, classes
+
+
+def device() -> str:
+    """The device of PyTorch that is the one JAX computes on."""
+    return "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+
+def on_device(x: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The values as a tensor on the device that JAX computes on."""
+    return torch.tensor(np.asarray(x), dtype=dtype, device=device())
+
+
+def on_host(x: torch.Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
+
+
+def synchronize() -> None:
+    """Wait for the GPU: a call returns before its work is done."""
+    if device() == "cuda":
+        torch.cuda.synchronize()
+
+
+def rest() -> float:
+    """The seconds for which its threads keep a core busy after a call, waiting for more work."""
+    return 0.02 if device() == "cpu" else 0.0
 
 
 def set_parameters(model: nn.Sequential, params: Iterable[Any]) -> None:

@@ -6,8 +6,6 @@ The examples in the docstrings assume
     import manual_bp as bp
 """
 
-from importlib.metadata import version as _version
-
 from manual_bp import checker, convert, privacy
 from manual_bp._activations import Activation
 from manual_bp._costs import Cost, MatchedLoss
@@ -39,10 +37,9 @@ from manual_bp._training.fit import Epoch, FitResult, fit
 from manual_bp._training.history import History
 from manual_bp._training.state import TrainState, train_state
 from manual_bp._training.step import train_step
+from manual_bp._version import __version__ as __version__
 from manual_bp.checker import assert_gradients_match, check_custom_vjp, check_gradients
 from manual_bp.privacy import private_value_and_grad
-
-__version__ = _version("manual_bp")
 
 __all__ = [
     "Activation", "CheckpointError", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation", "FitResult", "History",

@@ -1,3 +1,4 @@
+import contextlib
 import importlib
 import os
 import sys
@@ -62,6 +63,14 @@ def programs():
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    """Computes on the CPU, for tests of its forms and of meshes of its devices, where JAX would choose a GPU."""
+    is_default = jax.default_backend() == "cpu"
+    with contextlib.nullcontext() if is_default else jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 @pytest.fixture

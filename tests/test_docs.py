@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+import manual_bp as bp
+
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -67,6 +69,6 @@ def test_citation_and_package_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert citation["cff-version"] == "1.2.0" and citation["type"] == "software" and citation["message"]
     assert (citation["title"], citation["version"], citation["license"], citation["abstract"]) == (
-        project["name"], project["version"], project["license"], project["description"],
+        project["name"], bp.__version__, project["license"], project["description"],
     )  # fmt: skip
     assert f"\nauthors:\n  - name: {project['authors'][0]['name']}\n" in (ROOT / "CITATION.cff").read_text()

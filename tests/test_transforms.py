@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cpu_mesh import cpu_mesh
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -136,7 +137,7 @@ def put(mesh, x, spec):
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
 class TestMesh:
     def place(self, data, axis_type, params_spec=lambda shape: P()):
-        mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
+        mesh = cpu_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
         params, X, Y, weights = data
         params = jax.tree.map(lambda p: put(mesh, p, params_spec(p.shape)), params)
         return mesh, (params, put(mesh, X, P(None, "data")), put(mesh, Y, P("data")), put(mesh, weights, P("data")))

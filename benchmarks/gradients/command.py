@@ -33,6 +33,7 @@ SUITE = Suite(
     plots.draw,
     "time, ratio and memory by size",
     ("manual", "autodiff_rows", "control"),
+    ("fused",),
     ending=table.ending,
 )
 
@@ -46,6 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "30,000 examples)",
     )
     parser.add_argument(
+        "--block-size",
+        type=options.positive,
+        metavar="N",
+        help="manual takes N examples at a time (default: as it chooses)",
+    )
+    parser.add_argument(
+        "--calls",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="time N calls in a row, waited for at their end: one alone is mostly the way to a GPU and back",
+    )
+    parser.add_argument(
         "--peers",
         action="store_true",
         help="also time PyTorch, eager and compiled, in float32; its threads disturb the other times",
@@ -56,8 +70,12 @@ def run(args: argparse.Namespace) -> int:
     plan = options.chosen_plan(args, plans.GRADIENTS)
     if args.peers and args.dtype != "float32":
         raise UsageError(f"--peers compares in float32; it was given with --dtype {args.dtype}")
+    if args.peers and args.calls > 1:
+        raise UsageError("--peers waits for each call; it was given with --calls")
+    if args.cores and args.block_size:
+        raise UsageError("--cores takes blocks of its own; it was given with --block-size")
     if args.peers and not is_here("torch"):
         print(f"torch is not installed and will not be timed: {INSTALL_PEERS}", file=sys.stderr)
     mesh = bp.use_cpu_devices() if args.cores else None
-    cells = cells_of(plan, programs.of_cell, args.dtype, args.peers, mesh)
+    cells = cells_of(plan, programs.of_cell, args.dtype, args.peers, mesh, args.block_size, args.calls)
     return measure.run_suite(SUITE, args, plan, cells)

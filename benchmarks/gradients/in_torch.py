@@ -12,11 +12,16 @@ from torch import nn
 
 import manual_bp as bp
 from benchmarks.program import Compiled, Problem, first_call
-from benchmarks.torch_network import LIBRARY, REST, functional_cost, prepare, set_parameters
+from benchmarks.torch_network import LIBRARY, functional_cost, on_host, prepare, rest, set_parameters, synchronize
 
 
 class TorchProgram(Compiled):
     """A program whose call gives the cost and the gradients by parameter, W and b of each layer in turn."""
+
+    def __call__(self) -> Any:
+        result = super().__call__()
+        synchronize()
+        return result
 
     @functools.cached_property
     def preparation(self) -> dict[str, Any]:
@@ -24,13 +29,13 @@ class TorchProgram(Compiled):
         return first_call(self, LIBRARY, (RuntimeError,))[0]
 
     def rest(self) -> None:
-        time.sleep(REST)
+        time.sleep(rest())
 
     def result(self) -> tuple[np.ndarray, tuple[bp.Layer, ...]]:
         cost, grads = self()
-        arrays: list[Any] = [np.asarray(g.detach()) for g in grads]
+        arrays: list[Any] = [on_host(g) for g in grads]
         layers = zip(arrays[::2], (b[:, None] for b in arrays[1::2]), strict=True)
-        return np.asarray(cost.detach()), tuple(bp.Layer(W, b) for W, b in layers)
+        return on_host(cost), tuple(bp.Layer(W, b) for W, b in layers)
 
 
 def eager(problem: Problem) -> TorchProgram:

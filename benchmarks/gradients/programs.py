@@ -9,8 +9,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import manual_bp as bp
-from benchmarks import blocked
-from benchmarks.environment import INSTALL_PEERS, is_here
+from benchmarks import blocked, fused
+from benchmarks.environment import INSTALL_PEERS, is_here, torch_without_gpu
 from benchmarks.program import Compiled, Problem, Program, autodiff_gradient, first_call, random_problem
 from manual_bp._machine import blocks
 from reference import autodiff
@@ -27,22 +27,51 @@ class Placing(Compiled):
         return first_call(self)[0]
 
 
+class InARow(Compiled):
+    """A program whose call makes several calls of another, and gives the result of the last, to be waited for once."""
+
+    def __init__(self, program: Compiled, calls: int) -> None:
+        super().__init__(program.function, program.args)
+        self.program, self.calls = program, calls
+
+    @functools.cached_property
+    def preparation(self) -> dict[str, Any]:
+        return self.program.preparation | {"calls": self.calls}
+
+    def __call__(self) -> Any:
+        for _ in range(self.calls - 1):
+            self.program()
+        return self.program()
+
+
 def of_cell(
-    sizes: tuple[int, ...], batch_size: int, dtype: str, peers: bool = False, mesh: Mesh | None = None
+    sizes: tuple[int, ...],
+    batch_size: int,
+    dtype: str,
+    peers: bool = False,
+    mesh: Mesh | None = None,
+    block_size: int | None = None,
+    calls: int = 1,
 ) -> dict[str, Program | str]:
     """All programs of a cell, or the reasons why there are none. They take the same numbers and give (cost, gradient).
 
     In addition to the programs of `basic` there are "autodiff_blocks", autodiff in the same blocks as "manual" if that
     takes any, and with `peers` "torch_eager" and "torch_compile". With a mesh, "manual" and "autodiff_blocks" use it,
-    and "manual_one_device" takes the same blocks without it.
+    and "manual_one_device" takes the same blocks without it. On a GPU there is "fused", the gradient in one kernel.
+    "manual" takes `block_size` examples at a time if that is given, and a program makes as many `calls` in a row.
     """
     problem = random_problem(sizes, batch_size, dtype)
     of_torch = {name: _of_torch(build, problem) for name, build in PEERS.items()} if peers else {}
     on_one = {"manual_one_device": _on_one_device(problem)} if mesh else {}
-    return {**basic(problem, mesh), "autodiff_blocks": _in_blocks(problem, mesh), **on_one, **of_torch}
+    in_blocks = {"autodiff_blocks": _in_blocks(problem, mesh, block_size)}
+    on_gpu = {"fused": fused.gradient(problem)} if jax.default_backend() == "gpu" else {}
+    made = {**basic(problem, mesh, block_size), **in_blocks, **on_one, **on_gpu, **of_torch}
+    if calls == 1:
+        return made
+    return {n: InARow(p, calls) if isinstance(p, Compiled) else p for n, p in made.items()}
 
 
-def basic(problem: Problem, mesh: Mesh | None = None) -> dict[str, Compiled]:
+def basic(problem: Problem, mesh: Mesh | None = None, block_size: int | None = None) -> dict[str, Compiled]:
     """The four programs that every cell has.
 
     "manual" is `bp.value_and_grad`. "autodiff" is what a good user writes, examples in columns as the equations have
@@ -51,7 +80,9 @@ def basic(problem: Problem, mesh: Mesh | None = None) -> dict[str, Compiled]:
     """
     network, model, params, X, Y = problem
     return {
-        "manual": (Placing if mesh else Compiled)(bp.value_and_grad(network, mesh=mesh), problem.args),
+        "manual": (Placing if mesh else Compiled)(
+            bp.value_and_grad(network, block_size=block_size or "auto", mesh=mesh), problem.args
+        ),
         "autodiff": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
         "autodiff_rows": Compiled(autodiff_gradient(autodiff.cost_of_rows, model), (params, X.T, Y)),
         "control": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
@@ -68,16 +99,18 @@ def flops(sizes: tuple[int, ...], batch_size: int) -> int:
 
 
 def _block(problem: Problem) -> int:
-    return blocks.auto(problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize)
+    m = problem.X.shape[1]
+    on_cpu = jax.default_backend() == "cpu"
+    return blocks.auto(problem.network.sizes, m, problem.X.dtype.itemsize) if on_cpu else m
 
 
 def _on_one_device(problem: Problem) -> Compiled:
     return Compiled(bp.value_and_grad(problem.network, block_size=_block(problem)), problem.args)
 
 
-def _in_blocks(problem: Problem, mesh: Mesh | None) -> Compiled | str:
-    m, block = problem.X.shape[1], _block(problem)
-    if block == m:
+def _in_blocks(problem: Problem, mesh: Mesh | None, block_size: int | None) -> Compiled | str:
+    m, block = problem.X.shape[1], block_size or _block(problem)
+    if block >= m:
         return "manual takes all examples at once, as autodiff does"
     if mesh is None:
         return Compiled(jax.jit(blocked.value_and_grad(problem.model, block)), problem.args)
@@ -93,4 +126,6 @@ def _in_blocks(problem: Problem, mesh: Mesh | None) -> Compiled | str:
 def _of_torch(build: str, problem: Problem) -> Program | str:
     if not is_here("torch"):
         return f"torch cannot be imported: {INSTALL_PEERS}"
+    if reason := torch_without_gpu():
+        return reason
     return getattr(importlib.import_module("benchmarks.gradients.in_torch"), build)(problem)

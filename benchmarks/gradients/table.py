@@ -15,6 +15,7 @@ PROGRAMS = ("manual", "autodiff", "autodiff_rows")
 OTHERS = {
     "autodiff_blocks": "autodiff in blocks",
     "manual_one_device": "manual on one device",
+    "fused": "the fused kernel",
     "torch_eager": "PyTorch",
     "torch_compile": "torch.compile",
 }

@@ -11,6 +11,8 @@ from benchmarks.suite import Cell, Suite
 from benchmarks.training import accuracy, ensemble, plots, programs, table, task
 
 PARTS = ("step", "accuracy", "ensemble")
+ALWAYS = ("manual", "optax_scan", "control")
+ON_REQUEST = (*table.ON_GPU, "torch_compile")
 MEMBERS = {"quick": (32,), "full": (8, 32, 128)}  # by plan: the numbers of networks in an ensemble
 
 
@@ -34,9 +36,14 @@ def bound(program: str, label: str) -> float:
     return 0.8 if program == "sklearn" else 0.5
 
 
+def tf32_bound(program: str, label: str) -> float:
+    """The same where products are rounded to TF32: the costs are less exact, and the changes are those in float64."""
+    return 1e-2 if label == "cost" else bound(program, label)
+
+
 SUITE = Suite(
     "training",
-    tuple(programs.TRAINERS),
+    tuple(name for name in programs.TRAINERS if name not in table.ON_GPU),
     labels,
     {"float32": bound},
     table.ratio,
@@ -45,12 +52,22 @@ SUITE = Suite(
     plots.draw,
     "time of each program relative to manual",
     ("manual", "control"),
+    table.ON_GPU,
+    tf32_bound,
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser, plans.TRAINING, list(SUITE.bounds))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these (default: all)")
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        choices=programs.TRAINERS,
+        metavar="NAME",
+        help=f"in addition to {', '.join(ALWAYS)} time only these, any of {', '.join(programs.TRAINERS)} (default: all "
+        "that run on a CPU, torch_compile only in the plan full)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 def program_names(args: argparse.Namespace) -> list[str]:
     """The names of the programs to run."""
-    return [name for name in programs.TRAINERS if args.plan == "full" or name != "torch_compile"]
+    if args.programs:
+        return [name for name in programs.TRAINERS if name in (*ALWAYS, *args.programs)]
+    also = ("torch_compile",) if args.plan == "full" else ()
+    return [name for name in programs.TRAINERS if name not in ON_REQUEST or name in also]
 
 
 def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[str]) -> list[Cell]:

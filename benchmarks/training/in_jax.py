@@ -15,6 +15,7 @@ import optax
 from jax import Array
 
 import manual_bp as bp
+from benchmarks import fused
 from benchmarks.training.task import ADAM, Task, TrainingData
 from benchmarks.training.trainer import Trainer, outcome
 from reference import autodiff
@@ -25,6 +26,21 @@ def manual(task: Task) -> Trainer:
     epoch = bp.train_epoch(task.network, ADAM, task.batch_size)
     data = bp.Dataset(*task.data)
     return _trainer(task, lambda state, e: epoch(state, data), _outputs_by_hand)
+
+
+def manual_fused(task: Task) -> Trainer:
+    """Train with one call of `bp.train_epoch` whose gradients are those of the fused kernel."""
+    data, (X, Y) = bp.Dataset(*task.data), (x[: task.batch_size] for x in task.data)
+
+    @functools.cache
+    def made() -> Callable[..., tuple[bp.TrainState, Array]]:
+        gradient = fused.with_kernel(bp.value_and_grad)(task.network)
+        if reason := fused.another_way(gradient, task.state.params, X.T, Y):
+            raise RuntimeError(reason)
+        return fused.with_kernel(bp.train_epoch)(task.network, ADAM, task.batch_size)
+
+    trainer = _trainer(task, lambda state, e: made()(state, data), _outputs_by_hand)
+    return trainer._replace(may_fail=fused.REFUSALS)
 
 
 def optax_scan(task: Task) -> Trainer:

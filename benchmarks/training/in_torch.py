@@ -10,11 +10,19 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.torch_network import LIBRARY, REST, functional_cost, prepare, set_parameters
+from benchmarks.torch_network import (
+    LIBRARY,
+    functional_cost,
+    on_device,
+    on_host,
+    prepare,
+    rest,
+    set_parameters,
+    synchronize,
+)
 from benchmarks.training.task import LEARNING_RATE, Task
 from benchmarks.training.trainer import Outcome, Trainer, outcome
 
@@ -38,12 +46,67 @@ def eager(task: Task) -> Trainer:
             cost.backward()
             optimizer.step()
             costs.append(cost.detach())
+        synchronize()
         return optimizer, costs
 
     def read(optimizer: torch.optim.Adam, costs: Any) -> Outcome:
         return _read(list(model.parameters()), costs, task)
 
-    return Trainer(start, epoch, read, _accuracy(model, task), library=LIBRARY, rest=REST)
+    return Trainer(start, epoch, read, _accuracy(model, task), library=LIBRARY, rest=rest())
+
+
+def graph(task: Task) -> Trainer:
+    """Train with the whole step recorded as a CUDA graph, which is replayed for each batch."""
+    model, X, Y = prepare(task.network.sizes, *task.data)
+    batches_of, loss = _batches(task), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True, capturable=True)
+    rows = batches_of(0)[0].clone()  # the place from which the graph reads a batch
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        cost = loss(model(X.index_select(0, rows)), Y.index_select(0, rows))
+        cost.backward()
+        optimizer.step()
+        return cost.detach()
+
+    def start() -> None:
+        set_parameters(model, task.state.params)
+        for x in [x for of_parameter in optimizer.state.values() for x in of_parameter.values()]:
+            x.zero_()
+
+    @functools.cache
+    def recorded() -> tuple[Callable[[], Any], torch.Tensor]:
+        replay, cost = record(step)
+        start()  # as before the steps that recording takes
+        return replay, cost
+
+    def epoch(state: None, e: int) -> tuple[None, list[torch.Tensor]]:
+        (replay, cost), costs = recorded(), []
+        for batch in batches_of(e):
+            rows.copy_(batch)
+            replay()
+            costs.append(cost.clone())
+        synchronize()
+        return state, costs
+
+    def read(state: None, costs: Any) -> Outcome:
+        return _read(list(model.parameters()), costs, task)
+
+    return Trainer(start, epoch, read, library=LIBRARY, rest=rest(), may_fail=(RuntimeError,))
+
+
+def record(step: Callable[[], torch.Tensor]) -> tuple[Callable[[], Any], torch.Tensor]:
+    """Record a step: the function that replays it, and the place to which it writes its cost."""
+    side = torch.cuda.Stream()  # a few steps first, on a stream of their own, as PyTorch asks for
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        cost = step()
+    return graph.replay, cost
 
 
 def compiled(task: Task) -> Trainer:
@@ -57,7 +120,7 @@ def compiled(task: Task) -> Trainer:
     batches_of, cost = _batches(task), functional_cost(model)
     params = [p.detach() for p in model.parameters()]
     first, second = [torch.zeros_like(p) for p in params], [torch.zeros_like(p) for p in params]
-    t = torch.zeros((), dtype=X.dtype)
+    t = torch.zeros((), dtype=X.dtype, device=X.device)
 
     @torch.compile(fullgraph=True, dynamic=False)
     def step(X: torch.Tensor, Y: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -76,33 +139,35 @@ def compiled(task: Task) -> Trainer:
             x.zero_()
 
     def epoch(state: None, e: int) -> tuple[None, list[torch.Tensor]]:
-        return state, [step(X, Y, rows) for rows in batches_of(e)]
+        costs = [step(X, Y, rows) for rows in batches_of(e)]
+        synchronize()
+        return state, costs
 
     def read(state: None, costs: Any) -> Outcome:
         return _read(params, costs, task)
 
     # a RuntimeError, for example, if there is no C++ compiler
-    return Trainer(start, epoch, read, library=LIBRARY, rest=REST, may_fail=(RuntimeError,))
+    return Trainer(start, epoch, read, library=LIBRARY, rest=rest(), may_fail=(RuntimeError,))
 
 
 def _batches(task: Task) -> Callable[[int], list[torch.Tensor]]:
     @functools.cache
     def of_epoch(epoch: int) -> list[torch.Tensor]:
-        return list(torch.tensor(task.rows(epoch), dtype=torch.int64))
+        return list(on_device(task.rows(epoch), torch.int64))
 
     of_epoch(0)
     return of_epoch
 
 
 def _read(params: list[Any], costs: list[torch.Tensor], task: Task) -> Outcome:
-    arrays = [p.detach().numpy() for p in params]
-    return outcome(torch.stack(costs).numpy(), zip(arrays[::2], arrays[1::2], strict=True), task.state.params)
+    arrays = [on_host(p) for p in params]
+    return outcome(on_host(torch.stack(costs)), zip(arrays[::2], arrays[1::2], strict=True), task.state.params)
 
 
 def _accuracy(model: nn.Sequential, task: Task) -> Callable[[Any], float] | None:
     if task.held_out is None:
         return None
-    X, Y = (torch.tensor(np.asarray(x)) for x in task.held_out)
+    X, Y = map(on_device, task.held_out)
 
     def accuracy(state: Any) -> float:
         with torch.inference_mode():

@@ -5,19 +5,23 @@ from collections.abc import Callable, Collection
 
 import jax
 
-from benchmarks.environment import INSTALL_PEERS, is_here
-from benchmarks.training import accuracy, task
+import manual_bp as bp
+from benchmarks import fused
+from benchmarks.environment import INSTALL_PEERS, is_here, torch_without_gpu
+from benchmarks.training import accuracy, in_jax, task
 from benchmarks.training.trainer import Trainer, Training
 
 # By program: the module of its trainer, the function that makes it, and the package it needs
 TRAINERS = {
     "manual": ("in_jax", "manual", None),
+    "manual_fused": ("in_jax", "manual_fused", None),
     "optax_scan": ("in_jax", "optax_scan", None),
     "control": ("in_jax", "optax_scan", None),
     "manual_loop": ("in_jax", "manual_loop", None),
     "optax_loop": ("in_jax", "optax_loop", None),
     "nnx": ("in_nnx", "functional", "flax"),
     "torch_eager": ("in_torch", "eager", "torch"),
+    "torch_graph": ("in_torch", "graph", "torch"),
     "torch_compile": ("in_torch", "compiled", "torch"),
     "sklearn": ("in_sklearn", "partial_fit", "sklearn"),
 }
@@ -38,7 +42,8 @@ def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Pr
     def program(build: Callable[[task.Task], Trainer]) -> Training:
         # first, because building a trainer of torch drops what torch has compiled
         with jax.enable_x64(True):
-            exact = build(task.in_float64(given))
+            # the kernel has no float64: of its training the costs alone are compared
+            exact = (in_jax.manual if build is in_jax.manual_fused else build)(task.in_float64(given))
         return Training(build(given), exact=exact)
 
     return {name: _program(name, names, program) for name in TRAINERS}
@@ -61,8 +66,20 @@ def _program(
         return "left out"
     if absent([name]):
         return f"{_package(name)} cannot be imported: {INSTALL_PEERS}"
+    if reason := _impossible(name):
+        return reason
     module, build, _ = TRAINERS[name]
     return program(getattr(importlib.import_module(f"benchmarks.training.{module}"), build))
+
+
+def _impossible(name: str) -> str | None:
+    """The reason why a program whose package is there cannot run here, if there is one."""
+    on_gpu = jax.default_backend() == "gpu"
+    if name == "manual_fused" and not fused.is_there(bp.train_epoch):
+        return fused.ABSENT
+    if name in ("manual_fused", "torch_graph") and not on_gpu:
+        return "it needs a GPU"
+    return torch_without_gpu() if _package(name) == "torch" else None
 
 
 def _package(name: str) -> str | None:

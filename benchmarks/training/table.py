@@ -10,7 +10,18 @@ from benchmarks.rows import QUIET, median_of, not_run, ratio_of, timed, told, wa
 from benchmarks.timing import Ratio
 from benchmarks.training.accuracy import GOAL
 
-OTHERS = ("optax_scan", "optax_loop", "manual_loop", "nnx", "torch_eager", "torch_compile", "sklearn")
+OTHERS = (
+    "optax_scan",
+    "optax_loop",
+    "manual_loop",
+    "nnx",
+    "torch_eager",
+    "torch_compile",
+    "sklearn",
+    "manual_fused",
+    "torch_graph",
+)
+ON_GPU = ("manual_fused", "torch_graph")
 UNITS = {"step": "a step", "accuracy": f"to {GOAL:.0%} of the digits", "ensemble": "an epoch of all"}
 
 
@@ -65,6 +76,7 @@ def steps(measured: Sequence[Row]) -> Table:
     ratios = {
         f"{program} / manual": lambda row, p=program: _verdict(row, slower(row, p)) if was_timed(row, p) else "not run"
         for program in OTHERS
+        if program not in ON_GPU or any(was_timed(row, program) for row in measured)
     }
     columns = {"manual, a step": lambda row: text.seconds(time_of(row, "manual")), **ratios, **NOISE}
     return text.table(measured, text.NETWORK, columns)

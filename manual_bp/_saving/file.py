@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from importlib.metadata import version
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 import safetensors.numpy
 
 from manual_bp._saving.replace import replace
+from manual_bp._version import __version__
 
 VERSION, NONBLOCK = 1, getattr(os, "O_NONBLOCK", 0)
 MAX_HEADER = 2**25  # bytes: what JSON becomes takes many times the memory of its text
@@ -70,7 +70,7 @@ def write(path: Path, kind: Kind, content: dict[str, Any], arrays: dict[str, np.
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES.values():
             raise TypeError(f"{name} has dtype {array.dtype}; expected one of {', '.join(DTYPES.values())}")
-    about = {"sha256": ZEROS.decode(), "kind": kind.name, "version": VERSION, "manual_bp": version("manual_bp")}
+    about = {"sha256": ZEROS.decode(), "kind": kind.name, "version": VERSION, "manual_bp": __version__}
     about |= content
     # safetensors takes the memory of an array as it lies, without regard to strides
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}

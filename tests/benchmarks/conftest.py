@@ -1,8 +1,17 @@
+import jax
 import pytest
 from benchmark_runs import CACHED, gradients
 
 from benchmarks import environment, measure, page
 from benchmarks.gradients import programs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def suites_on_cpu(on_cpu):
+    """Lets the suites take the CPU for the device that they are asked to measure, where there is a GPU too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "cpu")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,14 @@ import jax.numpy as jnp
 import pytest
 from benchmark_runs import CACHED, lines_of, refused, reported, run, write
 from benchmark_runs import gradients as cell
+from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType
 
-from benchmarks import blocked, environment, measure, records, rows, text
+from benchmarks import blocked, environment, fused, measure, plans, records, rows, text
 from benchmarks.display import markdown
 from benchmarks.gradients import command, programs, table
 from benchmarks.program import Compiled, random_problem
+from benchmarks.suite import Cell
 from reference.compare import largest_error
 
 
@@ -60,6 +62,77 @@ def test_torch_computes_the_same_gradient(name):
     assert made.preparation["first_s"] > 0 and made.preparation["library"].startswith("torch ")
 
 
+def test_calls_in_a_row_and_given_blocks(tmp_path, capsys):
+    """Each program makes so many calls at a time; manual and autodiff_blocks take so many examples."""
+    path = tmp_path / "r.jsonl"
+    assert run(path, "--batch-sizes", "8", "--calls", "3", "--block-size", "2") == 0
+    (row,), _ = records.read(path)
+    found = row["programs"]
+    assert {program["calls"] for program in found.values()} == {3} and found.keys() >= {"manual", "autodiff_blocks"}
+    once = row | {"programs": {name: of | {"calls": 1} for name, of in found.items()}}
+    assert rows.median_of(row, "manual") == rows.median_of(once, "manual") / 3
+    made, counted = programs.of_cell((7, 5, 3), 8, "float32", block_size=2, calls=3), []
+    for name, program in made.items():
+        assert isinstance(program, programs.InARow)
+        assert ("scan" in str(jax.make_jaxpr(program.function)(*program.args))) == (
+            name in ("manual", "autodiff_blocks")
+        )
+    counting = programs.InARow(Compiled(lambda: counted.append(1) or len(counted), ()), 3)
+    assert counting() == 3
+
+
+def test_options_that_do_not_go_together(capsys):
+    assert "--peers waits for each call" in refused(capsys, "--peers", "--calls", "2")
+    assert "--cores takes blocks of its own" in refused(capsys, "--cores", "--block-size", "2")
+
+
+def test_on_a_gpu(monkeypatch):
+    """There is a word on the kernel, and no blocks but those asked for; TF32 has a bound of its own."""
+    right = CACHED((7, 5, 3), 8, "float32")
+    monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    made = programs.of_cell((7, 5, 3), 8, "float32")
+    assert made.keys() == right.keys() | {"fused"}
+    assert made["autodiff_blocks"] == "manual takes all examples at once, as autodiff does"
+    if not fused.is_there(programs.bp.value_and_grad):
+        assert made["fused"] == fused.ABSENT
+    with jax.default_matmul_precision(None):
+        assert environment.is_tf32("float32") and not environment.is_tf32("bfloat16")
+    with jax.default_matmul_precision("highest"):
+        assert not environment.is_tf32("float32")
+
+
+@pytest.mark.parametrize(
+    ("tf32", "off", "fate"), [(False, 1.01, "left out"), (True, 1.01, "timed"), (True, 1.1, "left out")]
+)
+def test_a_program_that_may_differ_is_left_out(tf32, off, fate, monkeypatch):
+    """And the others are timed."""
+    four = {n: p for n, p in CACHED((7, 5, 3), 8, "float32").items() if n != "autodiff_blocks"}
+    right = four["manual"]
+    assert isinstance(right, Compiled)
+    wrong = Compiled(jax.jit(lambda *args: jax.tree.map(lambda x: off * x, right.function(*args))), right.args)
+    monkeypatch.setattr(environment, "is_tf32", lambda dtype: tf32)
+    plan = plans.GRADIENTS["quick"]._replace(seconds=0.01, least=6, most=6)
+    of = Cell({}, lambda: four | {"fused": wrong})
+    found = measure.measure_cell(command.SUITE, of, "float32", plan, lambda fraction: None)
+    assert found["error"] is None and len(found["programs"]["manual"]["times_s"]) == 6
+    assert ("times_s" in found["programs"]["fused"]) == (fate == "timed") and found["errors"]["fused"]["cost"] > 5e-3
+    assert fate == "timed" or found["programs"]["fused"]["not_run"].startswith("fused differs from autodiff: cost by ")
+
+
+def test_a_program_that_may_fail_is_left_out():
+    def fails():
+        raise jax.errors.JaxRuntimeError("an illegal address\nand a long story")
+
+    four = {n: p for n, p in CACHED((7, 5, 3), 8, "float32").items() if n != "autodiff_blocks"}
+    failing = Compiled(fails, ())
+    failing.__dict__["preparation"] = {}
+    plan = plans.GRADIENTS["quick"]._replace(seconds=0.01, least=6, most=6)
+    of = Cell({}, lambda: four | {"fused": failing})
+    found = measure.measure_cell(command.SUITE, of, "float32", plan, lambda fraction: None)
+    assert found["error"] is None and found["programs"]["fused"] == {"not_run": "an illegal address"}
+
+
 def test_torch_is_asked_for(tmp_path, made_up, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(programs, "of_cell", lambda *args: asked.append(args[3]) or CACHED(*args[:3]))
@@ -77,7 +150,7 @@ def test_torch_is_asked_for(tmp_path, made_up, monkeypatch, capsys):
 
 def test_over_the_cores(tmp_path, monkeypatch, capsys):
     """Manual and autodiff in blocks both use the devices, and still give the gradient."""
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    mesh = cpu_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     monkeypatch.setattr(command.bp, "use_cpu_devices", lambda: mesh)
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
     monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)

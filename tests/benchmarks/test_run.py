@@ -85,7 +85,7 @@ def test_default_file_is_a_local_one(tmp_path, made_up, drawing, monkeypatch, ca
 def test_a_disagreement_is_found_recorded_and_reported(tmp_path, fast, monkeypatch, capsys):
     right = programs.bp.value_and_grad
 
-    def value_and_grad(network, mesh):
+    def value_and_grad(network, **options):
         @jax.jit
         def slightly_wrong(params, X, Y):
             c, (first, *rest) = right(network)(params, X, Y)

@@ -6,7 +6,7 @@ import pytest
 from benchmark_runs import PEERS
 
 import manual_bp as bp
-from benchmarks import measure, plans
+from benchmarks import fused, measure, plans
 from benchmarks.suite import Cell
 from benchmarks.training import command, in_jax, programs, task, trainer
 
@@ -71,6 +71,96 @@ def test_peers_do_what_optax_does(name, x32):
     found, costs_found = made.trainer.epoch(found, 1)
     _, change = made.trainer.read(found, costs_found)
     agree((costs, change), (costs, right.read(*right.epoch(state, 1))[1]))
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_training_by_a_kernel(taken, x32, monkeypatch):
+    """An epoch that stands for the kernel's is asked for by its keyword; if another way is taken, nothing is timed."""
+    right, asked = bp.train_epoch, []
+
+    def stands_for(*args, kernel=None):
+        asked.append(kernel)
+        return right(*args)
+
+    monkeypatch.setattr(bp, "train_epoch", stands_for)
+    gradient = bp.value_and_grad
+    monkeypatch.setattr(bp, "value_and_grad", lambda network, kernel=None: gradient(network))
+    monkeypatch.setattr(fused, "another_way", lambda function, *args: None if taken else "another way")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    made = programs.steps((12, 8, 3), 5, ["manual_fused"])["manual_fused"]
+    assert isinstance(made, trainer.Training)
+    if not taken:
+        assert made.preparation == {"not_run": "RuntimeError: another way"} and asked == [None]
+        return
+    assert made.preparation["first_s"] > 0 and asked == [None, "fused"]  # the first is in float64
+    made.exact = None
+    expected = trainer.Training(in_jax.optax_scan(task.synthetic((12, 8, 3), 5))).result()
+    agree(made.result(), expected)
+
+
+def test_programs_that_need_a_gpu(x32):
+    made = programs.steps((12, 8, 3), 5, ["manual_fused", "torch_graph"])
+    assert made["manual_fused"] in (fused.ABSENT, "it needs a GPU")
+    assert made["torch_graph"] == "it needs a GPU" or "torch cannot be imported" in str(made["torch_graph"])
+
+
+@pytest.fixture
+def any_adam(monkeypatch):
+    """Adam of PyTorch in its plain form: the others need a device that they were written for."""
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda params, lr, **forms: adam(params, lr))
+    return torch
+
+
+def test_a_recorded_step_starts_where_the_others_do(x32, any_adam, monkeypatch):
+    """Recording takes steps itself. A GPU would replay; here the step is called again."""
+    from benchmarks.training import in_torch
+
+    def record(step):
+        cost = [step() for _ in range(4)][-1]
+        return lambda: cost.copy_(step()), cost
+
+    monkeypatch.setattr(in_torch, "record", record)
+    given = task.synthetic((12, 8, 3), 5)
+    right = in_jax.optax_scan(given)
+    expected = right.read(*right.epoch(right.start(), 0))
+    made = trainer.Training(in_torch.graph(given))
+    agree(made.result(), expected)
+    agree(made.result(), expected)
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled"])
+def test_torch_computes_on_the_device_of_jax(name, x32, any_adam, monkeypatch):
+    """On one that holds no values, any tensor left on the CPU is refused; every call is waited for."""
+    from benchmarks import torch_network
+    from benchmarks.gradients import in_torch as of_gradients
+    from benchmarks.program import random_problem
+    from benchmarks.training import in_torch
+
+    monkeypatch.setattr(torch_network, "device", lambda: "meta")
+    waits = []
+    for module in (in_torch, of_gradients):
+        monkeypatch.setattr(module, "synchronize", lambda: waits.append(1))
+    made = getattr(in_torch, name)(task.synthetic((12, 8, 3), 5))
+    _, costs = made.epoch(made.start(), 0)
+    assert {cost.device.type for cost in costs} == {"meta"} and waits == [1] and made.rest == 0
+    c, grads = getattr(of_gradients, name)(random_problem((12, 8, 3), 5, "float32"))()
+    assert {x.device.type for x in (c, *grads)} == {"meta"} and waits == [1, 1]
+
+
+@pytest.mark.parametrize(("precision", "of_torch"), [(None, "high"), ("highest", "highest")])
+def test_torch_has_the_precision_of_jax(precision, of_torch, x32, any_adam, monkeypatch):
+    from benchmarks import torch_network
+
+    given = task.synthetic((12, 8, 3), 5)
+    with monkeypatch.context() as patch, jax.default_matmul_precision(precision):
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        patch.setattr(torch_network, "device", lambda: "cpu")
+        torch_network.prepare(given.network.sizes, *given.data)
+        assert any_adam.get_float32_matmul_precision() == of_torch
+    torch_network.prepare(given.network.sizes, *given.data)
+    assert any_adam.get_float32_matmul_precision() == "highest"
 
 
 def agree(found, right):

@@ -141,7 +141,7 @@ def test_what_is_measured(monkeypatch):
         ]
 
     names, cells = made()
-    assert names == [name for name in programs.TRAINERS if name != "torch_compile"]
+    assert names == [name for name in programs.TRAINERS if name not in ("torch_compile", *table.ON_GPU)]
     assert cells == [
         ("step", "784-128-10", 32, 1),
         ("step", "784-128-10", 128, 1),
@@ -149,7 +149,8 @@ def test_what_is_measured(monkeypatch):
         ("ensemble", "64-32-10", 32, 32),
     ]
     names, cells = made("--full", "--repeats", "6")
-    assert names == list(programs.TRAINERS) and len(cells) == 12 + 1 + 3
+    assert names == [n for n in programs.TRAINERS if n not in table.ON_GPU] and len(cells) == 12 + 1 + 3
+    assert made("--programs", "torch_graph")[0] == ["manual", "optax_scan", "control", "torch_graph"]
     _, cells = made("--full", "--only", "ensemble")
     assert [members for *_, members in cells] == [8, 32, 128]
 

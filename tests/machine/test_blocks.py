@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from problems import BY_NAME, CLASSES, DEEP, FLOAT64, REGRESSION, arrays, by_autodiff, if_deep
@@ -87,7 +88,7 @@ def test_shards_are_added_up_once():
     """Inside shard_map every shard adds up its own blocks, and one sum over the shards follows."""
     network, params, X, Y, _ = arrays(BY_NAME["digits classifier"])
     X, Y = jnp.tile(X, 8), jnp.tile(Y, 8)
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = cpu_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def sum_of_shards(block_size):
         mapped = jax.shard_map(
@@ -165,7 +166,7 @@ def test_auto_takes_all_at_once_of_what_may_be_spread(monkeypatch):
         inside.append(sharding.is_spread(X, "cpu"))
         return X
 
-    inside, mesh = [], jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    inside, mesh = [], cpu_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     jax.eval_shape(jax.shard_map(shard, mesh=mesh, in_specs=P(None, "data"), out_specs=P(None, "data")), X)
     assert inside == [False]
     for cpus, gpus in ((8, 1), (1, 8)):

@@ -1,5 +1,6 @@
 """Gradients shared out over the devices of a mesh, from ordinary arrays to ordinary arrays."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from problems import CLASSES, FLOAT64, arrays, by_autodiff, if_deep
@@ -20,7 +22,7 @@ from reference.compare import largest_error
 
 @pytest.fixture
 def mesh():
-    return jax.make_mesh((3,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:3])
+    return cpu_mesh((3,), ("data",), axis_types=(AxisType.Auto,))
 
 
 def some(m):
@@ -114,13 +116,14 @@ def test_arguments_are_left_alone(mesh):
 
 def test_no_such_mesh():
     with pytest.raises(ValueError, match="mesh has the axes 'model'; expected an axis 'data'"):
-        bp.value_and_grad(bp.Network((3, 2)), mesh=jax.make_mesh((2,), ("model",)))
+        bp.value_and_grad(bp.Network((3, 2)), mesh=cpu_mesh((2,), ("model",)))
     with pytest.raises(TypeError, match="mesh is a list; expected a jax.sharding.Mesh"):
         bp.value_and_grad(bp.Network((3, 2)), mesh=[1, 2])  # type: ignore[arg-type]
 
 
 def python(code):
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
     return run.stdout + run.stderr.strip().rpartition("\n")[2]
 
 

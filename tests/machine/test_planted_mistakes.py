@@ -5,6 +5,7 @@ As in tests/test_planted_mistakes.py: (module, the line as it is, the line made 
 
 import jax
 import jax.numpy as jnp
+from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType
 from planted import check_table
 from problems import CLASSES, arrays, by_autodiff
@@ -28,7 +29,7 @@ MISTAKES = {
 def _noticed(bp) -> bool:
     model, (_, params, X, Y, weights) = CLASSES.model, arrays(CLASSES)
     args = params, jnp.tile(X, 2)[:, :11], jnp.tile(Y, 2)[..., :11], jnp.tile(weights, 2)[:11]
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    mesh = cpu_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     network, expected = bp.Network(*model), jax.tree.leaves(by_autodiff(model, *args))
 
     def wrong(**options):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cpu_mesh import cpu_mesh
 from jax.sharding import PartitionSpec
 from saved_files import NETWORK, edit, entries, history, is_key, progress, refused, same
 
@@ -76,7 +77,7 @@ def test_every_bit_comes_back(tmp_path, x64):
 
 
 def test_it_goes_where_its_counterpart_is(tmp_path):
-    mesh = jax.make_mesh((2, 4), ("a", "b"))
+    mesh = cpu_mesh((2, 4), ("a", "b"))
     rows, whole = (jax.NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("b", "a"), ()))
     W, b, key = jnp.arange(32.0).reshape(8, 4), jnp.arange(3.0), jax.random.key(3)
     spread = jax.device_put((W, b, key), (rows, whole, whole))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from problems import if_deep
@@ -18,6 +19,7 @@ from manual_bp._training.dataset import batch_of_rows
 from manual_bp._training.evaluate import evaluate_blocks, metric_of
 from reference.compare import largest_error
 
+pytestmark = pytest.mark.usefixtures("on_cpu")
 AUTO, EXPLICIT = AxisType.Auto, AxisType.Explicit
 both_kinds = pytest.mark.parametrize("kind", [AUTO, EXPLICIT], ids=str)
 both_placements = pytest.mark.parametrize("model_axis", [None, "model"])
@@ -29,7 +31,7 @@ def dataset(size=M) -> bp.Dataset:
 
 
 def mesh_of(*kinds):
-    return jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds if len(kinds) == 2 else kinds * 2)
+    return cpu_mesh((4, 2), ("data", "model"), axis_types=kinds if len(kinds) == 2 else kinds * 2)
 
 
 def put(x, mesh, *spec):
@@ -190,4 +192,4 @@ NO_DATA = f"mesh has {XY}; expected an axis 'data'"
 )  # fmt: skip
 def test_bad_mesh(call, error, message):
     with pytest.raises(error, match=message):
-        call(jax.make_mesh((4, 2), ("x", "y")))
+        call(cpu_mesh((4, 2), ("x", "y")))
