@@ -156,22 +156,25 @@ DEVICE float loss(const Output& out, int i) {
     return Y == 0 ? 0 : Y * (logf(out.total) - (Z - out.largest));
 }
 
+// dA[L] of output i; that of |a - y| is 0 at a tie
 DEVICE float dA(const Output& out, int i) {
     const float difference = out.A(i) - out.Y(i);
     if (COST == SQUARED_ERROR) return 2 * difference;
     return difference > 0 ? 1 : difference < 0 ? -1 : difference;
 }
 
-// dZ[L] = dA[L] * g[L]'(Z[L]); `sum` is of Y for a cross-entropy, and otherwise of A * dA
+// dZ[L] of output i; `sum` is that of Y for a cross-entropy, and otherwise that of A * dA
 DEVICE float dZ(const Output& out, int i, float sum) {
+    // A sum(Y) - Y, which is A - Y for targets that sum to 1
     if (COST == CROSS_ENTROPY && activation(L) == SOFTMAX) return out.A(i) * sum - out.Y(i);
     // A - Y = (1-Y) A - Y (1-A), with 1 - A = sigmoid(-Z): no cancellation where A rounds to Y
     if (COST == CROSS_ENTROPY) return (1 - out.Y(i)) * out.A(i) - out.Y(i) * sigmoid(-out.Z(i));
     if (activation(L) == SOFTMAX) return out.A(i) * (dA(out, i) - sum);
+    // dA[L] * g[L]'(Z[L])
     return dA(out, i) * g_prime(L, out.A(i));
 }
 
-// The cost's share of one example, w loss, and w dZ[L]; selected, not multiplied, where w is 0
+// Returns w loss of one example and stores w dZ[L]: both 0, selected and not multiplied, where w is 0
 DEVICE float output(const Block& block, const Target* targets, int column, int example, int m, float w) {
     const Matrix<Stored> dZ_L = block.dZ(L);
     const Matrix<float> Z_L = block.Z_L();

@@ -16,9 +16,10 @@ THREADS = 256
 PADDED = (16, 32, 48, 64, 96, 128)
 NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")}
 COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cost: name for name, cost in COSTS.items()}
+# A deeper kernel takes long to compile
 MOST_LAYERS = 16
 # The registers of a thread, of 255, that sums may take, such that no form spills (tests/gpu/test_spills.py)
-REGISTERS = {"TF32": 168, "FLOAT32": 168, "BFLOAT16": 168}
+REGISTERS = 168
 
 TAKEN = (
     "1 to 16 hidden layers of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
@@ -136,7 +137,7 @@ def form_of(network: Network, precision: str, indices: bool, weighted: bool, chi
     """The form with the largest tile that fits the chip."""
     for tile in (64, 32):
         form = Form(network, precision, indices, weighted, tile)
-        if form.shared_bytes <= chip.shared_bytes and form.registers <= REGISTERS[precision]:
+        if form.shared_bytes <= chip.shared_bytes and form.registers <= REGISTERS:
             return form
     return None
 

@@ -39,7 +39,7 @@ def registers_and_spills(form: takes.Form, chip: Chip) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("corner", CORNERS)
-@pytest.mark.parametrize("precision", takes.REGISTERS)
+@pytest.mark.parametrize("precision", ["TF32", "FLOAT32", "BFLOAT16"])
 @pytest.mark.parametrize("chip", CHIPS)
 def test_no_spill(chip, precision, corner):
     form = form_of(CORNERS[corner], precision, CHIPS[chip])
@@ -51,7 +51,7 @@ def test_no_spill(chip, precision, corner):
 def test_a_spill_is_seen():
     """A form beyond what is taken spills, and the compiler's log says so."""
     form = takes.Form(bp.Network((128, 128, 128, 128, 10)), "BFLOAT16", True, True)
-    assert form.registers > takes.REGISTERS["BFLOAT16"]
+    assert form.registers > takes.REGISTERS
     assert registers_and_spills(form, CHIPS["H100"])[1] > 0
 
 

@@ -1,5 +1,6 @@
 // Runs the kernel's text on a CPU: a fiber for each thread of a block, switched at barriers and at what a warp does as
-// one. Warps run in shuffled order, each as far ahead as it can: where a barrier is missing, results differ.
+// one. Warps run in shuffled order, each as far ahead as it can, and so do the lanes of a warp: where a barrier is
+// missing, results differ.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>

@@ -31,7 +31,7 @@ static void start(int id) {
 }
 
 static uint32_t random_state;
-static int random_below(int n) {
+static int random_below(int n) {  // 0 without a seed
     random_state ^= random_state << 13, random_state ^= random_state >> 17, random_state ^= random_state << 5;
     return random_state % n;
 }
@@ -40,8 +40,11 @@ static int random_below(int n) {
 static void run_warp(int warp) {
     for (;;) {
         const int before = warps[warp].generation, block = generation;
+        // lanes in turn, or in steps from one of them on
+        const int first = random_below(32), step = random_below(16) * 2 + 1;
         int waiting = 0;
-        for (int id = warp * 32; id < warp * 32 + 32; id++) {
+        for (int k = 0; k < 32; k++) {
+            const int id = warp * 32 + (first + k * step) % 32;
             Fiber& fiber = fibers[id];
             if (!fiber.done) fiber.at_barrier = false, resume(id);
             waiting += fiber.done || fiber.at_barrier;
@@ -54,7 +57,7 @@ static void run_warp(int warp) {
 extern "C" int shared_bytes() { return Block{nullptr}.bytes(); }
 extern "C" int row_size() { return ROW; }
 
-// Runs all blocks, the warps in an order that `seed` gives (0: in turn), without the barrier in line `left_out`
+// Runs all blocks, warps and lanes in an order that `seed` gives (0: in turn), without the barrier in line `left_out`
 extern "C" int run(const float* W, const float* b, const void* X, const void* Y, const float* weights, int m,
                    float* sums, int blocks, int seed, int left_out) {
     using namespace emulated;
