@@ -13,10 +13,9 @@ def test_memory_of_a_block():
     at_once, in_blocks = megabytes(MANY, None), megabytes(MANY, BLOCK)
     assert at_once > 1_380 and in_blocks < 105
     assert megabytes(16 * MANY, BLOCK) < 1.01 * in_blocks
-    assert megabytes(MANY, "auto") == at_once
 
 
 def test_auto_takes_blocks_beyond_10_gigabytes():
     most = 10**10 // (4 * (4 * 64 + 10 + 64))
-    assert megabytes(most, "auto") > 10_000 and megabytes(most + 1, "auto") < 110
-    assert megabytes(8 * MANY, "auto") == megabytes(8 * MANY, BLOCK)
+    assert megabytes(most, "auto") > 10_000
+    assert megabytes(most + 1, "auto") == megabytes(most + 1, BLOCK) < 110
