@@ -25,7 +25,7 @@ class Ended(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether it went wrong, or wrote nothing. A step that is cut off with some rows written did what it could."""
-        return self.how.startswith("exit status") or self.rows == 0
+        return self.how.startswith("exit status") or self.rows == 0 and self.how != INTERRUPTED
 
 
 def run_step(name: str, command: Sequence[str], variables: Mapping[str, str], folder: Path, limit: float) -> Ended:

@@ -41,8 +41,9 @@ PRECISIONS = (
 
 def cross_check() -> Iterator[dict[str, Any]]:
     """A row for each problem in each precision. Compiling takes most of the time, so several are compiled at once."""
-    problems = PROBLEMS if jax.default_backend() == "gpu" else PROBLEMS[:1]
-    pairs = [(precision, problem) for precision in PRECISIONS for problem in problems]
+    on_gpu = jax.default_backend() == "gpu"
+    precisions = [precision for precision in PRECISIONS if on_gpu or precision.name != "tf32"]
+    pairs = [(precision, problem) for precision in precisions for problem in (PROBLEMS if on_gpu else PROBLEMS[:1])]
     with ThreadPoolExecutor(min(16, environment.cores())) as pool:
         yield from pool.map(lambda pair: check(*pair), pairs)
 
