@@ -54,6 +54,6 @@ def _compile(function: Any, args: Any, precision: str, options: dict[str, Any]) 
     wide = any(x.dtype == "float64" for x in jax.tree.leaves(args))
     with jax.enable_x64(wide), jax.default_matmul_precision(precision):
         lowered = function.lower(*abstract(args))
-        # The tests' level of optimization, 0, would leave ptxas with twice the work; and other tests have the other cores
+        # The tests' level of optimization, 0, would leave ptxas with twice the work; other tests have the other cores
         always = {"xla_backend_optimization_level": 3, "xla_gpu_force_compilation_parallelism": 1}
         return lowered, lowered.compile(compiler_options=options | always)
