@@ -8,10 +8,11 @@ The examples in the docstrings assume
 
 from manual_bp import checker, convert, privacy
 from manual_bp._activations import Activation
+from manual_bp._cost_rule import cost
 from manual_bp._costs import Cost, MatchedLoss
 from manual_bp._devices import place, use_cpu_devices
 from manual_bp._forward import forward, predict
-from manual_bp._gradient import cost, grad, value_and_grad
+from manual_bp._gradient import grad, value_and_grad
 from manual_bp._init import init
 from manual_bp._network import Layer, Network, Params
 from manual_bp._quantities.accumulate import accumulate

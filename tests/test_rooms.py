@@ -9,9 +9,8 @@ SOURCE = Path(manual_bp.__file__).parent
 # from the ground floor up; a room may import the rooms before it
 ROOMS = [
     "_version", "_kind", "_jit", "_machine", "_activations", "_costs", "_network", "_show", "_equations", "_output",
-    "_checks", "_devices", "_init", "_forward", "_kernel", "_gradient", "_record", "_quantities", "_saving",
-    "_training",
-    "privacy", "convert", "checker", "__init__", "sklearn", "__main__",
+    "_checks", "_devices", "_init", "_forward", "_cost_rule", "_kernel", "_gradient", "_record", "_quantities",
+    "_saving", "_training", "privacy", "convert", "checker", "__init__", "sklearn", "__main__",
 ]  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from manual_bp._cost_rule import cost
 from manual_bp._forward import predict
-from manual_bp._gradient import cost
 from manual_bp._network import Network, Params
 from manual_bp._training.dataset import Dataset, batch_of_rows
 from manual_bp._training.epoch import rows_in_batches
