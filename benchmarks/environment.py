@@ -81,7 +81,8 @@ def is_here(package: str) -> bool:
 
 def is_tf32(dtype: str) -> bool:
     """Whether products are rounded to TF32: those of float32 on a GPU, unless full precision is asked for."""
-    precision = jax.config.jax_default_matmul_precision
+    config: Any = jax.config
+    precision = config.jax_default_matmul_precision
     return dtype == "float32" and jax.default_backend() == "gpu" and precision not in ("highest", "float32")
 
 

@@ -77,7 +77,8 @@ def _warn() -> None:
 def _precision(dtype: jnp.dtype) -> str:
     if dtype == jnp.bfloat16:
         return "BFLOAT16"
-    return "TF32" if jax.config.jax_default_matmul_precision in TF32 else "FLOAT32"
+    config: Any = jax.config
+    return "TF32" if config.jax_default_matmul_precision in TF32 else "FLOAT32"
 
 
 @functools.cache

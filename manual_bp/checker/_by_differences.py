@@ -68,7 +68,7 @@ def _judge(arguments: Arguments, cost_at: Callable, place: int, name: str, line:
         v /= np.linalg.norm(v)
         d, error = slope(v)
         own, true, errors = [*own, float(np.sum(line * v))], [*true, d], [*errors, error]
-    size = max(np.linalg.norm(true), np.linalg.norm(own))
+    size = float(max(np.linalg.norm(true), np.linalg.norm(own)))
     if not size:
         return Line(
             "d" + name, "cannot tell", 0.0, None, None, "the derivative is zero, and most mistakes would leave it zero"
