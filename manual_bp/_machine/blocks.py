@@ -57,8 +57,9 @@ def in_blocks_or_at_once(
     if block_size != "auto":
         return form(m if block_size is None else block_size)
     of_platform = ("cpu", auto), ("gpu", auto_on_gpu)
-    on = {p: m if is_spread(X, p) else choose(sizes, m, X.dtype.itemsize) for p, choose in of_platform}
-    return lambda *args: on_cpu(form(on["cpu"]), form(on["gpu"]), *args)
+    cpu, gpu = (m if is_spread(X, p) else choose(sizes, m, X.dtype.itemsize) for p, choose in of_platform)
+    # two branches would be traced, each with the whole gradient
+    return form(cpu) if cpu == gpu else lambda *args: on_cpu(form(cpu), form(gpu), *args)
 
 
 def over_blocks(

@@ -79,7 +79,7 @@ def epoch(sizes, dtype: str) -> tuple[Any, ...]:
     return bp.train_epoch(network, optimizer, 128), state, bp.Dataset(X, Y)
 
 
-def by_autodiff(network, params, X, Y, weights, block_size, like, X_in_rows):
+def by_autodiff(network, params, X, Y, weights, *_):
     return autodiff_gradient(network.sizes)(params, X, Y, weights[0])
 
 
