@@ -45,7 +45,10 @@ REHEARSAL = "--networks 12-8-3 --batch-sizes 16 --repeats 6"
 
 
 def steps(device: str, folder: Path) -> list[Step]:
-    """All steps. A CPU only rehearses them: its networks and batches are small, its rounds few, its shares equal."""
+    """All steps. A CPU only rehearses them: its networks and batches are small, its rounds few.
+
+    Its shares are equal, but for training, which compiles the most.
+    """
 
     def own(name: str, share: int) -> Step:
         return Step(
@@ -63,7 +66,7 @@ def steps(device: str, folder: Path) -> list[Step]:
     first = [own("machine", 30), own("verification", 90), own("kernel", 50)]
     *others, last = map(suite, SUITES)
     found = [*first, *others, own("memory", 20), last]
-    return found if device == "gpu" else [step._replace(share=1) for step in found]
+    return found if device == "gpu" else [step._replace(share=1 + step.name.startswith("training")) for step in found]
 
 
 NAMES = [step.name for step in steps("gpu", Path())]
