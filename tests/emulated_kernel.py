@@ -53,7 +53,7 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
 def rows_of_sums(
     form: Form, packed, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
 ) -> np.ndarray:
-    """What the kernel writes, a row for each block, without the barrier in line `left_out`."""
+    """The rows that the kernel writes, one for each block, without the barrier in line `left_out`."""
     kernel = library(form, *change)
     stored = ml_dtypes.bfloat16 if form.precision == "BFLOAT16" else np.float32
     m = X.shape[1]

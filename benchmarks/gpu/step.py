@@ -14,7 +14,7 @@ INTERRUPTED = "interrupted"
 
 
 class Ended(NamedTuple):
-    """What a step left."""
+    """The end of a step, its rows and its lines."""
 
     name: str
     rows: int

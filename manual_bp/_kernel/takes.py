@@ -50,7 +50,7 @@ class Form:
 
     @property
     def defines(self) -> dict[str, object]:
-        """What the compiler is given."""
+        """The definitions that the compiler is given."""
         n_0, *hidden, n_L = self.padded
         return {
             "PRECISION": self.precision,

@@ -99,7 +99,7 @@ def _diagnose(arguments: Arguments, line: np.ndarray, chosen: np.ndarray, expect
         return "transposed", "it is transposed"
     worst = int(np.argmax(np.abs(found - expected)))
     at = [int(i) for i in np.unravel_index(chosen[worst], line.shape)]
-    return "unknown", f"most at {at}, found {found[worst]:.6g}, expected {expected[worst]:.6g}"
+    return "unknown", f"no factor fits; most at {at}, found {found[worst]:.6g}, expected {expected[worst]:.6g}"
 
 
 def _examples(arguments: Arguments) -> int:

@@ -63,7 +63,7 @@ def test_torch_computes_the_same_gradient(name):
 
 
 def test_calls_in_a_row_and_given_blocks(tmp_path, capsys):
-    """Each program makes so many calls at a time; manual and autodiff_blocks take so many examples."""
+    """`--calls` counts the calls at a time, and `--block-size` the examples that manual and autodiff_blocks take."""
     path = tmp_path / "r.jsonl"
     assert run(path, "--batch-sizes", "8", "--calls", "3", "--block-size", "2") == 0
     (row,), _ = records.read(path)

@@ -1,4 +1,4 @@
-"""What is compiled for a GPU needs JAX's CUDA plugin, which `make gpu-check` installs: elsewhere it is left out."""
+"""These tests need JAX's CUDA plugin, which `make gpu-check` installs. Elsewhere they are left out."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""What a gradient compiled for a GPU should not have."""
+"""Faults that a gradient compiled for a GPU should not have."""
 
 from gpu.gradients import Case
 from gpu.h100 import Program

@@ -43,7 +43,7 @@ def compiled(function: Any, *args: Any, precision: str = "default", cublas: bool
 
 
 def steps(function: Any, *args: Any, precision: str = "default") -> list[str]:
-    """What the GPU is told to do, a line each; what is indented below kCommandBuffer is one CUDA graph."""
+    """The commands of the GPU, a line each; those indented below kCommandBuffer are one CUDA graph."""
     with tempfile.TemporaryDirectory() as folder:
         _compile(function, args, precision, {"xla_dump_to": folder})
         *_, last = sorted(Path(folder).glob("*.thunk_sequence*.txt"))

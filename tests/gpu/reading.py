@@ -41,7 +41,7 @@ def computations(text: str) -> dict[str, list[Instruction]]:
 
 
 def kernels(text: str) -> list[Instruction]:
-    """What runs on the GPU, each once: a fusion is one kernel, whatever is in it, and so is a body of a loop."""
+    """The kernels that run on the GPU, each once. A fusion is one, whatever is in it, and so is a body of a loop."""
     functions = computations(text)
     inner = set()
     for x in (x for body in functions.values() for x in body if x.op != "call"):
