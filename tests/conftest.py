@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -17,6 +18,8 @@ os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+# Programs and their traces are many objects that stay: a fortieth of the time would go into looking for garbage
+gc.set_threshold(50_000, 20, 50)
 # A program that has not changed since the last run is read and not compiled: such a run takes half of the time
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

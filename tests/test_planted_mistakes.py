@@ -60,9 +60,9 @@ MISTAKES = {
     "1/m twice": ("_output", "return 1 / m\n", "return 1 / m**2\n"),
     "weights not divided by their sum": ("_output", "jnp.where(present, jnp.sum(weights), 1)", "len(weights[0])"),
     "weights forgotten": ("_cost_rule", "None else weights, dC *", "None else jnp.ones_like(weights), dC *"),
-    "W for W^T": ("_machine/products", "return _dot(W, 0, dZ, 0, (rows, columns))", "return _dot(W, 1, dZ, 0, (rows, columns))"),
-    "A for A^T": ("_machine/products", "return _dot(dZ, 1, A, 1", "return _dot(dZ, 1, A, 0"),
-    "dW transposed": ("_machine/products", "return _dot(dZ, 1, A, 1", "return _dot(A, 1, dZ, 1"),
+    "W for W^T": ("_machine/products", "_dot, axes=(0, 0)", "_dot, axes=(1, 0)"),
+    "A for A^T": ("_machine/products", "_dot, axes=(1, 1)", "_dot, axes=(1, 0)"),
+    "dW transposed": ("_machine/products", "return as_it_is(dZ, A)", "return as_it_is(A, dZ)"),
     "cotangent ignored": ("_cost_rule", "1.0 if weights is None else weights, dC *", "1.0 if weights is None else weights, 1.0 *"),
 }  # fmt: skip
 

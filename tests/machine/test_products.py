@@ -41,11 +41,11 @@ def test_products(name):
 
 # What is wrong, and the shape that takes that form
 MISTAKES = {
-    "few": ("_dot(dZ_T, 1, W, 0, (columns, rows))).T", "_dot(dZ_T, 1, 2 * W, 0, (columns, rows))).T"),
+    "few": ("_dot(dZ_T, W, (1, 0)", "_dot(dZ_T, 2 * W, (1, 0)"),
     "some, of a W that outgrows the cache": ("lax.optimization_barrier(dZ.T)", "lax.optimization_barrier(-dZ.T)"),
     "many, of a layer with many inputs": ("lax.optimization_barrier(W.T)", "lax.optimization_barrier(abs(W.T))"),
-    "many": ("return _dot(W, 0, dZ, 0, (rows, columns))", "return _dot(W, 0, dZ + 1, 0, (rows, columns))"),
-    "many, with far more inputs than units": ("_dot(A, 1, dZ, 1, (co", "_dot(A, 1, dZ - 1, 1, (co"),
+    "many": ("return as_it_is(W, dZ)", "return as_it_is(W, dZ + 1)"),
+    "many, with far more inputs than units": ("_dot(A, dZ, (1, 1)", "_dot(A, dZ - 1, (1, 1)"),
 }  # fmt: skip
 
 
