@@ -62,12 +62,12 @@ class CostGraph(NamedTuple):
         return depths[name]
 
 
-def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = False) -> CostGraph:
+def build_graph(cost: Callable, arguments: Arguments, through: frozenset[str] = frozenset()) -> CostGraph:
     """Trace the cost once and find its nodes.
 
-    With `through_rules`, a custom_vjp in it stands for its function, and its rule is ignored.
+    A function with a custom rule is entered, and its rule ignored, if `through` has the rule's primitive.
     """
-    into = CALLS | CUSTOM_VJP if through_rules else CALLS
+    into = CALLS | through
     called: list[str] = []
 
     def traceable_cost(*arrays: Any) -> Any:
@@ -125,7 +125,7 @@ def has_custom_vjp(graph: CostGraph) -> bool:
 
 
 def has_unreachable_rule(graph: CostGraph) -> bool:
-    """Return whether a custom_vjp is inside something that the walk does not enter, such as a loop or a branch."""
+    """Return whether a rule to ignore is inside something that the walk does not enter, such as a loop or a branch."""
     inside: set[str] = set()
 
     def visit(n: int, equation: Any, operands: list) -> list:
@@ -133,4 +133,4 @@ def has_unreachable_rule(graph: CostGraph) -> bool:
         return equation.outvars
 
     walk(graph.jaxpr, graph.inputs, visit, graph.into)
-    return bool(CUSTOM_VJP & inside)
+    return bool((graph.into - CALLS) & inside)

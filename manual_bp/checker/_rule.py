@@ -1,0 +1,151 @@
+"""A custom rule as a backward pass: the derivative of <u, f> by the rule, with the cotangent u as an argument."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from manual_bp.checker._report import Line, Report
+from manual_bp.checker.graph.arguments import Arguments, is_float
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, CUSTOM_VJP, primitives_inside
+from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
+from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_at
+
+NOT_LINEAR = "its tangent does not double with the tangents of the arguments, as every jvp must"
+
+
+class Rule(NamedTuple):
+    """A rule traced at some arguments, of which the cotangents of the outputs are the last.
+
+    `traced` is <u, f> without the rule. `differentiate(arrays)` returns <u, f> and its derivatives by the rule.
+    `value(arrays)` is <u, f> as f computes it where nothing is differentiated, if that is not the cost of `traced`.
+    """
+
+    traced: TracedCost
+    differentiate: Callable[[Sequence], tuple[Any, dict[str, Any]]]
+    value: Callable[[Sequence], Any] | None
+
+    def with_cotangents(self, arrays: Sequence, rng: np.random.Generator, scale: float) -> "Rule":
+        """Return the rule at other arrays of the same shapes, with new cotangents."""
+        arguments = self.traced.arguments
+        as_traced = [a.astype(b.dtype) for a, b in zip(arrays, arguments.arrays, strict=False)]
+        cotangents = [scale * rng.normal(size=u.shape) for u in arguments.arrays[len(arrays) :]]
+        arguments = arguments._replace(arrays=[*as_traced, *cotangents])
+        return self._replace(traced=self.traced._replace(arguments=arguments))
+
+    def with_doubled_cotangents(self) -> list:
+        number, arrays = len(self.traced.arguments.params), self.traced.arguments.arrays
+        return [*arrays[:number], *(2 * u for u in arrays[number:])]
+
+    def backward(self, *arguments: Any) -> dict[str, Any]:
+        """Return the lines by the rule, as a backward pass does."""
+        leaves = jax.tree.leaves(arguments)
+        return self.differentiate([a for a in leaves if isinstance(a, jax.Array | np.ndarray | np.generic)])[1]
+
+
+def trace_rule(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator) -> Rule | Report:
+    """Trace f with and without its rule; where JAX refuses the rule, return the report on that."""
+    for as_given in (False, True) if has_narrow_floats(given) else (False,):
+        try:
+            return _trace(f, surrogate, given, rng, as_given)
+        except _Refused as error:
+            refused = error
+    return refused.report
+
+
+class _Refused(Exception):
+    def __init__(self, report: Report):
+        self.report = report
+
+
+def _trace(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator, as_given: bool) -> Rule:
+    number = len(given.arrays)
+    outputs = jax.eval_shape(lambda arrays: _float_outputs(f(*given.rebuild(arrays))), given.arrays)
+    if not outputs:
+        raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
+    shapes = [o.shape for o in outputs]
+    names = [f"the cotangent of {name}" for name in _output_names(outputs)]
+    arguments = Arguments(
+        [*given.arrays, *(rng.normal(size=shape) for shape in shapes)],
+        (*given.names, *names),
+        given.names,
+        lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:])),
+    )
+    cost = _weighted_output(surrogate or f, shapes)
+    through = frozenset() if surrogate else CUSTOM_VJP
+    traced = trace_at(cost, arguments, as_given, through)
+    inside = primitives_inside(traced.graph.jaxpr.jaxpr)
+    if not surrogate and not CUSTOM_VJP & inside:
+        if not CUSTOM_JVP & inside:
+            advice = "use check_gradients to check the gradient of a cost"
+            raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
+        traced = trace_at(cost, arguments, as_given, CUSTOM_VJP | CUSTOM_JVP)
+    by_rule = _weighted_output(f, shapes)
+    graph, arguments = traced.graph, traced.arguments
+
+    def value_at(active: dict, arrays: Sequence) -> Any:
+        return by_rule(*arguments.rebuild(graph.with_roots(arrays, active)))
+
+    def active(arrays: Sequence) -> dict:
+        return {n: arrays[graph.roots[n]] for n in graph.params}
+
+    @jax.jit
+    def differentiate(arrays: list) -> tuple[Any, dict[str, Any]]:
+        value, found = jax.value_and_grad(value_at)(active(arrays), arrays)
+        return value, {"d" + name: line for name, line in found.items()}
+
+    def refuse(mistake: str, why: str) -> _Refused:
+        line = Line("the rule", "wrong", None, None, mistake, why)
+        return _Refused(Report((line,), (), (), traced.precision, traced.cost_again()))
+
+    if CUSTOM_JVP <= graph.into and not _is_linear(value_at, active(arguments.arrays), arguments.arrays):
+        raise refuse("not linear in the tangents", NOT_LINEAR)
+    try:
+        inside = coarsest_eps_inside(differentiate.trace(arguments.arrays).jaxpr)
+    except (TypeError, ValueError) as error:
+        if " bwd rule " not in str(error):
+            raise
+        raise refuse("wrong shape", f"JAX refuses what it returns: {error}") from None
+    # a rule may compute in less than the function does
+    traced = traced._replace(eps=max(traced.eps, inside))
+    value = jax.jit(lambda arrays: by_rule(*arguments.rebuild(arrays))) if surrogate else None
+    return Rule(traced, differentiate, value)
+
+
+def _is_linear(value_at: Callable, active: dict, arrays: list) -> bool:
+    rng = np.random.default_rng(0)
+    v = {n: jnp.asarray(rng.normal(size=a.shape), a.dtype) for n, a in active.items()}
+
+    @jax.jit
+    def tangent(times: float) -> Any:
+        tangents = jax.tree.map(lambda a: (times * a).astype(a.dtype), v)
+        return jax.jvp(lambda active: value_at(active, arrays), (active,), (tangents,))[1]
+
+    once, twice = (np.asarray(tangent(times), np.float64) for times in (1.0, 2.0))
+    eps = max(float(jnp.finfo(a.dtype).eps) for a in v.values())
+    return bool(relative_error(twice, 2 * once) <= eps**0.5)
+
+
+def _weighted_output(f: Callable, shapes: list[tuple[int, ...]]) -> Callable:
+    """Return the function <u, f(*arguments)>, with the list of the cotangents u as its last argument."""
+
+    def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
+        *args, cotangents = arguments
+        outputs = _float_outputs(f(*args))
+        if [o.shape for o in outputs] != shapes:
+            got = [o.shape for o in outputs]
+            raise ValueError(f"surrogate must return what f returns, of the shapes {shapes}; it returned {got}")
+        outputs = [tap(name, o) for name, o in zip(_output_names(outputs), outputs, strict=True)]
+        return sum(jnp.sum(u.astype(o.dtype) * o) for u, o in zip(cotangents, outputs, strict=True))
+
+    return weighted
+
+
+def _float_outputs(tree: Any) -> list:
+    return [o for o in map(jnp.asarray, jax.tree.leaves(tree)) if is_float(o)]
+
+
+def _output_names(outputs: list) -> list[str]:
+    return [f"out[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["out"]
