@@ -14,7 +14,7 @@ from manual_bp.checker.diagnose.constant_factors import constant_mistake
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.random_directions import EPS, extrapolated_slope, has_kink, random_directions
-from manual_bp.checker.judge.returned_lines import call_backward
+from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
 from manual_bp.checker.judge.rounding import relative_error
 
 DIRECTIONS, ELEMENTS = 6, 64
@@ -38,15 +38,19 @@ def report_by_differences(
     def cost_at(arrays: list) -> float:
         return float(evaluate(arrays))
 
-    found = {n: returned.found[n] for n in floats if n in returned.found}
-    lines = judge_by_differences(arguments, cost_at, found, tolerance)
+    readings = [([], returned.found)] + ([([OWN_ORDER], returned.in_own_order)] if returned.in_own_order else [])
+    conventions, lines = [], list[Line]()
+    for conventions, found in readings:
+        lines = judge_by_differences(arguments, cost_at, {n: found[n] for n in floats if n in found}, tolerance)
+        if all(line.verdict != "wrong" for line in lines):
+            break
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
     lines += [Line(name, verdict, None, None, mistake, fault) for name, fault in returned.faults.items()]
     missing = ", ".join("d" + n for n in arguments.params if n not in returned.found)
     notes = [f"judged by central differences, because autodiff of the cost is not possible: {reason}"]
     notes += [f"not returned, so not judged: {missing}"] * bool(missing)
     here = cost_at(arguments.copied_arrays())
-    return Report(tuple(lines), (), tuple(notes), "float64", here, "central differences")
+    return Report(tuple(lines), tuple(conventions), tuple(notes), "float64", here, "central differences")
 
 
 def judge_by_differences(

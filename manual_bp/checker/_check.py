@@ -1,5 +1,6 @@
 """The check of a backward pass against its cost: by autodiff or, where that is not possible, by differences."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -11,7 +12,8 @@ from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker.graph.arguments import flatten_arguments
-from manual_bp.checker.judge.traced_cost import has_narrow_floats, trace_cost
+from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
+from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 
 # What JAX raises where NumPy, Python's float() or an if meets a traced array
 UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
@@ -107,16 +109,27 @@ def check_gradients(
             narrow = trace_cost(cost, params, args, as_given=True)
             again = call_on(narrow, backward)
             traced, call = (traced, call) if again[0].raised else (narrow, again)
+        judge = functools.partial(report_on, tolerance=tolerance, order=order, finite_differences=finite_differences)
         try:
-            report = report_on(traced, backward, call, tolerance, order, finite_differences)
+            report = judge(traced, backward, call)
+            returned, after = call
+            if report.verdict == "wrong" and returned.in_own_order:
+                own_order = returned._replace(found=returned.in_own_order, in_own_order=None)
+                backward = functools.partial(_in_own_order, traced, backward)
+                other = judge(traced, backward, (own_order, after))
+                if other.verdict != "wrong":
+                    report = dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER))
         except ValueError as error:
             if "Reverse-mode differentiation" not in str(error):
                 raise
             reason = str(error).splitlines()[0]
             return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=True)
-        return report_on_rules(
-            traced, report, lambda around: report_on(around, backward, None, tolerance, order, finite_differences)
-        )
+        return report_on_rules(traced, report, lambda around: judge(around, backward))
+
+
+def _in_own_order(traced: TracedCost, backward: Callable, *arguments: Any) -> dict[str, Any]:
+    lines = read_lines(backward(*arguments), arguments[0], traced.names()).in_own_order or {}
+    return {"d" + name: line for name, line in lines.items()}
 
 
 @_refuse_non_functions

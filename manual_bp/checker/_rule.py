@@ -47,12 +47,15 @@ class Rule(NamedTuple):
 
 def trace_rule(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator) -> Rule | Report:
     """Trace f with and without its rule; where JAX refuses the rule, return the report on that."""
-    for as_given in (False, True) if has_narrow_floats(given) else (False,):
-        try:
-            return _trace(f, surrogate, given, rng, as_given)
-        except _Refused as error:
-            refused = error
-    return refused.report
+    try:
+        return _trace(f, surrogate, given, rng, as_given=False)
+    except _Refused as error:
+        if not has_narrow_floats(given):
+            return error.report
+    try:
+        return _trace(f, surrogate, given, rng, as_given=True)
+    except _Refused as error:
+        return error.report
 
 
 class _Refused(Exception):
@@ -79,8 +82,8 @@ def _trace(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.ra
     inside = primitives_inside(traced.graph.jaxpr.jaxpr)
     if not surrogate and not CUSTOM_VJP & inside:
         if not CUSTOM_JVP & inside:
-            advice = "use check_gradients to check the gradient of a cost"
-            raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
+            advice = "use check_gradients for the gradient of a cost, and order=2 for the derivative of a rule"
+            raise ValueError(f"f has no custom_vjp in it, nor a custom_jvp, so there is no rule to check; {advice}")
         traced = trace_at(cost, arguments, as_given, CUSTOM_VJP | CUSTOM_JVP)
     by_rule = _weighted_output(f, shapes)
     graph, arguments = traced.graph, traced.arguments
@@ -104,7 +107,9 @@ def _trace(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.ra
         raise refuse("not linear in the tangents", NOT_LINEAR)
     try:
         inside = coarsest_eps_inside(differentiate.trace(arguments.arrays).jaxpr)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
+        if "Transpose rule" in str(error) and CUSTOM_JVP <= graph.into:
+            raise refuse("not linear in the tangents", f"JAX cannot transpose it: {error}") from None
         if " bwd rule " not in str(error):
             raise
         raise refuse("wrong shape", f"JAX refuses what it returns: {error}") from None

@@ -1,6 +1,7 @@
 """The lines that a backward pass returned, by name."""
 
 import difflib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,17 +12,21 @@ from jax.core import Tracer
 from manual_bp.checker.graph.arguments import is_float, path_suffix
 from manual_bp.checker.judge.raised_error import lines_before_error
 
+OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
+
 
 class ReturnedLines(NamedTuple):
     """The lines by the name of their node or root, and a sentence for each line that could not be read.
 
-    `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params.
+    `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params. `in_own_order`
+    holds the lines of a flat vector as they are if it is in the order of the keys of params.
     """
 
     found: dict[str, np.ndarray]
     faults: dict[str, str]
     raised: str = ""
     like_params: bool = False
+    in_own_order: dict[str, np.ndarray] | None = None
 
 
 def call_backward(backward: Callable, arguments: tuple, known: list[str]) -> ReturnedLines:
@@ -42,13 +47,10 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
         return _read_arrays(zip(of_params, leaves, strict=True))._replace(like_params=True)
     is_cost = isinstance(raw, tuple) and len(raw) == 2 and jax.tree.structure(raw[0]) == jax.tree.structure(0)
-    if is_cost and np.size(raw[0]) == 1:
+    if is_cost and np.size(raw[0]) == 1 and not isinstance(raw[1], str):
         return read_lines(raw[1], params, known)  # (cost, gradient)
     if not isinstance(raw, dict):
-        raise TypeError(
-            "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
-            f"{jax.tree.structure(params)}; it returned {jax.tree.structure(raw)}"
-        )
+        return _read_unnamed(raw, params, of_params)
     if isinstance(params, dict) and raw and raw.keys() < params.keys():
         missing = ", ".join(str(key) for key in params if key not in raw)
         advice = "return all of it, or a dict of lines named 'd...'"
@@ -64,6 +66,52 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
             unknown[str(key)] = _unknown_name(str(key), known)
     returned = _read_arrays(lines)
     return returned._replace(faults=returned.faults | unknown)
+
+
+def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
+    """Read a flat vector, or a tuple for a dict if the shapes leave no doubt about the order of its entries.
+
+    A vector is in the order of ravel_pytree, or in that of the keys of params if it is right only there.
+    """
+    shapes = [np.shape(p) for p in jax.tree.leaves(params)]
+    orders = [list(range(len(shapes)))]
+    orders += [own] if (own := _own_order(params)) != orders[0] else []
+    found = jax.tree.leaves(raw)
+    if len(found) == 1 and np.shape(found[0]) == (sum(map(math.prod, shapes)),):
+        readings = [_split(found[0], of_params, shapes, order) for order in orders]
+        return ReturnedLines(readings[0], {}, like_params=True, in_own_order=readings[1] if len(orders) == 2 else None)
+    fitting = [order for order in orders if [np.shape(leaf) for leaf in found] == [shapes[i] for i in order]]
+    if len(fitting) == 1 and isinstance(raw, tuple | list):
+        names = [of_params[i] for i in fitting[0]]
+        return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)
+    got = "None; is a `return` missing?" if raw is None else f"{jax.tree.structure(raw)}"
+    if fitting:
+        got += ", in which the shapes do not tell which entry belongs to which parameter"
+    raise TypeError(
+        "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, a pytree like params, "
+        f"{jax.tree.structure(params)}, or a flat vector of it; it returned {got}"
+    )
+
+
+def _split(vector: Any, names: list[str], shapes: list[tuple[int, ...]], order: list[int]) -> dict[str, Any]:
+    ends = np.cumsum([math.prod(shapes[i]) for i in order])
+    parts = [vector[end - math.prod(shapes[i]) : end].reshape(shapes[i]) for i, end in zip(order, ends, strict=True)]
+    return as_arrays({names[i]: part for i, part in zip(order, parts, strict=True)})
+
+
+def _own_order(params: Any) -> list[int]:
+    """Number the leaves as JAX does, which sorts the keys of a dict, and list them in the order of the keys."""
+    numbers = iter(range(len(jax.tree.leaves(params))))
+    numbered = jax.tree.map(lambda _: next(numbers), params)
+
+    def listed(tree: Any, like: Any) -> list[int]:
+        if isinstance(like, dict):
+            return [i for key in like for i in listed(tree[key], like[key])]
+        if isinstance(like, tuple | list):
+            return [i for a, b in zip(tree, like, strict=True) for i in listed(a, b)]
+        return jax.tree.leaves(tree)
+
+    return listed(numbered, params)
 
 
 def _read_subtree(name: str, value: Any, known: list[str], of_params: list[str]) -> list[tuple[str, Any]]:
