@@ -36,14 +36,19 @@ def report_by_differences(
     evaluate = jax.jit(of_arrays) if traceable else of_arrays
 
     def cost_at(arrays: list) -> float:
-        return float(evaluate(arrays))
+        value = evaluate(arrays)
+        if np.shape(value):
+            raise ValueError(f"cost must return one number; it returned an array of shape {np.shape(value)}")
+        return float(value)
 
-    readings = [([], returned.found)] + ([([OWN_ORDER], returned.in_own_order)] if returned.in_own_order else [])
-    conventions, lines = [], list[Line]()
-    for conventions, found in readings:
-        lines = judge_by_differences(arguments, cost_at, {n: found[n] for n in floats if n in found}, tolerance)
-        if all(line.verdict != "wrong" for line in lines):
-            break
+    def judged(found: dict[str, np.ndarray]) -> list[Line]:
+        return judge_by_differences(arguments, cost_at, {n: found[n] for n in floats if n in found}, tolerance)
+
+    lines, conventions = judged(returned.found), []
+    if returned.in_own_order and any(line.verdict == "wrong" for line in lines):
+        other = judged(returned.in_own_order)
+        if all(line.verdict != "wrong" for line in other):
+            lines, conventions = other, [OWN_ORDER]
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
     lines += [Line(name, verdict, None, None, mistake, fault) for name, fault in returned.faults.items()]
     missing = ", ".join("d" + n for n in arguments.params if n not in returned.found)
@@ -95,7 +100,7 @@ def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray,
         return Line("d" + name, "cannot tell", error, None, None, why)
     if distance <= max(10 * unsure, tolerance * size) and unsure <= UNCLEAR * size:
         return Line("d" + name, "right", error, None)
-    if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size):
+    if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size, eps):
         why = "central differences do not settle here, as at a kink"
         return Line("d" + name, "cannot tell", error, None, None, why)
     chosen = np.random.default_rng(0).choice(array.size, min(array.size, ELEMENTS), replace=False)

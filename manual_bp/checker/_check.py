@@ -12,11 +12,9 @@ from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker.graph.arguments import flatten_arguments
+from manual_bp.checker.judge.raised_error import UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
-
-# What JAX raises where NumPy, Python's float() or an if meets a traced array
-UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -81,6 +81,8 @@ def check_custom_vjp(
         got = ", ".join(type(a).__name__ for a in args) or "none"
         needed = "the arguments of f, with a floating-point array among them, such as jnp.asarray(1.0)"
         raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
+    if surrogate is not None and not callable(surrogate):
+        raise TypeError(f"surrogate must be a function of the arguments of f; got {type(surrogate).__name__}")
     if order not in (1, 2):
         raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
 

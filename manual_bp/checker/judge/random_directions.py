@@ -52,9 +52,10 @@ def random_directions(like: dict[str, np.ndarray], number: int) -> Iterator[dict
         yield {name: a / norm for name, a in v.items()}
 
 
-def has_kink(f: Callable[[float], float], slope: float) -> bool:
+def has_kink(f: Callable[[float], float], slope: float, eps: float = EPS) -> bool:
     """Return whether the slopes on both sides of 0 differ: (f(h) - 2 f(0) + f(-h)) / h does not fall with h then."""
-    wide, narrow = (abs(f(h) - 2 * f(0.0) + f(-h)) / h for h in (1e-4, 5e-5))
+    step = max(1e-4, eps ** (1 / 3))
+    wide, narrow = (abs(f(h) - 2 * f(0.0) + f(-h)) / h for h in (step, step / 2))
     return narrow > 1e-3 * slope and narrow > 0.9 * wide
 
 

@@ -43,12 +43,17 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     """Read a pytree like params, or a dict of lines such as "dW1", or "dlayers" with the subtree for layers."""
     # the parameters come first among the known, in the order of the leaves of params
     of_params = known[: len(jax.tree.leaves(params))]
+    raw = raw.tolist() if isinstance(raw, np.ndarray) and raw.dtype == object else raw
     leaves = jax.tree.leaves(raw, is_leaf=lambda leaf: leaf is None)
     if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
-        return _read_arrays(zip(of_params, leaves, strict=True))._replace(like_params=True)
+        triples = zip(of_params, leaves, jax.tree.leaves(params), strict=True)
+        judged = ((n, leaf) for n, leaf, p in triples if not _says_none(leaf) or isinstance(p, float) or is_float(p))
+        return _read_arrays(judged)._replace(like_params=True)
     is_cost = isinstance(raw, tuple) and len(raw) == 2 and jax.tree.structure(raw[0]) == jax.tree.structure(0)
     if is_cost and np.size(raw[0]) == 1 and not isinstance(raw[1], str):
         return read_lines(raw[1], params, known)  # (cost, gradient)
+    if isinstance(raw, dict) and raw.keys() == set(of_params):
+        return _read_arrays(raw.items())._replace(like_params=True)  # params is no dict, but a dataclass, say
     if not isinstance(raw, dict):
         return _read_unnamed(raw, params, of_params)
     if isinstance(params, dict) and raw and raw.keys() < params.keys():
@@ -84,13 +89,22 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     if len(fitting) == 1 and isinstance(raw, tuple | list):
         names = [of_params[i] for i in fitting[0]]
         return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)
-    got = "None; is a `return` missing?" if raw is None else f"{jax.tree.structure(raw)}"
-    if fitting:
-        got += ", in which the shapes do not tell which entry belongs to which parameter"
+    if raw is None:
+        got = "None; is a `return` missing?"
+    elif len(found) == 1 and found[0] is raw:
+        got = f"{type(raw).__name__} of shape {np.shape(raw)}" if hasattr(raw, "shape") else type(raw).__name__
+    else:
+        got = f"{jax.tree.structure(raw)}"
+        got += ", in which the shapes do not tell which entry belongs to which parameter" if fitting else ""
     raise TypeError(
-        "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, a pytree like params, "
+        "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
         f"{jax.tree.structure(params)}, or a flat vector of it; it returned {got}"
     )
+
+
+def _says_none(line: Any) -> bool:
+    """Return whether a line says that an integer has no derivative, by None or by JAX's float0."""
+    return line is None or getattr(line, "dtype", None) == jax.dtypes.float0
 
 
 def _split(vector: Any, names: list[str], shapes: list[tuple[int, ...]], order: list[int]) -> dict[str, Any]:
