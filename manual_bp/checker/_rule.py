@@ -33,7 +33,9 @@ class Rule(NamedTuple):
     def with_cotangents(self, arrays: Sequence, rng: np.random.Generator, scale: float) -> "Rule":
         """Return the rule at other arrays of the same shapes, with new cotangents."""
         arguments = self.traced.arguments
-        as_traced = [a.astype(b.dtype) if is_float(a) else a for a, b in zip(arrays, arguments.arrays, strict=False)]
+        as_traced = [
+            np.asarray(a).astype(b.dtype) if is_float(a) else a for a, b in zip(arrays, arguments.arrays, strict=False)
+        ]
         cotangents = [scale * rng.normal(size=u.shape) for u in arguments.arrays[len(arrays) :]]
         arguments = arguments._replace(arrays=[*as_traced, *cotangents])
         return self._replace(traced=self.traced._replace(arguments=arguments))

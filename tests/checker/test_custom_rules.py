@@ -134,7 +134,10 @@ def test_outputs_that_have_no_cotangent():
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "right"), (2.0, "wrong")])
 def test_a_rule_in_numpy(factor, verdict):
     sine = jax.custom_vjp(jnp.sin)
-    sine.defvjp(lambda x: (np.sin(np.asarray(x)), np.asarray(x)), lambda x, u: (factor * np.asarray(u) * np.cos(x),))
+    sine.defvjp(
+        lambda x: (jnp.asarray(np.sin(np.asarray(x))), np.asarray(x)),
+        lambda x, u: (factor * np.asarray(u) * np.cos(x),),
+    )
     assert bp.check_custom_vjp(sine, X).verdict == verdict
 
 
