@@ -62,7 +62,7 @@ def test_surrogate(f, surrogate, verdict):
     ("f", "step"),
     [
         (lambda x: jnp.round(x), "round"),
-        (lambda x: jnp.where(x > 0, 1.0, -1.0), "gt"),
+        (lambda x: jnp.where(x > 0, 1.0, -1.0), "a comparison"),
         (lambda x: x.astype(jnp.int8).astype(x.dtype), "a conversion to integers"),
         (lambda x: jnp.round(x) + 0.1 * x, None),
     ],

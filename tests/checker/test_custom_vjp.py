@@ -110,7 +110,7 @@ def test_without_autodiff_by_central_differences():
         kernel.defvjp(lambda x: (kernel(x), x), lambda x, u, rule=rule: (u * rule(x),))
         report = bp.check_custom_vjp(kernel, x)
         assert report.truth == "central differences" and (report["dx"].mistake or report.verdict) == mistake
-    assert "not possible" in report.notes[0] and "most at" in report["dx"].diagnosis
+        assert "not possible" in report.notes[0]
 
 
 @pytest.mark.parametrize("rule, verdict", [(lambda x, u: 2 * u * x, "right"), (lambda x, u: 3 * u * x, "wrong")])

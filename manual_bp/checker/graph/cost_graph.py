@@ -69,11 +69,7 @@ def build_graph(cost: Callable, arguments: Arguments, through: frozenset[str] = 
     """
     into = CALLS | through
     called: list[str] = []
-
-    def traceable_cost(*arrays: Any) -> Any:
-        return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
-
-    closed = jax.make_jaxpr(traceable_cost)(*arguments.arrays)
+    closed = trace_jaxpr(cost, arguments, called)
     outputs: list[Any] = list(closed.out_avals)
     if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
@@ -95,6 +91,15 @@ def build_graph(cost: Callable, arguments: Arguments, through: frozenset[str] = 
             )
     successors = _find_successors(closed, nodes, arguments.names, roots, into)
     return CostGraph(closed, arguments.names, nodes, roots, params, successors, into)
+
+
+def trace_jaxpr(cost: Callable, arguments: Arguments, called: list[str]) -> Any:
+    """Trace the cost, and append the names of its taps to `called`."""
+
+    def traceable_cost(*arrays: Any) -> Any:
+        return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
+
+    return jax.make_jaxpr(traceable_cost)(*arguments.arrays)
 
 
 def _find_successors(

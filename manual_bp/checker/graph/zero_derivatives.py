@@ -6,7 +6,8 @@ from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import walk
 
-STEPS = frozenset("round floor ceil sign gt ge lt le eq ne argmax argmin stop_gradient".split())
+COMPARISONS = dict.fromkeys("gt ge lt le eq ne".split(), "a comparison")
+STEPS = COMPARISONS | {name: name for name in "round floor ceil sign argmax argmin".split()}
 
 
 class _Sources(NamedTuple):
@@ -23,7 +24,7 @@ def roots_behind_steps(graph: CostGraph) -> dict[str, str]:
         sources = _Sources(*(frozenset().union(*found) for found in zip(*operands, strict=True)))
         kind = equation.primitive.name
         if kind in STEPS or not any(is_float(v.aval) for v in equation.outvars):
-            name = kind if kind in STEPS else "a conversion to integers"
+            name = STEPS.get(kind, "a conversion to integers")
             sources = _Sources(by_steps=sources.by_steps | {(root, name) for root in sources.smooth})
         return [sources] * len(equation.outvars)
 

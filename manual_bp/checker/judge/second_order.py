@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker._report import Line
+from manual_bp.checker.judge.raised_error import UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import relative_error, rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost
@@ -40,7 +41,7 @@ def judge_second_order(traced: TracedCost, backward: Callable, judgement: Judgem
 
     try:
         found, limit = _derivative(lines_at), None
-    except jax.errors.TracerArrayConversionError:
+    except UNTRACEABLE:
         after, before = lines_at(STEP), lines_at(-STEP)
         found, limit = {n: (after[n] - before[n]) / (2 * STEP) for n in names}, 1e-6
     for name in names:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
-from manual_bp.checker.graph.cost_graph import CostGraph, build_graph
-from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
+from manual_bp.checker.graph.cost_graph import CostGraph, build_graph, trace_jaxpr
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP, same_program
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
 from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
@@ -40,6 +40,10 @@ class TracedCost(NamedTuple):
         """Return the graph cut at every node, with the derivatives by the parameters or, if need be, by all roots."""
         roots = self.graph.roots.keys() & names
         return self.cut(self.graph.params if roots <= set(self.graph.params) else tuple(self.graph.roots))
+
+    def may_differ(self) -> bool:
+        """Return whether another evaluation could give another cost, because another trace or Python could."""
+        return not same_program(trace_jaxpr(self.cost, self.arguments, []), self.graph.jaxpr)
 
     def cost_again(self) -> float:
         def of_arrays(arrays: list) -> Any:
