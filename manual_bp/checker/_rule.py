@@ -171,7 +171,10 @@ def _weighted_output(f: Callable, shapes: list[tuple[int, ...]]) -> Callable:
 
 
 def _float_outputs(tree: Any) -> list:
-    return [o for o in map(jnp.asarray, jax.tree.leaves(tree)) if is_float(o)]
+    numbers = [o for o in jax.tree.leaves(tree) if isinstance(o, jax.Array | np.ndarray | np.generic | float)]
+    if any(jnp.iscomplexobj(o) for o in numbers):
+        raise TypeError("f has a complex output; expected real ones, such as its real and its imaginary part")
+    return [o for o in map(jnp.asarray, numbers) if is_float(o)]
 
 
 def _output_names(outputs: list) -> list[str]:

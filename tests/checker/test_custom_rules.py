@@ -131,6 +131,11 @@ def test_outputs_that_have_no_cotangent():
         assert bp.check_custom_vjp(rule, X).verdict == verdict
 
 
+def test_values_that_are_not_numbers():
+    report = bp.check_custom_vjp(with_rule(jnp.sin, lambda args, u: (u * jnp.cos(args[0]),)), np.array([1.0, np.nan]))
+    assert report.verdict == "cannot tell" and "not finite" in report["dx"].diagnosis
+
+
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "right"), (2.0, "wrong")])
 def test_a_rule_in_numpy(factor, verdict):
     sine = jax.custom_vjp(jnp.sin)
@@ -159,6 +164,7 @@ def test_a_rule_that_jax_refuses(rule, forward, part):
     [
         (TypeError, "surrogate must be a function", straight_through(), {"surrogate": X}),
         (ValueError, "must have the same shapes", straight_through(), {"surrogate": jnp.sum}),
+        (TypeError, "complex output", lambda x: x * 1j, {}),
         (ValueError, "order must be 1, or 2", straight_through(), {"order": 3}),
         (TypeError, "JAX cannot trace f, .*write jnp for np", lambda x: np.sin(np.asarray(x)), {}),
         (

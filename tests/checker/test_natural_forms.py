@@ -25,6 +25,8 @@ def flat(params, found):
 FORMS = {
     "a flat vector": lambda params, found: ravel_pytree(found)[0],
     "a flat vector in the order of the keys": flat,
+    "a column": lambda params, found: ravel_pytree(found)[0][:, None],
+    "a list of numbers": lambda params, found: ravel_pytree(found)[0].tolist(),
     "the cost and a flat vector": lambda params, found: (1.0, ravel_pytree(found)[0]),
     "a tuple in the order of the keys": lambda params, found: tuple(found[name] for name in params),
     "a list in the order of JAX": lambda params, found: [found[name] for name in sorted(params)],
@@ -93,6 +95,19 @@ def test_no_derivative_by_integers_and_keys(none):
     params = {"W": X, "n": np.int64(3), "key": jax.random.key(0)}
     assert bp.check_gradients(cost, backward, params).verdict == "right"
     assert bp.check_gradients(cost, lambda p: backward(p) | {"W": p["W"]}, params).verdict == "wrong"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(2, "right"), (3, "wrong")])
+def test_numbers_and_nested_lists(factor, verdict):
+    numbers = {"a": 1.5, "b": 2.5}
+    report = bp.check_gradients(squares, lambda p: (factor * p["a"], 2 * p["b"]), numbers)
+    assert report.verdict == verdict and report["db"].verdict == "right"
+    assert bp.check_gradients(squares, lambda p: (factor * p).tolist(), X).verdict == verdict
+
+
+def test_a_tuple_with_a_wrong_shape():
+    report = bp.check_gradients(squares, lambda p: (2 * p["a"], 2 * p["b"][:, None]), {"a": X, "b": X[0]})
+    assert (report["da"].verdict, report["db"].mistake) == ("right", "wrong shape")
 
 
 def test_other_costs():

@@ -49,8 +49,9 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         triples = zip(of_params, leaves, jax.tree.leaves(params), strict=True)
         judged = ((n, leaf) for n, leaf, p in triples if not _says_none(leaf) or isinstance(p, float) or is_float(p))
         return _read_arrays(judged)._replace(like_params=True)
-    is_cost = isinstance(raw, tuple) and len(raw) == 2 and jax.tree.structure(raw[0]) == jax.tree.structure(0)
-    if is_cost and np.size(raw[0]) == 1 and not isinstance(raw[1], str):
+    is_pair = isinstance(raw, tuple) and len(raw) == 2 and not isinstance(raw[1], str)
+    is_cost = is_pair and jax.tree.structure(raw[0]) == jax.tree.structure(0) and np.size(raw[0]) == 1
+    if is_cost and (len(of_params) == 1 or not _is_number(raw[1])):
         return read_lines(raw[1], params, known)  # (cost, gradient)
     if isinstance(raw, dict) and raw.keys() == set(of_params):
         return _read_arrays(raw.items())._replace(like_params=True)  # params is no dict, but a dataclass, say
@@ -81,10 +82,14 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     shapes = [np.shape(p) for p in jax.tree.leaves(params)]
     orders = [list(range(len(shapes)))]
     orders += [own] if (own := _own_order(params)) != orders[0] else []
-    found = jax.tree.leaves(raw)
-    if len(found) == 1 and np.shape(found[0]) == (sum(map(math.prod, shapes)),):
-        readings = [_split(found[0], of_params, shapes, order) for order in orders]
+    found, size = jax.tree.leaves(raw), sum(map(math.prod, shapes))
+    if isinstance(raw, list) and found and all(map(_is_number, found)) and len(found) == size:
+        found = [np.array(found).reshape(shapes[0] if len(shapes) == 1 else size)]  # numbers in nested lists
+    if len(found) == 1 and np.size(found[0]) == size == max(np.shape(found[0]), default=0):
+        readings = [_split(found[0].reshape(size), of_params, shapes, order) for order in orders]
         return ReturnedLines(readings[0], {}, like_params=True, in_own_order=readings[1] if len(orders) == 2 else None)
+    if len(orders) == 1 and len(found) == len(shapes) and isinstance(raw, tuple | list):
+        return _read_arrays(zip(of_params, found, strict=True))._replace(like_params=True)
     fitting = [order for order in orders if [np.shape(leaf) for leaf in found] == [shapes[i] for i in order]]
     if len(fitting) == 1 and isinstance(raw, tuple | list):
         names = [of_params[i] for i in fitting[0]]
@@ -100,6 +105,10 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
         "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
         f"{jax.tree.structure(params)}, or a flat vector of it; it returned {got}"
     )
+
+
+def _is_number(value: Any) -> bool:
+    return jax.tree.structure(value) == jax.tree.structure(0) and np.ndim(value) == 0
 
 
 def _says_none(line: Any) -> bool:
