@@ -16,6 +16,7 @@ from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.random_directions import EPS, extrapolated_slope, has_kink, random_directions
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
 from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.second_order import without_second_order
 
 DIRECTIONS, ELEMENTS = 6, 64
 TOLERANCE = 1e-6
@@ -23,7 +24,14 @@ UNCLEAR = 1e-3  # an estimated error above which a difference tells nothing
 
 
 def report_by_differences(
-    cost: Callable, backward: Callable, params: Any, args: tuple, reason: str, tolerance: float | None, traceable: bool
+    cost: Callable,
+    backward: Callable,
+    params: Any,
+    args: tuple,
+    tolerance: float | None,
+    order: int,
+    reason: str,
+    traceable: bool,
 ) -> Report:
     """Compare the lines of the parameters and arguments with central differences along random directions."""
     arguments = flatten_arguments(cost, params, args).cast(np.float64)
@@ -49,6 +57,7 @@ def report_by_differences(
         other = judged(returned.in_own_order)
         if all(line.verdict != "wrong" for line in other):
             lines, conventions = other, [OWN_ORDER]
+    lines = without_second_order(lines) if order == 2 else lines
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
     lines += [Line(name, verdict, None, None, mistake, fault) for name, fault in returned.faults.items()]
     missing = ", ".join("d" + n for n in arguments.params if n not in returned.found)

@@ -12,7 +12,7 @@ from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker.graph.arguments import flatten_arguments
-from manual_bp.checker.judge.raised_error import UNTRACEABLE
+from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 
@@ -68,13 +68,15 @@ def check_gradients(
         backward: a function backward(params, *args), in JAX or NumPy. It returns any of the lines, {"dZ2": ...,
             "dW2": ...}, or a complete pytree like params. A line is named "d" and the name of a tap, a parameter or an
             argument; a nested parameter by its path, "dlayers[0].W". It gets copies of the arrays.
+            It may also return (cost, gradients), and the gradients as a flat vector, in the order of ravel_pytree or of
+            the keys of params, or as a tuple or list, if their shapes leave no doubt.
         params: a pytree of NumPy or JAX arrays.
         args: the other arguments of the cost. Arrays among them can have a line too.
         tolerance: the relative error, in norm, that a right line may have. The default depends on the dtype, the depth
             of the line and the longest sum: about 1e-14 in float64 and 1e-5 in float32 for a small network.
         order: 2 to also judge the derivative of each right line along a random direction of params, as line d(dW1).
-        finite_differences: also compare autodiff with central differences of the cost, over a sweep of step sizes. If
-            they differ, no line is called right.
+        finite_differences: also compare autodiff with central differences of the cost, extrapolated. If they differ,
+            no line is called right.
 
     Returns:
         A `bp.checker.Report`: print it, look at report.lines, or call report.raise_if_wrong().
@@ -97,12 +99,12 @@ def check_gradients(
     if order not in (1, 2):
         raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        by_differences = functools.partial(report_by_differences, cost, backward, params, args, tolerance, order)
         try:
             traced = trace_cost(cost, params, args)
             call = call_on(traced, backward)
         except UNTRACEABLE as error:
-            reason = str(error).splitlines()[0]
-            return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=False)
+            return by_differences(str(error).splitlines()[0], traceable=False)
         if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
             narrow = trace_cost(cost, params, args, as_given=True)
             again = call_on(narrow, backward)
@@ -113,15 +115,17 @@ def check_gradients(
             returned, after = call
             if report.verdict == "wrong" and returned.in_own_order:
                 own_order = returned._replace(found=returned.in_own_order, in_own_order=None)
-                backward = functools.partial(_in_own_order, traced, backward)
-                other = judge(traced, backward, (own_order, after))
+                reordered = functools.partial(_in_own_order, traced, backward)
+                other = judge(traced, reordered, (own_order, after))
                 if other.verdict != "wrong":
-                    report = dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER))
+                    report, backward = (
+                        dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER)),
+                        reordered,
+                    )
         except ValueError as error:
-            if "Reverse-mode differentiation" not in str(error):
+            if not any(part in str(error) for part in NOT_DIFFERENTIABLE):
                 raise
-            reason = str(error).splitlines()[0]
-            return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=True)
+            return by_differences(str(error).splitlines()[0], traceable=True)
         return report_on_rules(traced, report, lambda around: judge(around, backward))
 
 

@@ -16,6 +16,7 @@ from manual_bp.checker.graph.cost_graph import has_unreachable_rule
 from manual_bp.checker.judge.random_directions import compiled_cost
 from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.second_order import without_second_order
 
 # The cotangents come from a seed of their own: from default_rng(0), which users draw their arguments from, a cotangent
 # equals the argument, and a rule that takes one for the other is right
@@ -148,6 +149,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
         found, cost = {name[1:]: np.asarray(line) for name, line in once.items()}, compiled_cost(traced)
         lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps)
         notes = (f"judged by central differences, because autodiff of f without its rule is not possible: {reason}",)
+        lines = without_second_order(lines) if order == 2 else lines
         report = Report(tuple(lines), (), notes, traced.precision, cost(arrays), "central differences")
     else:
         # JAX takes the lines of a rule as they are, so that none may be transposed

@@ -11,7 +11,7 @@ from manual_bp.checker._report import Line, Report
 from manual_bp.checker.graph.arguments import Arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, CUSTOM_VJP, primitives_inside
-from manual_bp.checker.judge.raised_error import UNTRACEABLE, lines_before_error
+from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE, lines_before_error
 from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_at
 
@@ -87,7 +87,7 @@ def _trace(
             compiled = differentiate
             differentiate(arguments.arrays)
     except Exception as error:
-        if any(part in str(error) for part in ("Reverse-mode differentiation", "do not support JVP")):
+        if any(part in str(error) for part in NOT_DIFFERENTIABLE):
             raise ValueError(f"JAX cannot differentiate f, even with its rule: {error}") from None
         line = Line("the rule", "wrong", None, None, *_mistake_of(error))
         return Report((line,), (), (), traced.precision, traced.cost_again())

@@ -14,6 +14,7 @@ from jax.core import Tracer
 
 # What JAX raises where NumPy, Python's float() or an if meets a traced array
 UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
+NOT_DIFFERENTIABLE = ("Reverse-mode differentiation", "do not support JVP")  # of a while_loop and of a callback
 LIBRARIES = ("site-packages", "importlib", str(Path(__file__).parents[1]))
 
 

@@ -1,6 +1,6 @@
 """Second derivatives: each right line differentiated once more, along a random direction of the parameters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -53,6 +53,13 @@ def judge_second_order(traced: TracedCost, backward: Callable, judgement: Judgem
         ok = error <= (limit or 16 * rounding_bound(graph, name, traced.eps))
         why = "" if ok else "the line is right here, but its derivative along a random direction of params is not"
         yield Line(f"d(d{name})", "right" if ok else "wrong", error, None, None if ok else "second order", why)
+
+
+def without_second_order(lines: Sequence[Line]) -> list[Line]:
+    """Add that the derivative of each right line is not known, where there is no autodiff to compare it with."""
+    why = "second derivatives are compared with autodiff, which is not possible here"
+    right = [line.line for line in lines if line.verdict == "right"]
+    return [*lines, *(Line(f"d({name})", "cannot tell", diagnosis=why) for name in right)]
 
 
 def _derivative(lines_at: Callable[[Any], dict]) -> dict:
