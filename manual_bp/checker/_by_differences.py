@@ -101,7 +101,7 @@ def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray,
     directions = [v[name] for v in random_directions({name: array}, DIRECTIONS)]
     true, errors = np.transpose([extrapolated_slope(along(v), eps) for v in directions])
     own = np.array([np.sum(line * v) for v in directions])
-    size, unsure = max(np.linalg.norm(true), np.linalg.norm(own)), np.linalg.norm(errors)
+    size, unsure = float(max(np.linalg.norm(true), np.linalg.norm(own))), float(np.linalg.norm(errors))
     distance = np.linalg.norm(own - true)
     error = float(distance / (np.linalg.norm(true) or np.inf)) if np.any(true) else float("inf") if distance else 0.0
     if size <= unsure or not size:
