@@ -1,4 +1,7 @@
-"""The check of a cost that autodiff cannot take, such as one in NumPy or with a while_loop, by differences."""
+"""The check of lines by central differences, for a cost or a rule's function that autodiff cannot take.
+
+Such a cost is in NumPy, or has a while_loop in it. Such a function is a callback, a kernel, or has a rule in a loop.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +13,10 @@ from manual_bp.checker._report import Line, Report
 from manual_bp.checker.diagnose.constant_factors import constant_mistake
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.nodes import call_with_tap
-from manual_bp.checker.judge.returned_lines import call_backward
+from manual_bp.checker.judge.random_directions import EPS, extrapolated_slope, has_kink, random_directions
+from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
 from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.second_order import without_second_order
 
 DIRECTIONS, ELEMENTS = 6, 64
 TOLERANCE = 1e-6
@@ -19,83 +24,112 @@ UNCLEAR = 1e-3  # an estimated error above which a difference tells nothing
 
 
 def report_by_differences(
-    cost: Callable, backward: Callable, params: Any, args: tuple, reason: str, tolerance: float | None, traceable: bool
+    cost: Callable,
+    backward: Callable,
+    params: Any,
+    args: tuple,
+    tolerance: float | None,
+    order: int,
+    reason: str,
+    traceable: bool,
 ) -> Report:
     """Compare the lines of the parameters and arguments with central differences along random directions."""
     arguments = flatten_arguments(cost, params, args).cast(np.float64)
-    places = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
-    returned = call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *places])))
+    floats = [n for n, a in zip(arguments.names, arguments.arrays, strict=True) if is_float(a)]
+    returned = call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *floats])))
 
     def of_arrays(arrays: list) -> Any:
         return call_with_tap(cost, arguments.rebuild(arrays), lambda name, value: value)
 
     evaluate = jax.jit(of_arrays) if traceable else of_arrays
 
-    def cost_at(place: int, array: np.ndarray) -> float:
-        arrays = arguments.copied_arrays()
-        arrays[place] = array
-        return float(evaluate(arrays))
+    def cost_at(arrays: list) -> float:
+        value = evaluate(arrays)
+        if np.shape(value):
+            raise ValueError(f"cost must return one number; it returned an array of shape {np.shape(value)}")
+        return float(value)
 
-    lines = [
-        _judge(arguments, cost_at, place, n, returned.found[n], tolerance or TOLERANCE)
-        for n, place in places.items()
-        if n in returned.found
-    ]
+    def judged(found: dict[str, np.ndarray]) -> list[Line]:
+        return judge_by_differences(arguments, cost_at, {n: found[n] for n in floats if n in found}, tolerance)
+
+    lines, conventions = judged(returned.found), []
+    if returned.in_own_order and any(line.verdict == "wrong" for line in lines):
+        other = judged(returned.in_own_order)
+        if all(line.verdict != "wrong" for line in other):
+            lines, conventions = other, [OWN_ORDER]
+    lines = without_second_order(lines) if order == 2 else lines
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
     lines += [Line(name, verdict, None, None, mistake, fault) for name, fault in returned.faults.items()]
     missing = ", ".join("d" + n for n in arguments.params if n not in returned.found)
     notes = [f"judged by central differences, because autodiff of the cost is not possible: {reason}"]
     notes += [f"not returned, so not judged: {missing}"] * bool(missing)
-    here = float(evaluate(arguments.copied_arrays()))
-    return Report(tuple(lines), (), tuple(notes), "float64", here, "central differences")
+    here = cost_at(arguments.copied_arrays())
+    return Report(tuple(lines), tuple(conventions), tuple(notes), "float64", here, "central differences")
 
 
-def _judge(arguments: Arguments, cost_at: Callable, place: int, name: str, line: np.ndarray, tolerance: float) -> Line:
-    array, rng = np.asarray(arguments.arrays[place], np.float64), np.random.default_rng(0)
+def judge_by_differences(
+    arguments: Arguments,
+    cost_at: Callable[[list], float],
+    found: dict[str, np.ndarray],
+    tolerance: float | None = None,
+    eps: float = EPS,
+) -> list[Line]:
+    """Judge the lines found, where cost_at(arrays) computes the cost with this eps."""
+    return [
+        _judge(arguments, cost_at, n, line, tolerance or max(TOLERANCE, eps**0.5), eps) for n, line in found.items()
+    ]
+
+
+def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray, tolerance: float, eps: float) -> Line:
+    place = arguments.names.index(name)
+    start = arguments.arrays[place]
+    array, line = np.asarray(start, np.float64), np.asarray(line, np.float64)
     if line.shape != array.shape:
-        return Line(
-            "d" + name, "wrong", None, None, "wrong shape", f"it has shape {line.shape}; expected {array.shape}"
-        )
+        shapes = f"it has shape {line.shape}; expected {array.shape}"
+        return Line("d" + name, "wrong", None, None, "wrong shape", shapes)
+    if not array.size:
+        return Line("d" + name, "cannot tell", None, None, None, "it is empty")
 
-    ones = np.ones(array.shape)
+    def along(v: np.ndarray) -> Callable[[float], float]:
+        def cost_along(t: float) -> float:
+            arrays = arguments.copied_arrays()
+            arrays[place] = (array + t * v).astype(start.dtype)
+            return cost_at(arrays)
 
-    def slope(v: np.ndarray) -> tuple[float, float]:
-        return extrapolated_slope(lambda t: cost_at(place, array + t * v))
+        return cost_along
 
-    own, true, errors = [], [], []
-    for _ in range(DIRECTIONS):
-        v = rng.normal(size=array.shape)
-        v /= np.linalg.norm(v)
-        d, error = slope(v)
-        own, true, errors = [*own, float(np.sum(line * v))], [*true, d], [*errors, error]
-    size = float(max(np.linalg.norm(true), np.linalg.norm(own)))
-    if not size:
-        return Line(
-            "d" + name, "cannot tell", 0.0, None, None, "the derivative is zero, and most mistakes would leave it zero"
-        )
-    distance, unsure = np.linalg.norm(np.subtract(own, true)), np.linalg.norm(errors)
-    error = float(distance / (np.linalg.norm(true) or np.inf)) if np.any(true) else float("inf")
+    directions = [v[name] for v in random_directions({name: array}, DIRECTIONS)]
+    true, errors = np.transpose([extrapolated_slope(along(v), eps) for v in directions])
+    own = np.array([np.sum(line * v) for v in directions])
+    size, unsure = float(max(np.linalg.norm(true), np.linalg.norm(own))), float(np.linalg.norm(errors))
+    distance = np.linalg.norm(own - true)
+    error = float(distance / (np.linalg.norm(true) or np.inf)) if np.any(true) else float("inf") if distance else 0.0
+    if size <= unsure or not size:
+        why = "the derivative is zero up to rounding, and most mistakes would leave it zero"
+        return Line("d" + name, "cannot tell", error, None, None, why)
     if distance <= max(10 * unsure, tolerance * size) and unsure <= UNCLEAR * size:
         return Line("d" + name, "right", error, None)
-    if not unsure <= UNCLEAR * size or has_kink(lambda t: cost_at(place, array + t * ones), size):
-        return Line(
-            "d" + name, "cannot tell", error, None, None, "central differences do not settle here, as at a kink"
-        )
-    chosen = rng.choice(array.size, min(array.size, ELEMENTS), replace=False)
+    if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size, eps):
+        why = "central differences do not settle here, as at a kink"
+        return Line("d" + name, "cannot tell", error, None, None, why)
+    chosen = np.random.default_rng(0).choice(array.size, min(array.size, ELEMENTS), replace=False)
     units = (np.reshape(np.arange(array.size) == i, array.shape).astype(float) for i in chosen)
-    expected = np.array([slope(unit)[0] for unit in units])
-    return Line("d" + name, "wrong", error, None, *_diagnose(arguments, line, chosen, expected))
+    expected = np.array([extrapolated_slope(along(unit), eps)[0] for unit in units])
+    return Line("d" + name, "wrong", error, None, *_diagnose(arguments, line, chosen, expected, max(1e-5, tolerance)))
 
 
-def _diagnose(arguments: Arguments, line: np.ndarray, chosen: np.ndarray, expected: np.ndarray) -> tuple[str, str]:
+def _diagnose(
+    arguments: Arguments, line: np.ndarray, chosen: np.ndarray, expected: np.ndarray, tolerance: float
+) -> tuple[str, str]:
     """Name the factor or the transpose by which the elements chosen differ, or the element that is the farthest off."""
     found = line.ravel()[chosen]
     if not line.any():
         return "zero", f"it is 0 everywhere; it should have elements up to {np.abs(expected).max():.3g}"
     c = float(found @ expected / (expected @ expected)) if expected.any() else 0.0
-    if abs(c - 1) > 1e-4 and c and relative_error(found, c * expected) <= 1e-5:
-        return constant_mistake(c, _examples(arguments), line.shape, 1e-5)[:2]
-    if line.ndim == 2 and line.shape[0] == line.shape[1] and relative_error(line.T.ravel()[chosen], expected) <= 1e-5:
+    if abs(c - 1) > 10 * tolerance and c and relative_error(found, c * expected) <= tolerance:
+        return constant_mistake(c, _examples(arguments), line.shape, tolerance)[:2]
+    is_square = line.ndim == 2 and line.shape[0] == line.shape[1]
+    if is_square and relative_error(line.T.ravel()[chosen], expected) <= tolerance:
         return "transposed", "it is transposed"
     worst = int(np.argmax(np.abs(found - expected)))
     at = [int(i) for i in np.unravel_index(chosen[worst], line.shape)]
@@ -107,27 +141,3 @@ def _examples(arguments: Arguments) -> int:
     shapes = [np.shape(a) for n, a in zip(arguments.names, arguments.arrays, strict=True) if n not in arguments.params]
     common = set.intersection(*map(set, shapes)) if shapes and all(shapes) else set()
     return max(common, default=1)
-
-
-def has_kink(f: Callable[[float], float], slope: float) -> bool:
-    """Return whether the slopes on both sides of 0 differ: (f(h) - 2 f(0) + f(-h)) / h does not fall with h then."""
-    wide, narrow = (abs(f(h) - 2 * f(0.0) + f(-h)) / h for h in (1e-4, 5e-5))
-    return narrow > 1e-3 * slope and narrow > 0.9 * wide
-
-
-def extrapolated_slope(f: Callable[[float], float]) -> tuple[float, float]:
-    """Return f'(0) and an estimate of its error, by Ridders' extrapolation of central differences (1982)."""
-    h, ratio, table = 0.1, 1.4, list[list[float]]()
-    best, smallest = np.nan, np.inf
-    for row in range(10):
-        table.append([(f(h) - f(-h)) / (2 * h)])
-        for k in range(1, row + 1):
-            factor = ratio ** (2 * k)
-            table[row].append((factor * table[row][k - 1] - table[row - 1][k - 1]) / (factor - 1))
-            error = max(abs(table[row][k] - table[row][k - 1]), abs(table[row][k] - table[row - 1][k - 1]))
-            if error <= smallest:
-                best, smallest = table[row][k], error
-        if row and abs(table[row][row] - table[row - 1][row - 1]) >= 2 * smallest:
-            break
-        h /= ratio
-    return best, smallest

@@ -1,21 +1,22 @@
-"""The check of a custom_vjp: its rule against autodiff of the function that it belongs to."""
+"""The check of a custom rule, such as that of a custom_vjp, against autodiff of the function that it belongs to."""
 
 import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from manual_bp.checker._check import report_on
+from manual_bp.checker._by_differences import judge_by_differences
+from manual_bp.checker._one_pass import report_on
 from manual_bp.checker._report import Line, Report
-from manual_bp.checker.graph.arguments import flatten_arguments, is_float
-from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
-from manual_bp.checker.judge.random_directions import judge_by_differences
+from manual_bp.checker._rule import Rule, trace_rule
+from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
+from manual_bp.checker.graph.cost_graph import has_unreachable_rule
+from manual_bp.checker.judge.random_directions import compiled_cost
 from manual_bp.checker.judge.returned_lines import read_lines
-from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
-from manual_bp.checker.judge.traced_cost import TracedCost, trace_cost
+from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.second_order import without_second_order
 
 # The cotangents come from a seed of their own: from default_rng(0), which users draw their arguments from, a cotangent
 # equals the argument, and a rule that takes one for the other is right
@@ -28,14 +29,23 @@ MISUSES = {
 }
 
 
-def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, seed: int = 0) -> Report:
-    """Judge the backward rule of a `jax.custom_vjp` function, or the rules inside a function.
+def check_custom_vjp(
+    f: Callable,
+    *args: Any,
+    surrogate: Callable | None = None,
+    tolerance: float | None = None,
+    order: int = 1,
+    seed: int = 0,
+) -> Report:
+    """Judge the rule of a `jax.custom_vjp` or `jax.custom_jvp` function, or the rules inside a function.
 
     The derivative of <u, f(*args)> by the rule, for a random cotangent u, is compared with autodiff of f without the
     rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout".
     A wrong rule is also given 2 u, to see whether it ignores its cotangent, and the output of fwd is compared with f.
     A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
     because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
+
+    Rules of custom_jvp are judged if f has no custom_vjp in it.
 
     Where autodiff cannot differentiate f (a callback, a kernel) or would use the rule (inside a loop or a branch),
     central differences take its place. Only the returned lines are judged then.
@@ -46,7 +56,11 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         f: the function, jitted or not, with any structure of outputs.
         args: the arguments at which to check it. Each floating-point array in them, NumPy or JAX, gets a line, and so
             does a Python float for which the rule gives a derivative.
+        surrogate: the function of the same arguments whose gradient is meant, for a rule that differs from its function
+            on purpose, such as a straight-through estimator or a gradient reversal (lambda x: -x). JAX differentiates
+            it as it is, by its own rules, and f needs no rule then.
         tolerance: as in `check_gradients`.
+        order: 2 to also differentiate the rule once more, as line d(dx).
         seed: the seed of the cotangent.
 
     Returns:
@@ -54,7 +68,7 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
 
     Raises:
         TypeError: f is not a function, or args hold no floating-point array.
-        ValueError: f contains no custom_vjp, or has no floating-point output.
+        ValueError: f contains no rule, or has no floating-point output.
 
     Example:
         >>> square = jax.custom_vjp(lambda x: x**2)
@@ -68,29 +82,52 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
         got = ", ".join(type(a).__name__ for a in args) or "none"
         needed = "the arguments of f, with a floating-point array among them, such as jnp.asarray(1.0)"
         raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
+    if surrogate is not None and not callable(surrogate):
+        raise TypeError(f"surrogate must be a function of the arguments of f; got {type(surrogate).__name__}")
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
+
+    def report_at(args: tuple, numbers: Collection[str]) -> Report:
+        given = flatten_arguments(f, args[0], args[1:], numbers=False)
+        return _judge_at_two_points(f, surrogate, given, tolerance, order, seed, numbers)
+
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        arrays = jax.tree.map(lambda leaf: np.asarray(leaf) if type(leaf) is float else leaf, args)
-        numbers = {n for n in _names(f, arrays) if n not in _names(f, args)}
+        with_arrays = jax.tree.map(lambda leaf: np.asarray(leaf) if type(leaf) is float else leaf, args)
+        numbers = {*_names(f, with_arrays)} - {*_names(f, args)}
         if numbers:
             try:
-                return _judge_at_two_points(f, arrays, tolerance, seed, numbers)
+                return report_at(with_arrays, numbers)
             except Exception:
                 pass  # f takes a number only as it is, such as one of nondiff_argnums
-        return _judge_at_two_points(f, args, tolerance, seed)
+        return report_at(args, ())
+
+
+def _names(f: Callable, args: tuple) -> tuple[str, ...]:
+    return flatten_arguments(f, args[0], args[1:], numbers=False).names
 
 
 def _judge_at_two_points(
-    f: Callable, args: tuple, tolerance: float | None, seed: int, numbers: Collection[str] = ()
+    f: Callable,
+    surrogate: Callable | None,
+    given: Arguments,
+    tolerance: float | None,
+    order: int,
+    seed: int,
+    numbers: Collection[str],
 ) -> Report:
     """Judge the rule; if it is right, judge it again for another cotangent and where constant arguments are moved.
 
     A rule that misuses an argument can be right where that holds one value, as the weight of a norm does at its start.
     """
-    report = _judge(f, args, tolerance, (seed, 0), 1.0, numbers)
+    rule = trace_rule(f, surrogate, given, np.random.default_rng((SEED, seed, 0)))
+    if isinstance(rule, Report):
+        return rule
+    report = _judge(rule, tolerance, order, numbers)
     if report.verdict != "right":
         return report
-    moved, names = flatten_arguments(f, args[0], args[1:], numbers=False).constants_moved(np.random.default_rng(SEED))
-    second = _judge(f, moved.copies(), tolerance, (seed, 1), LARGER, numbers)
+    moved, names = given.constants_moved(np.random.default_rng(SEED))
+    elsewhere = rule.with_cotangents(moved.arrays, np.random.default_rng((SEED, seed, 1)), LARGER)
+    second = _judge(elsewhere, tolerance, 1, numbers)
     if second.verdict != "wrong":
         return report
     moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
@@ -98,93 +135,38 @@ def _judge_at_two_points(
     return dataclasses.replace(second, notes=(note, *second.notes))
 
 
-def _judge(
-    f: Callable,
-    args: tuple,
-    tolerance: float | None,
-    seed: tuple[int, int],
-    scale: float,
-    numbers: Collection[str],
-) -> Report:
-    weighted = _weighted_output(f, seed, scale)
-    traced = trace_cost(weighted, args[0], args[1:], rules_of=f)
-    if not has_custom_vjp(traced.graph):
-        advice = "use check_gradients to check the gradient of a cost"
-        raise ValueError(f"f has no custom_vjp in it, so there is no rule to check; {advice}")
-
-    def by_rule(*arguments: Any, times: float = 1.0) -> tuple[Any, dict[str, Any]]:
-        return _differentiate_by_rule(f, lambda *given: times * weighted(*given), traced, arguments)
-
-    rebuild, arrays = traced.arguments.rebuild, traced.arguments.copied_arrays()
-    try:
-        inside = coarsest_eps_inside(lambda arrays: by_rule(*rebuild(arrays)), arrays)
-    except (TypeError, ValueError) as error:
-        if " bwd rule " not in str(error):
-            raise
-        line = Line("the rule", "wrong", None, None, "wrong shape", f"JAX refuses what it returns: {error}")
-        return Report((line,), (), (), traced.precision, traced.cost_again())
-    traced = traced._replace(eps=max(traced.eps, inside))  # a rule may compute in less than the function does
-    with_rule, once = by_rule(*rebuild(arrays))
+def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[str]) -> Report:
+    traced, arrays = rule.traced, rule.traced.arguments.arrays
+    value, by_rule = rule.differentiate(arrays)
     # a rule says by a zero that it takes a Python number for a constant
-    once = {name: line for name, line in once.items() if name[1:] not in numbers or np.any(line)}
+    once = {n: line for n, line in by_rule.items() if n[1:] not in numbers or np.any(line)}
     reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
     try:
-        traced.cut_for(traced.graph.successors)(traced.arguments.arrays)
+        traced.cut_for(traced.graph.params)(arrays)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
     if reason:
-        lines = tuple(judge_by_differences(traced, {name[1:]: line for name, line in once.items()}))
-        note = f"judged by central differences, because autodiff of f without its rule is not possible: {reason}"
-        return Report(lines, (), (note,), traced.precision, traced.cost_again(), "central differences")
-    # JAX takes the lines of a rule as they are, so that none may be transposed
-    returned = read_lines(once, args[0], traced.names())._replace(like_params=True)
-    call = returned, traced.arguments.arrays
-    report = report_on(traced, lambda *arguments: by_rule(*arguments)[1], call, tolerance)
-    notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
+        found, cost = {name[1:]: np.asarray(line) for name, line in once.items()}, compiled_cost(traced)
+        lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps)
+        notes = (f"judged by central differences, because autodiff of f without its rule is not possible: {reason}",)
+        lines = without_second_order(lines) if order == 2 else lines
+        report = Report(tuple(lines), (), notes, traced.precision, cost(arrays), "central differences")
+    else:
+        # JAX takes the lines of a rule as they are, so that none may be transposed
+        returned = read_lines(once, (), traced.names())._replace(like_params=True)
+        report = report_on(traced, rule.backward, (returned, arrays), tolerance, order)
+        notes = ("the cost here is <u, f>, the outputs weighted by a random cotangent u", *report.notes)
     lines = report.lines
     if report.verdict == "wrong":
-        _, doubled = by_rule(*rebuild(arrays), times=2.0)
+        _, doubled = rule.differentiate(rule.with_doubled_cotangents())
         lines = _find_misused_cotangents(lines, once, doubled)
-    without_rule = traced.cost_again()
-    if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
-        values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
-        diagnosis = f"fwd does not return the value of f: <u, f> is {values}"
-        lines = Line("out", "wrong", None, None, "another value", diagnosis), *lines
+    with_rule, without = float(value), float(rule.value(arrays) if rule.value else report.cost)
+    near = abs(with_rule - without) <= 1e4 * traced.eps * max(abs(without), 1.0)
+    if not near and not np.array_equal(with_rule, without, equal_nan=True):
+        values = f"<u, f> is {with_rule:.9g} by the rule, not {without:.9g}"
+        why = f"the forward pass of the rule does not return the value of f: {values}"
+        lines = (Line("out", "wrong", None, None, "another value", why), *lines)
     return dataclasses.replace(report, lines=lines, notes=notes)
-
-
-def _names(f: Callable, args: tuple) -> tuple[str, ...]:
-    return flatten_arguments(f, args[0], args[1:], numbers=False).names
-
-
-def _weighted_output(f: Callable, seed: tuple[int, int], scale: float) -> Callable:
-    """Return the function <u, f(*arguments)>, with the same random u, of this scale, at every call."""
-
-    def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
-        outputs = [jnp.asarray(o) for o in jax.tree.leaves(f(*arguments))]
-        outputs = [o for o in outputs if is_float(o)]
-        outputs = [tap(f"out[{i}]" if len(outputs) > 1 else "out", o) for i, o in enumerate(outputs)]
-        if not outputs:
-            raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
-        rng = np.random.default_rng((SEED, *seed))
-        return sum(jnp.sum(jnp.asarray(scale * rng.normal(size=o.shape), o.dtype) * o) for o in outputs)
-
-    return weighted
-
-
-def _differentiate_by_rule(
-    f: Callable, weighted: Callable, traced: TracedCost, arguments: tuple
-) -> tuple[Any, dict[str, Any]]:
-    """Return <u, f> as the forward pass of the rule computes it, and the lines by the rule."""
-    graph = traced.graph
-    arrays = flatten_arguments(f, arguments[0], arguments[1:], numbers=False).arrays
-    active = {name: jnp.asarray(arrays[place]) for name, place in graph.roots.items()}
-
-    def output_at(active: dict) -> Any:
-        return weighted(*traced.arguments.rebuild(graph.with_roots(arrays, active)))
-
-    value, found = jax.value_and_grad(output_at)(active)
-    return value, {"d" + name: line for name, line in found.items()}
 
 
 def _find_misused_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from two_layers import PARAMS, X, Y, check, cost, lines, untapped, verdicts
 
 import manual_bp as bp
@@ -108,6 +109,24 @@ def test_not_deterministic():
     assert "backward is not deterministic" in noisy["dW1"].diagnosis
     dropout = check(lambda p, X, Y: untapped(p, X + rng.normal(size=X.shape), Y), lines, PARAMS, X, Y)
     assert dropout.verdict == "cannot tell" and "the cost is not deterministic" in dropout["dW1"].diagnosis
+
+
+@pytest.mark.parametrize("place", ["a number", "an array in a jit", "an array in a loop", "a callback"])
+def test_where_a_cost_can_differ(place):
+    rng = np.random.default_rng(0)
+
+    def noisy(p):
+        if place == "a number":
+            return jnp.sum(p) * rng.normal()
+        if place == "an array in a jit":
+            return jax.jit(lambda p: jnp.sum(p * rng.normal(size=p.shape)))(p)
+        if place == "an array in a loop":
+            return jax.lax.scan(lambda c, x: (c + jnp.sum(x * rng.normal(size=7)), None), 0.0, p)[0]
+        noise = jax.pure_callback(lambda: rng.normal(), jax.ShapeDtypeStruct((), np.float64))
+        return jnp.sum(p) * jax.lax.stop_gradient(noise)
+
+    report = bp.check_gradients(noisy, lambda p: 3 * p, X)
+    assert report.verdict == "cannot tell" and "not deterministic" in report["dp"].diagnosis
 
 
 def test_a_line_in_whose_array_another_was_computed():

@@ -70,10 +70,19 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
         replaced = list(leaves)
         for (index, *_), array in zip(found, arrays, strict=True):
             replaced[index] = array
-        return jax.tree.unflatten(structure, replaced)
+        return _in_order_of((params, *args), jax.tree.unflatten(structure, replaced))
 
     of_params = tuple(name for _, _, name, of_params in found if of_params)
     return Arguments([f[1] for f in found], tuple(f[2] for f in found), of_params, rebuild)
+
+
+def _in_order_of(given: Any, tree: Any) -> Any:
+    """Return the tree with the keys of its dicts in the order of those given, which JAX sorts."""
+    if type(given) is dict:
+        return {key: _in_order_of(given[key], tree[key]) for key in given}
+    if type(given) in (tuple, list):
+        return type(given)(_in_order_of(a, b) for a, b in zip(given, tree, strict=True))
+    return tree
 
 
 def argument_names(function: Callable, number: int) -> list[str]:

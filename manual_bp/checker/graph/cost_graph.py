@@ -62,18 +62,14 @@ class CostGraph(NamedTuple):
         return depths[name]
 
 
-def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = False) -> CostGraph:
+def build_graph(cost: Callable, arguments: Arguments, through: frozenset[str] = frozenset()) -> CostGraph:
     """Trace the cost once and find its nodes.
 
-    With `through_rules`, a custom_vjp in it stands for its function, and its rule is ignored.
+    A function with a custom rule is entered, and its rule ignored, if `through` has the rule's primitive.
     """
-    into = CALLS | CUSTOM_VJP if through_rules else CALLS
+    into = CALLS | through
     called: list[str] = []
-
-    def traceable_cost(*arrays: Any) -> Any:
-        return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
-
-    closed = jax.make_jaxpr(traceable_cost)(*arguments.arrays)
+    closed = trace_jaxpr(cost, arguments, called)
     outputs: list[Any] = list(closed.out_avals)
     if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
@@ -95,6 +91,15 @@ def build_graph(cost: Callable, arguments: Arguments, through_rules: bool = Fals
             )
     successors = _find_successors(closed, nodes, arguments.names, roots, into)
     return CostGraph(closed, arguments.names, nodes, roots, params, successors, into)
+
+
+def trace_jaxpr(cost: Callable, arguments: Arguments, called: list[str]) -> Any:
+    """Trace the cost, and append the names of its taps to `called`."""
+
+    def traceable_cost(*arrays: Any) -> Any:
+        return call_with_tap(cost, arguments.rebuild(arrays), recording_tap(called))
+
+    return jax.make_jaxpr(traceable_cost)(*arguments.arrays)
 
 
 def _find_successors(
@@ -125,7 +130,7 @@ def has_custom_vjp(graph: CostGraph) -> bool:
 
 
 def has_unreachable_rule(graph: CostGraph) -> bool:
-    """Return whether a custom_vjp is inside something that the walk does not enter, such as a loop or a branch."""
+    """Return whether a rule to ignore is inside something that the walk does not enter, such as a loop or a branch."""
     inside: set[str] = set()
 
     def visit(n: int, equation: Any, operands: list) -> list:
@@ -133,4 +138,4 @@ def has_unreachable_rule(graph: CostGraph) -> bool:
         return equation.outvars
 
     walk(graph.jaxpr, graph.inputs, visit, graph.into)
-    return bool(CUSTOM_VJP & inside)
+    return bool((graph.into - CALLS) & inside)

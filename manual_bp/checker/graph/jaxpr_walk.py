@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
@@ -45,6 +48,31 @@ def apply_equation(equation: Any, operands: Sequence) -> list:
     """Compute the outputs of an equation from arrays or tracers."""
     found = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(equation.params))
     return found if equation.primitive.multiple_results else [found]
+
+
+def same_program(a: Any, b: Any) -> bool:
+    """Return whether two closed jaxprs have the same equations and constants, and call no function of Python."""
+    if any("callback" in name for name in primitives_inside(a.jaxpr)) or str(a.jaxpr) != str(b.jaxpr):
+        return False
+    pairs = zip([*a.consts, *_literals(a.jaxpr)], [*b.consts, *_literals(b.jaxpr)], strict=True)
+    return all(x is y or np.array_equal(_numbers(x), _numbers(y), equal_nan=True) for x, y in pairs)
+
+
+def _literals(jaxpr: Any) -> list:
+    """List the constants in the equations of a jaxpr, which its text abbreviates."""
+    found = []
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        found += [v.val for v in equation.invars if isinstance(v, core.Literal)]
+        for value in jax.tree.leaves(list(equation.params.values())):
+            found += getattr(value, "consts", ())
+        for inside in core.jaxprs_in_params(equation.params):
+            found += _literals(inside)
+    return found
+
+
+def _numbers(constant: Any) -> np.ndarray:
+    is_key = jnp.issubdtype(getattr(constant, "dtype", float), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(constant) if is_key else constant, np.float64)
 
 
 def primitives_inside(jaxpr: Any) -> set[str]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
@@ -33,10 +34,12 @@ def recording_tap(called: list[str]) -> Callable[[str, Any], Any]:
 def call_with_tap(cost: Callable, arguments: Sequence, tap: Callable) -> Any:
     """Call the cost with tap, by keyword if its signature has that name, or without it if there is no place for it.
 
-    From (cost, aux) it returns the cost, and from an array that holds one number, that number.
+    From (cost, aux) or {"loss": cost} it returns the cost, and from an array that holds one number, that number.
     """
     found = _call(cost, arguments, tap)
-    return _as_scalar(found[0] if isinstance(found, tuple) and len(found) == 2 else found)
+    found = found[0] if isinstance(found, tuple) and len(found) == 2 else found
+    leaves = jax.tree.leaves(found)
+    return _as_scalar(leaves[0] if len(leaves) == 1 else found)
 
 
 def _as_scalar(value: Any) -> Any:

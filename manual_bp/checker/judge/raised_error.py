@@ -12,10 +12,15 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+# What JAX raises where NumPy, Python's float() or an if meets a traced array
+UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
+NOT_DIFFERENTIABLE = ("Reverse-mode differentiation", "do not support JVP")  # of a while_loop and of a callback
 LIBRARIES = ("site-packages", "importlib", str(Path(__file__).parents[1]))
 
 
-def lines_before_error(error: Exception, known: list[str]) -> tuple[dict[str, Any], str, str]:
+def lines_before_error(
+    error: Exception, known: list[str], raised_by: str = "backward"
+) -> tuple[dict[str, Any], str, str]:
     """Return the lines computed before the error, the line being computed or "", and a sentence about the error."""
     lines: dict[str, Any] = {}
     line, where, shapes = "", "", []
@@ -33,7 +38,7 @@ def lines_before_error(error: Exception, known: list[str]) -> tuple[dict[str, An
             names = dict.fromkeys(re.findall(r"\w+", text.partition(" = ")[2] or text))
             shapes = [f"{name} {tuple(variables[name].shape)}" for name in names if _is_array(variables.get(name))]
     lines.pop(line[1:], None)
-    sentence = f"backward raised {type(error).__name__}{f' at {where}' if where else ''}: {error}"
+    sentence = f"{raised_by} raised {type(error).__name__}{f' at {where}' if where else ''}: {error}"
     return lines, line, sentence + (f" (shapes: {', '.join(shapes)})" if shapes else "")
 
 

@@ -1,6 +1,7 @@
 """The lines that a backward pass returned, by name."""
 
 import difflib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,17 +12,21 @@ from jax.core import Tracer
 from manual_bp.checker.graph.arguments import is_float, path_suffix
 from manual_bp.checker.judge.raised_error import lines_before_error
 
+OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
+
 
 class ReturnedLines(NamedTuple):
     """The lines by the name of their node or root, and a sentence for each line that could not be read.
 
-    `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params.
+    `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params. `in_own_order`
+    holds the lines of a flat vector as they are if it is in the order of the keys of params.
     """
 
     found: dict[str, np.ndarray]
     faults: dict[str, str]
     raised: str = ""
     like_params: bool = False
+    in_own_order: dict[str, np.ndarray] | None = None
 
 
 def call_backward(backward: Callable, arguments: tuple, known: list[str]) -> ReturnedLines:
@@ -38,17 +43,20 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     """Read a pytree like params, or a dict of lines such as "dW1", or "dlayers" with the subtree for layers."""
     # the parameters come first among the known, in the order of the leaves of params
     of_params = known[: len(jax.tree.leaves(params))]
+    raw = raw.tolist() if isinstance(raw, np.ndarray) and raw.dtype == object else raw
     leaves = jax.tree.leaves(raw, is_leaf=lambda leaf: leaf is None)
     if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
-        return _read_arrays(zip(of_params, leaves, strict=True))._replace(like_params=True)
-    is_cost = isinstance(raw, tuple) and len(raw) == 2 and jax.tree.structure(raw[0]) == jax.tree.structure(0)
-    if is_cost and np.size(raw[0]) == 1:
+        triples = zip(of_params, leaves, jax.tree.leaves(params), strict=True)
+        judged = ((n, leaf) for n, leaf, p in triples if not _says_none(leaf) or isinstance(p, float) or is_float(p))
+        return _read_arrays(judged)._replace(like_params=True)
+    is_pair = isinstance(raw, tuple) and len(raw) == 2 and not isinstance(raw[1], str)
+    is_cost = is_pair and jax.tree.structure(raw[0]) == jax.tree.structure(0) and np.size(raw[0]) == 1
+    if is_cost and (len(of_params) == 1 or not _is_number(raw[1])):
         return read_lines(raw[1], params, known)  # (cost, gradient)
+    if isinstance(raw, dict) and raw.keys() == set(of_params):
+        return _read_arrays(raw.items())._replace(like_params=True)  # params is no dict, but a dataclass, say
     if not isinstance(raw, dict):
-        raise TypeError(
-            "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
-            f"{jax.tree.structure(params)}; it returned {jax.tree.structure(raw)}"
-        )
+        return _read_unnamed(raw, params, of_params)
     if isinstance(params, dict) and raw and raw.keys() < params.keys():
         missing = ", ".join(str(key) for key in params if key not in raw)
         advice = "return all of it, or a dict of lines named 'd...'"
@@ -64,6 +72,69 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
             unknown[str(key)] = _unknown_name(str(key), known)
     returned = _read_arrays(lines)
     return returned._replace(faults=returned.faults | unknown)
+
+
+def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
+    """Read a flat vector, or a tuple for a dict if the shapes leave no doubt about the order of its entries.
+
+    A vector is in the order of ravel_pytree, or in that of the keys of params if it is right only there.
+    """
+    shapes = [np.shape(p) for p in jax.tree.leaves(params)]
+    orders = [list(range(len(shapes)))]
+    orders += [own] if (own := _own_order(params)) != orders[0] else []
+    found, size = jax.tree.leaves(raw), sum(map(math.prod, shapes))
+    if isinstance(raw, list) and found and all(map(_is_number, found)) and len(found) == size:
+        found = [np.array(found).reshape(shapes[0] if len(shapes) == 1 else size)]  # numbers in nested lists
+    if len(found) == 1 and np.size(found[0]) == size == max(np.shape(found[0]), default=0):
+        readings = [_split(found[0].reshape(size), of_params, shapes, order) for order in orders]
+        return ReturnedLines(readings[0], {}, like_params=True, in_own_order=readings[1] if len(orders) == 2 else None)
+    if len(orders) == 1 and len(found) == len(shapes) and isinstance(raw, tuple | list):
+        return _read_arrays(zip(of_params, found, strict=True))._replace(like_params=True)
+    fitting = [order for order in orders if [np.shape(leaf) for leaf in found] == [shapes[i] for i in order]]
+    if len(fitting) == 1 and isinstance(raw, tuple | list):
+        names = [of_params[i] for i in fitting[0]]
+        return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)
+    if raw is None:
+        got = "None; is a `return` missing?"
+    elif len(found) == 1 and found[0] is raw:
+        got = f"{type(raw).__name__} of shape {np.shape(raw)}" if hasattr(raw, "shape") else type(raw).__name__
+    else:
+        got = f"{jax.tree.structure(raw)}"
+        got += ", in which the shapes do not tell which entry belongs to which parameter" if fitting else ""
+    raise TypeError(
+        "backward must return a dict of lines, {'dW1': ..., 'dZ1': ...}, or a pytree like params, "
+        f"{jax.tree.structure(params)}, or a flat vector of it; it returned {got}"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return jax.tree.structure(value) == jax.tree.structure(0) and np.ndim(value) == 0
+
+
+def _says_none(line: Any) -> bool:
+    """Return whether a line says that an integer has no derivative, by None or by JAX's float0."""
+    return line is None or getattr(line, "dtype", None) == jax.dtypes.float0
+
+
+def _split(vector: Any, names: list[str], shapes: list[tuple[int, ...]], order: list[int]) -> dict[str, Any]:
+    ends = np.cumsum([math.prod(shapes[i]) for i in order])
+    parts = [vector[end - math.prod(shapes[i]) : end].reshape(shapes[i]) for i, end in zip(order, ends, strict=True)]
+    return as_arrays({names[i]: part for i, part in zip(order, parts, strict=True)})
+
+
+def _own_order(params: Any) -> list[int]:
+    """Number the leaves as JAX does, which sorts the keys of a dict, and list them in the order of the keys."""
+    numbers = iter(range(len(jax.tree.leaves(params))))
+    numbered = jax.tree.map(lambda _: next(numbers), params)
+
+    def listed(tree: Any, like: Any) -> list[int]:
+        if isinstance(like, dict):
+            return [i for key in like for i in listed(tree[key], like[key])]
+        if isinstance(like, tuple | list):
+            return [i for a, b in zip(tree, like, strict=True) for i in listed(a, b)]
+        return jax.tree.leaves(tree)
+
+    return listed(numbered, params)
 
 
 def _read_subtree(name: str, value: Any, known: list[str], of_params: list[str]) -> list[tuple[str, Any]]:

@@ -3,10 +3,9 @@
 At a kink of the cost (max, abs, a comparison), rounding decides, and two correct backward passes can differ.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
@@ -48,17 +47,12 @@ def eps_of_values(line: np.ndarray) -> float:
     return float(np.finfo(np.float64).eps)
 
 
-def coarsest_eps_inside(function: Callable, *args: Any) -> float:
-    """Return the eps of the coarsest float dtype of any equation of a function, in loops and branches too."""
+def coarsest_eps_inside(jaxpr: Any) -> float:
+    """Return the eps of the coarsest float dtype of any equation of a jaxpr, in loops and branches too."""
     found = [float(np.finfo(np.float64).eps)]
-
-    def look(jaxpr: Any) -> None:
-        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            found.extend(float(jnp.finfo(v.aval.dtype).eps) for v in equation.outvars if is_float(v.aval))
-            for inside in core.jaxprs_in_params(equation.params):
-                look(inside)
-
-    look(jax.make_jaxpr(function)(*args))
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        found.extend(float(jnp.finfo(v.aval.dtype).eps) for v in equation.outvars if is_float(v.aval))
+        found.extend(map(coarsest_eps_inside, core.jaxprs_in_params(equation.params)))
     return max(found)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
-from manual_bp.checker.graph.cost_graph import CostGraph, build_graph
+from manual_bp.checker.graph.cost_graph import CostGraph, build_graph, trace_jaxpr
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP, same_program
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
 from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
@@ -41,43 +41,46 @@ class TracedCost(NamedTuple):
         roots = self.graph.roots.keys() & names
         return self.cut(self.graph.params if roots <= set(self.graph.params) else tuple(self.graph.roots))
 
+    def may_differ(self) -> bool:
+        """Return whether another evaluation could give another cost, because another trace or Python could."""
+        return not same_program(trace_jaxpr(self.cost, self.arguments, []), self.graph.jaxpr)
+
     def cost_again(self) -> float:
-        # JAX's arrays, which a loop can index
-        arrays = [jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in self.arguments.arrays]
-        return float(call_with_tap(self.cost, self.arguments.rebuild(arrays), lambda name, value: value))
+        def of_arrays(arrays: list) -> Any:
+            return call_with_tap(self.cost, self.arguments.rebuild(arrays), lambda name, value: value)
+
+        return float(jax.jit(of_arrays)(self.arguments.arrays))
 
 
-def trace_cost(
-    cost: Callable, params: Any, args: tuple, as_given: bool = False, rules_of: Callable | None = None
+def trace_cost(cost: Callable, params: Any, args: tuple, as_given: bool = False) -> TracedCost:
+    """Trace the cost in float64 where it allows that, or `as_given`."""
+    return trace_at(cost, flatten_arguments(cost, params, args), as_given)
+
+
+def trace_at(
+    cost: Callable, given: Arguments, as_given: bool = False, through: frozenset[str] = frozenset()
 ) -> TracedCost:
-    """Trace the cost in float64 where it allows that, or `as_given`.
-
-    With `rules_of`, a function that the cost calls, custom_vjp rules are ignored, and its signature gives the names.
-    """
-    through_rules = rules_of is not None
-    given = flatten_arguments(rules_of if through_rules else cost, params, args, numbers=not through_rules)
-    if through_rules:
-        given = given._replace(params=given.names)  # the arguments of a function with a rule are all alike
+    """Trace the cost at these arguments; rules whose primitive is in `through` are ignored."""
     try:
-        return _traced(cost, given if as_given else given.cast(np.float64), through_rules)
+        return _traced(cost, given if as_given else given.cast(np.float64), through)
     except Exception:
         if as_given or not has_narrow_floats(given):
             raise
-        return trace_cost(cost, params, args, True, rules_of)
+        return _traced(cost, given, through)
 
 
 def around_rules(traced: TracedCost) -> TracedCost | None:
     """Trace the cost with the functions that have a custom_vjp in place of their rules, if autodiff can take them."""
     try:
-        around = _traced(traced.cost, traced.arguments, True)
+        around = _traced(traced.cost, traced.arguments, CUSTOM_VJP)
         around.cut_for(around.graph.params)(around.arguments.arrays)
     except Exception:
         return None
     return around
 
 
-def _traced(cost: Callable, arguments: Arguments, through_rules: bool) -> TracedCost:
-    graph = build_graph(cost, arguments, through_rules)
+def _traced(cost: Callable, arguments: Arguments, through: frozenset[str]) -> TracedCost:
+    graph = build_graph(cost, arguments, through)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)

@@ -1,0 +1,152 @@
+"""The report on one backward pass: its lines judged, the wrong ones diagnosed, and what else there is to say."""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from manual_bp.checker._report import Line, Report
+from manual_bp.checker.diagnose.blamed_lines import blame_lines
+from manual_bp.checker.diagnose.corrected_code import corrected_line
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.graph.arguments import is_float
+from manual_bp.checker.graph.cost_graph import has_custom_vjp
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
+from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
+from manual_bp.checker.judge.random_directions import compare_autodiff
+from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
+from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
+from manual_bp.checker.judge.rounding import eps_of_values
+from manual_bp.checker.judge.second_order import judge_second_order
+from manual_bp.checker.judge.traced_cost import TracedCost
+from manual_bp.checker.judge.verdicts import Judgement, judge_lines
+
+STEPPED = (
+    "the true derivative is 0: the function takes from {name} only what {steps} gives, which is constant between its "
+    "steps. If the line differs on purpose, as a straight-through estimator does, compare it with the function whose "
+    "gradient is meant (surrogate= in check_custom_vjp)"
+)
+
+
+def call_on(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
+    """Return the lines of backward, and the arrays that it was given, as it left them."""
+    arrays = traced.arguments.copied_arrays()
+    return call_backward(backward, traced.arguments.rebuild(arrays), traced.names()), arrays
+
+
+def report_on(
+    traced: TracedCost,
+    backward: Callable,
+    call: tuple[ReturnedLines, list] | None = None,
+    tolerance: float | None = None,
+    order: int = 1,
+    finite_differences: bool = False,
+) -> Report:
+    """Report on one backward pass, under the current precision settings of JAX."""
+    graph, arrays = traced.graph, traced.arguments.arrays
+    returned, after = call or call_on(traced, backward)
+    found = {n: line for n, line in returned.found.items() if n in graph.nodes or n in graph.roots}
+    returned = returned._replace(faults=returned.faults | _lines_of_integers(returned, found))
+    if "backward" in returned.faults and not found:
+        raise ValueError(returned.raised)
+    if not found and not returned.faults:
+        raise ValueError("backward returned no lines; expected a dict such as {'dW1': ...} or a pytree like params")
+    judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=not returned.like_params)
+    with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
+        judgement = judge(arrays, found)
+    if overwritten := overwritten_lines(graph, found, judgement):
+        found = {n: line for n, line in found.items() if n not in overwritten}
+        judgement = judge(arrays, found)
+    if judgement.with_verdict("wrong", "inherited") and not returned.raised:
+        arrays, judgement = reconsider(traced, backward, found, judgement, judge)
+    wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
+    if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
+        cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
+        evidence = Evidence(cut, arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
+        findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
+    lines = [*_judged_lines(traced, judgement, findings, evidence)]
+    for name, fault in returned.faults.items():
+        suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""
+        verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
+        lines.append(Line(name, verdict, None, None, mistake, fault, suggestion))
+    notes = [
+        f"d{n} is not judged: d{line} was computed in the same array, so that d{n} is lost; return d{n}.copy()"
+        for n, line in overwritten.items()
+    ]
+    notes += _notes(traced, returned, after, judgement)
+    if order == 2:
+        lines += judge_second_order(traced, backward, judgement)
+    if finite_differences:
+        agrees, note = compare_autodiff(traced)
+        notes.append(note)
+        if not agrees:
+            why = "autodiff itself may be wrong here: see the note on central differences"
+            lines = [x._replace(verdict="cannot tell", mistake=None, diagnosis=why, suggestion="") for x in lines]
+    return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
+
+
+def _lines_of_integers(returned: ReturnedLines, found: dict[str, np.ndarray]) -> dict[str, str]:
+    """A sentence for each line of an integer array, but for zeros in a pytree like params, which say just that."""
+    others = {n: line for n, line in returned.found.items() if n not in found}
+    return {
+        "d"
+        + n: f"{n} holds integers or booleans, for which JAX has no derivative; to judge this line, pass {n} as floats"
+        for n, line in others.items()
+        if not returned.like_params or line.any()
+    }
+
+
+def _join(names: list[str]) -> str:
+    return ", ".join("d" + n for n in names)
+
+
+def _judged_lines(
+    traced: TracedCost, judgement: Judgement, findings: dict[str, Finding], evidence: Evidence | None
+) -> Iterator[Line]:
+    steps = roots_behind_steps(traced.graph) if findings else {}
+    for name in traced.graph.backward_order():
+        errors = judgement.global_errors.get(name), judgement.local_errors.get(name)
+        finding = findings.get(name)
+        if name in steps and errors[0] == np.inf:
+            yield Line("d" + name, "wrong", *errors, "zero by rounding", STEPPED.format(name=name, steps=steps[name]))
+        elif finding and evidence:
+            diagnosis = finding.mistake, finding.diagnosis, corrected_line(evidence, name)
+            yield Line("d" + name, "wrong", *errors, *diagnosis, returned=name in judgement.verdicts)
+        elif name in judgement.verdicts:
+            # a wrong line without a finding follows from a line that was not returned
+            verdict = "inherited" if judgement.verdicts[name] == "wrong" else judgement.verdicts[name]
+            yield Line("d" + name, verdict, *errors, None, judgement.reasons.get(name, ""))
+
+
+def _conventions(traced: TracedCost, judgement: Judgement) -> Iterator[str]:
+    nodes = traced.graph.nodes.keys()
+    if deltas := sorted(judgement.transposed & nodes):
+        yield f"rows for columns: {_join(deltas)}, transposed relative to the cost's intermediates"
+    if gradients := sorted(judgement.transposed - nodes):
+        yield f"weights stored transposed: {_join(gradients)}, relative to the parameters"
+    if judgement.weights is not None:
+        yield "the examples' weights are taken at dW and db: dZ and dA are derivatives of each example's own loss"
+    if judgement.scale != 1:
+        text = f"m = {judgement.m}" if judgement.scale == judgement.m else f"{judgement.scale:.6g}"
+        yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
+
+
+def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: Judgement) -> Iterator[str]:
+    graph, arguments = traced.graph, traced.arguments
+    if not np.isfinite(judgement.cost):
+        yield f"the cost is {judgement.cost} here"
+    if returned.raised:
+        yield "backward raised an error; only the lines computed before it are judged"
+    if judgement.with_verdict("wrong") and judgement.m > 1 and not judgement.found.keys() & graph.nodes.keys():
+        yield "no dZ or dA was returned, so a correction takes them as derivatives of the cost, which include 1/m"
+    triples = zip(arguments.names, arguments.arrays, after, strict=True)
+    if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:
+        yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
+    own = {n: eps_of_values(line) for n, line in judgement.found.items() if returned.found[n].dtype == np.float64}
+    if coarse := [n for n, eps in own.items() if eps > traced.eps]:
+        yield f"{_join(coarse)}: all values are exact in a narrower dtype, so they are judged as computed in it"
+    missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
+    if missing and not returned.raised:
+        yield f"not returned, so not judged: {_join(missing)}"
+    if has_custom_vjp(graph) and not CUSTOM_VJP <= graph.into:
+        yield "the cost contains a custom_vjp, whose rule autodiff follows; check_custom_vjp checks the rule itself"

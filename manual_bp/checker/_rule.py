@@ -1,0 +1,181 @@
+"""A custom rule as a backward pass: the derivative of <u, f> by the rule, with the cotangent u as an argument."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from manual_bp.checker._report import Line, Report
+from manual_bp.checker.graph.arguments import Arguments, is_float
+from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, CUSTOM_VJP, primitives_inside
+from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE, lines_before_error
+from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
+from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_at
+
+OTHER_SHAPES = "the outputs of f, its forward pass and its surrogate must have the same shapes; expected"
+NOT_LINEAR = "its tangent does not double with the tangents of the arguments, as every jvp must"
+
+
+class Rule(NamedTuple):
+    """A rule traced at some arguments, of which the cotangents of the outputs are the last.
+
+    `traced` is <u, f> without the rule. `differentiate(arrays)` returns <u, f> and its derivatives by the rule.
+    `value(arrays)` is <u, f> as f computes it where nothing is differentiated, if that is not the cost of `traced`.
+    """
+
+    traced: TracedCost
+    differentiate: Callable[[Sequence], tuple[Any, dict[str, Any]]]
+    value: Callable[[Sequence], Any] | None
+
+    def with_cotangents(self, arrays: Sequence, rng: np.random.Generator, scale: float) -> "Rule":
+        """Return the rule at other arrays of the same shapes, with new cotangents."""
+        arguments = self.traced.arguments
+        as_traced = [
+            np.asarray(a).astype(b.dtype) if is_float(a) else a for a, b in zip(arrays, arguments.arrays, strict=False)
+        ]
+        cotangents = [scale * rng.normal(size=u.shape) for u in arguments.arrays[len(arrays) :]]
+        arguments = arguments._replace(arrays=[*as_traced, *cotangents])
+        return self._replace(traced=self.traced._replace(arguments=arguments))
+
+    def with_doubled_cotangents(self) -> list:
+        number, arrays = len(self.traced.arguments.params), self.traced.arguments.arrays
+        return [*arrays[:number], *(2 * u for u in arrays[number:])]
+
+    def backward(self, *arguments: Any) -> dict[str, Any]:
+        """Return the lines by the rule, as a backward pass does."""
+        leaves = jax.tree.leaves(arguments)
+        return self.differentiate([a for a in leaves if isinstance(a, jax.Array | np.ndarray | np.generic)])[1]
+
+
+def trace_rule(f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator) -> Rule | Report:
+    """Trace f with and without its rule; where JAX refuses the rule, return the report on that."""
+    found = _trace(f, surrogate, given, rng, as_given=False)
+    return _trace(f, surrogate, given, rng, True) if isinstance(found, Report) and has_narrow_floats(given) else found
+
+
+class _Refused(Exception):
+    """An error that JAX raises when it follows the rule, as the mistake and a sentence."""
+
+
+def _trace(
+    f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator, as_given: bool
+) -> Rule | Report:
+    arguments, shapes = _with_cotangents(f, given, rng)
+    traced = _trace_without_rule(surrogate or f, arguments, shapes, as_given, surrogate is not None)
+    by_rule = _weighted_output(f, shapes)
+    graph, arguments = traced.graph, traced.arguments
+
+    def value_at(active: dict, arrays: Sequence) -> Any:
+        return by_rule(*arguments.rebuild(graph.with_roots(arrays, active)))
+
+    def differentiate(arrays: Sequence) -> tuple[Any, dict[str, Any]]:
+        value, found = jax.value_and_grad(value_at)({n: arrays[graph.roots[n]] for n in graph.params}, arrays)
+        return value, {"d" + name: line for name, line in found.items()}
+
+    compiled = jax.jit(differentiate)
+    try:
+        if CUSTOM_JVP <= graph.into and not _is_linear(value_at, graph, arguments.arrays):
+            raise _Refused("not linear in the tangents", NOT_LINEAR)
+        try:
+            # a rule may compute in less than the function does
+            inside = coarsest_eps_inside(compiled.trace(arguments.arrays).jaxpr)
+            traced = traced._replace(eps=max(traced.eps, inside))
+        except jax.errors.TracerArrayConversionError:  # a rule in NumPy
+            compiled = differentiate
+            differentiate(arguments.arrays)
+    except Exception as error:
+        if any(part in str(error) for part in NOT_DIFFERENTIABLE):
+            raise ValueError(f"JAX cannot differentiate f, even with its rule: {error}") from None
+        line = Line("the rule", "wrong", None, None, *_mistake_of(error))
+        return Report((line,), (), (), traced.precision, traced.cost_again())
+    value = jax.jit(lambda arrays: by_rule(*arguments.rebuild(arrays))) if surrogate else None
+    return Rule(traced, compiled, value)
+
+
+def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) -> tuple[Arguments, list]:
+    """Append a random cotangent for each floating-point output of f to its arguments; return the shapes too."""
+    number = len(given.arrays)
+    try:
+        outputs = jax.eval_shape(lambda arrays: _float_outputs(f(*given.rebuild(arrays))), given.arrays)
+    except UNTRACEABLE as error:
+        advice = "write jnp for np, jnp.where for an if, or put NumPy into a jax.pure_callback"
+        sentence = lines_before_error(error, [], "f")[2].splitlines()[0]
+        raise TypeError(f"JAX cannot trace f, so that it can have no rule; {advice}: {sentence}") from None
+    if not outputs:
+        raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
+    shapes = [o.shape for o in outputs]
+    arrays = [*given.arrays, *(rng.normal(size=shape) for shape in shapes)]
+    names = (*given.names, *(f"the cotangent of {name}" for name in _output_names(outputs)))
+    # the arguments of a function with a rule are all alike
+    return Arguments(
+        arrays, names, given.names, lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:]))
+    ), shapes
+
+
+def _trace_without_rule(
+    f: Callable, arguments: Arguments, shapes: list, as_given: bool, is_surrogate: bool
+) -> TracedCost:
+    cost = _weighted_output(f, shapes)
+    traced = trace_at(cost, arguments, as_given, frozenset() if is_surrogate else CUSTOM_VJP)
+    inside = primitives_inside(traced.graph.jaxpr.jaxpr)
+    if is_surrogate or CUSTOM_VJP & inside:
+        return traced
+    if CUSTOM_JVP & inside:
+        return trace_at(cost, arguments, as_given, CUSTOM_VJP | CUSTOM_JVP)
+    advice = "use check_gradients for the gradient of a cost, and order=2 for the derivative of a rule"
+    raise ValueError(f"f has no custom_vjp in it, nor a custom_jvp, so there is no rule to check; {advice}")
+
+
+def _mistake_of(error: Exception) -> tuple[str, str]:
+    """Name the mistake for which JAX refuses a rule."""
+    text = str(error)
+    if isinstance(error, _Refused):
+        return error.args
+    if isinstance(error, NotImplementedError) and "Transpose rule" in text:
+        return "not linear in the tangents", f"JAX cannot transpose it: {text}"
+    if any(part in text for part in (" bwd rule ", " fwd rule ", OTHER_SHAPES)):
+        return "wrong shape", f"JAX refuses what it returns: {text}"
+    return "raised", lines_before_error(error, [], "the rule")[2]
+
+
+def _is_linear(value_at: Callable, graph: CostGraph, arrays: list) -> bool:
+    """Return whether the tangent doubles with those of the arguments."""
+    rng, active = np.random.default_rng(0), {n: arrays[graph.roots[n]] for n in graph.params}
+    v = {n: jnp.asarray(rng.normal(size=a.shape), a.dtype) for n, a in active.items()}
+
+    @jax.jit
+    def tangent(times: float) -> Any:
+        tangents = jax.tree.map(lambda a: (times * a).astype(a.dtype), v)
+        return jax.jvp(lambda active: value_at(active, arrays), (active,), (tangents,))[1]
+
+    once, twice = (np.asarray(tangent(times), np.float64) for times in (1.0, 2.0))
+    eps = max(float(jnp.finfo(a.dtype).eps) for a in v.values())
+    return bool(relative_error(twice, 2 * once) <= eps**0.5)
+
+
+def _weighted_output(f: Callable, shapes: list[tuple[int, ...]]) -> Callable:
+    """Return the function <u, f(*arguments)>, with the list of the cotangents u as its last argument."""
+
+    def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
+        *args, cotangents = arguments
+        outputs = _float_outputs(f(*args))
+        if [o.shape for o in outputs] != shapes:
+            raise ValueError(f"{OTHER_SHAPES} {shapes}; got {[o.shape for o in outputs]}")
+        outputs = [tap(name, o) for name, o in zip(_output_names(outputs), outputs, strict=True)]
+        return sum(jnp.sum(u.astype(o.dtype) * o) for u, o in zip(cotangents, outputs, strict=True))
+
+    return weighted
+
+
+def _float_outputs(tree: Any) -> list:
+    numbers = [o for o in jax.tree.leaves(tree) if isinstance(o, jax.Array | np.ndarray | np.generic | float)]
+    if any(jnp.iscomplexobj(o) for o in numbers):
+        raise TypeError("f has a complex output; expected real ones, such as its real and its imaginary part")
+    return [o for o in map(jnp.asarray, numbers) if is_float(o)]
+
+
+def _output_names(outputs: list) -> list[str]:
+    return [f"out[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["out"]
