@@ -8,6 +8,8 @@ import numpy as np
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
+from manual_bp.checker.diagnose.path_mistakes import find_path_mistake
+from manual_bp.checker.diagnose.scaled_paths import ScaledPaths
 from manual_bp.checker.judge.cut_graph import Arrays
 
 
@@ -40,7 +42,30 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     for line, finding in own.items():
         before = None if finding.exact else _mistake_between(evidence, line, found[line])
         findings[line] = before if before and (before.exact or finding.mistake == UNKNOWN) else finding
-    return findings
+    return _explain_by_paths(evidence, wrong, found, findings)
+
+
+def _explain_by_paths(
+    evidence: Evidence, wrong: list[str], found: Arrays, findings: dict[str, Finding]
+) -> dict[str, Finding]:
+    """Replace findings that are only guesses, or that name lines the user does not have, by mistakes in a path."""
+    nodes = evidence.graph.nodes
+
+    def unclear(n: str, finding: Finding) -> bool:
+        unnamed = n in nodes and n not in evidence.returned and not nodes[n].tapped
+        term = finding.mistake == "missing term" and any(not nodes[s].tapped for s in nodes if s not in found)
+        return finding.mistake == UNKNOWN or not finding.exact or (unnamed and evidence.graph.of_rule) or term
+
+    doubted = {n for n, finding in findings.items() if unclear(n, finding)}
+    shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}
+    if not doubted or not wrong or not set(wrong) <= shaped.keys():
+        return findings
+    paths = ScaledPaths(evidence)
+    path = find_path_mistake(paths, shaped)
+    if path:
+        return dict.fromkeys(wrong, path)
+    own = {n: find_path_mistake(paths, {n: shaped[n]}) for n in wrong if n in doubted}
+    return findings | {n: path for n, path in own.items() if path}
 
 
 class _InferredMistake(NamedTuple):

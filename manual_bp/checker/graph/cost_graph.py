@@ -28,6 +28,11 @@ class CostGraph(NamedTuple):
     successors: dict[str, tuple[str, ...]]
     into: frozenset[str]  # the calls whose equations are part of the graph
 
+    @property
+    def of_rule(self) -> bool:
+        """Return whether it is the graph of a function with a rule, whose arguments all count as parameters."""
+        return CUSTOM_VJP <= self.into and set(self.params) == self.roots.keys()
+
     def backward_order(self) -> list[str]:
         """List the nodes from the cost back, each followed by the roots that feed it and no node after it."""
         nodes = list(reversed(self.nodes))
