@@ -1,5 +1,6 @@
 """The lines to blame, returned or inferred from those returned, and their mistakes."""
 
+import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     each, so it is looked for first.
     """
     findings: dict[str, Finding] = {}
+    as_returned = copy.copy(evidence)
     unexplained = {n: found[n] for n in wrong}
     shaped = {n for n in wrong if found[n].shape == evidence.expected[n].shape}
     for nodes, fed in _unreturned_nodes(evidence):
@@ -42,7 +44,7 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     for line, finding in own.items():
         before = None if finding.exact else _mistake_between(evidence, line, found[line])
         findings[line] = before if before and (before.exact or finding.mistake == UNKNOWN) else finding
-    return _explain_by_paths(evidence, wrong, found, findings)
+    return _explain_by_paths(as_returned, wrong, found, findings)
 
 
 def _explain_by_paths(
