@@ -9,8 +9,7 @@ import numpy as np
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
-from manual_bp.checker.diagnose.path_mistakes import find_path_mistake
-from manual_bp.checker.diagnose.scaled_paths import ScaledPaths
+from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
 
 
@@ -62,11 +61,11 @@ def _explain_by_paths(
     shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}
     if not doubted or not wrong or not set(wrong) <= shaped.keys():
         return findings
-    paths = ScaledPaths(evidence)
-    path = find_path_mistake(paths, shaped)
+    find = path_finder(evidence)
+    path = find(shaped)
     if path:
         return dict.fromkeys(wrong, path)
-    own = {n: find_path_mistake(paths, {n: shaped[n]}) for n in wrong if n in doubted}
+    own = {n: find({n: shaped[n]}) for n in wrong if n in doubted}
     return findings | {n: path for n, path in own.items() if path}
 
 

@@ -1,6 +1,7 @@
 """A mistake in the derivative through one equation of the function: its path is missing, doubled or scaled."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
+from manual_bp.checker.diagnose.replaced_values import find_replacements
 from manual_bp.checker.diagnose.scaled_paths import Change, ScaledPaths
-from manual_bp.checker.diagnose.source_lines import find_source
+from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
 from manual_bp.checker.graph.places import Place
 from manual_bp.checker.judge.cut_graph import Arrays
 
@@ -25,15 +27,20 @@ class _Fit(NamedTuple):
     finding: Finding
 
 
-def find_path_mistake(paths: ScaledPaths, found: Arrays) -> Finding | None:
-    """Find one change of one path that turns the expected lines into these, or else of two."""
+def path_finder(evidence: Evidence) -> Callable[[Arrays], Finding | None]:
+    """Return a function that finds one change of a path which turns the expected lines into those given, or two."""
+    paths = ScaledPaths(evidence)
+    replacements = functools.cache(lambda: list(find_replacements(paths)))
+    return lambda found: _find_one(paths, found) or _find_two(paths, found) or _find_other(paths, replacements, found)
+
+
+def _find_one(paths: ScaledPaths, found: Arrays) -> Finding | None:
     fits = [fit for change in paths.changes for fit in _fit(paths.evidence, change, found)]
     if not fits:
-        return _find_two(paths, found)
+        return None
     best = min(map(_rank, fits))
     alike = [fit for fit in fits if _rank(fit) == best]
-    places = _places_to_name(paths, alike)
-    return _in_words(alike[0], _describe(places, alike[0].change))
+    return _in_words(alike[0], _describe([p for fit in alike for p in fit.change.places]))
 
 
 def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
@@ -80,12 +87,21 @@ def _find_two(paths: ScaledPaths, found: Arrays) -> Finding | None:
             findings = [
                 _in_words(
                     _Fit(c[0], k, factor_mistake(evidence, next(iter(found)), k)),
-                    _describe([p for x in c for p in x.places], c[0]),
+                    _describe([p for x in c for p in x.places]),
                 )
                 for c, k in zip(alike, (a, b), strict=True)
             ]
             return findings[0]._replace(diagnosis="; and ".join(f.diagnosis for f in findings))
     return None
+
+
+def _find_other(paths: ScaledPaths, replacements: Callable, found: Arrays) -> Finding | None:
+    """Find one factor that is missing or replaced."""
+    evidence = paths.evidence
+    wrong = {n: found[n] - evidence.expected[n] for n in found}
+    if not paths.changes or sum(int(np.count_nonzero(w)) for w in wrong.values()) < FEW:
+        return None
+    return next((r.finding for r in replacements() if _same(evidence, r.lines, found)), None)
 
 
 def _parallel(one: Change, other: Change) -> bool:
@@ -96,14 +112,15 @@ def _parallel(one: Change, other: Change) -> bool:
 
 
 def _same(evidence: Evidence, lines: Arrays, found: Arrays) -> bool:
-    return all(np.linalg.norm(lines[n] - found[n]) <= evidence.tolerance * np.linalg.norm(found[n]) for n in found)
+    """Return whether the lines equal those found, and much closer than those expected do."""
+    pairs = [(np.linalg.norm(lines[n] - found[n]), np.linalg.norm(found[n] - evidence.expected[n]), n) for n in found]
+    tolerance = evidence.tolerance
+    return all(left <= tolerance * np.linalg.norm(found[n]) for left, _, n in pairs) and all(
+        left <= 1e-3 * wrong for left, wrong, n in pairs if wrong > 1e2 * tolerance * np.linalg.norm(found[n])
+    )
 
 
-def _places_to_name(paths: ScaledPaths, fits: Sequence[_Fit]) -> list[Place]:
-    return [p for fit in fits for p in fit.change.places]
-
-
-def _describe(places: Sequence[Place], change: Change) -> str:
+def _describe(places: Sequence[Place]) -> str:
     """Name the path by a sum on it, or by its last equation, or by the use of a value."""
     equations = {p.key[:-1] for p in places if p.is_output}
     counts = {}
@@ -113,26 +130,13 @@ def _describe(places: Sequence[Place], change: Change) -> str:
     sums = [p for p in whole if p.calls[-1].primitive.name.startswith(("reduce", "cumsum", "cumlogsumexp"))]
     roots = [p for p in places if p.root]
     if sums or (whole and not roots):
-        return f"the path through {_source(sums[0] if sums else whole[-1])}"
+        return f"the path through {describe_source((sums[0] if sums else whole[-1]).calls)}"
     place = (roots or places)[-1]
-    value = place.root or _code(place.origin)
-    return f"the contribution of {value} through {_source(place)}"
+    value = place.root or describe_value(place.origin)
+    return f"the contribution of {value} through {describe_source(place.calls)}"
 
 
 def _in_words(fit: _Fit, path: str) -> Finding:
     if abs(fit.factor) <= 1e-6:
         return Finding(MISSING, f"{path} is missing: it is taken as a constant there")
     return fit.finding._replace(diagnosis=fit.finding.diagnosis.replace("it ", f"{path} ", 1))
-
-
-def _source(place: Place) -> str:
-    inner, outer = find_source(place.calls), find_source(place.calls[:1])
-    if inner is None:
-        return place.calls[-1].primitive.name
-    within = outer and outer.line != inner.line
-    return f"{inner}{f' (from {outer})' if within else ''}"
-
-
-def _code(calls: Sequence) -> str:
-    source = find_source(calls)
-    return f"`{source.code}`" if source and source.code else "a value"

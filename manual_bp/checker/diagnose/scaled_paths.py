@@ -54,15 +54,19 @@ class ScaledPaths:
         usable = 0 < len(self.places) <= MOST_PLACES and size <= MOST_NUMBERS
         self.changes = self._find_changes() if usable and not self._moves(self.lines({})) else []
 
-    def lines(self, factors: Mapping[Key, float]) -> Arrays:
-        """Return the lines with these factors at some places."""
-        evidence, s = self.evidence, np.ones(len(self.places))
+    def lines(self, factors: Mapping[Key, Any]) -> Arrays:
+        """Return the lines with these factors at some places, all of them numbers, or all of them arrays."""
+        evidence, s = self.evidence, self._ones(any(np.ndim(factor) for factor in factors.values()))
         for key, factor in {**self._stopped, **factors}.items():
-            s[self._numbers[key]] = factor
+            i = self._numbers[key]
+            s[i] = np.broadcast_to(factor, np.shape(s[i]))
         zeros = {n: np.zeros(node.shape) for n, node in evidence.graph.nodes.items()}
         given = {n: (evidence.deltas.get(n, zeros[n]), n in evidence.deltas) for n in zeros}
         found = self._program(list(evidence.arrays), given, zeros, s)
         return {n: np.asarray(found[n], np.float64) for n in self.names}
+
+    def _ones(self, arrays: bool) -> Any:
+        return [np.ones(p.shape) for p in self.places] if arrays else np.ones(len(self.places))
 
     def _trace(self, arrays: list, given: dict, zeros: dict, s: Any) -> dict:
         def scale(key: Key, value: Any) -> Any:

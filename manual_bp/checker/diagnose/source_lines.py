@@ -22,8 +22,17 @@ class Source(NamedTuple):
     code: str
 
     def __str__(self) -> str:
-        at = f"line {self.line} of {Path(self.file).name}"
-        return f"`{self.code}`, {at}" if self.code else at
+        return f"`{self.code}` ({self.at})" if self.code else self.at
+
+    @property
+    def value(self) -> str:
+        """The variable that the code is assigned to, or the code."""
+        name, _, rest = self.code.partition(" = ")
+        return name if rest and name.isidentifier() else self.code
+
+    @property
+    def at(self) -> str:
+        return f"line {self.line} of {Path(self.file).name}"
 
 
 def find_source(calls: Sequence[Any]) -> Source | None:
@@ -35,6 +44,23 @@ def find_source(calls: Sequence[Any]) -> Source | None:
             if not code.co_filename.startswith(LIBRARIES):
                 return _read(code, position)
     return None
+
+
+def describe_source(calls: Sequence[Any]) -> str:
+    """Write the code of an equation, its line, and the line that calls it, if that is another one."""
+    inner, outer = find_source(calls), find_source(calls[:1])
+    if inner is None:
+        return f"an equation, {calls[-1].primitive.name}, without a line of yours"
+    if outer is None or (outer.file, outer.line) == (inner.file, inner.line):
+        return str(inner)
+    called = f"line {outer.line}" if outer.file == inner.file else outer.at
+    return f"`{inner.code}` ({inner.at}, reached from {called})" if inner.code else f"{inner.at}, reached from {called}"
+
+
+def describe_value(calls: Sequence[Any]) -> str:
+    """Write the code that computes a value, or "a value"."""
+    source = find_source(calls)
+    return f"`{source.value}`" if source and source.code else "a value"
 
 
 def _frames(equation: Any) -> Iterator[tuple[CodeType, int]]:

@@ -26,6 +26,7 @@ class Place(NamedTuple):
     calls: tuple[Any, ...]  # the equation, after the calls and loops that it is inside of
     root: str
     origin: tuple[Any, ...]
+    shape: tuple[int, ...]
     alone: bool = True  # nothing else in the equation depends on a root
 
     @property
@@ -62,7 +63,7 @@ def find_places(graph: CostGraph) -> list[Place]:
 def _find_inside(
     places: list[Place], key: Key, calls: tuple, closed: Any, inputs: Sequence[_Origin], into: frozenset[str]
 ) -> list[_Origin]:
-    around = list(_calls_in_order(closed, into))
+    around = list(calls_in_order(closed, into))
 
     def visit(n: int, equation: Any, operands: list[_Origin]) -> list[_Origin]:
         kind, here, within = equation.primitive.name, (*key, n), (*calls, *around[n])
@@ -73,23 +74,25 @@ def _find_inside(
             return [operands[0]]
         for j in active:
             o = operands[j]
-            places.append(Place((*here, j), within, o.root, o.calls, len(active) == 1))
+            places.append(Place((*here, j), within, o.root, o.calls, equation.invars[j].aval.shape, len(active) == 1))
         body = _body(equation)
         if body:
-            _find_inside(places, here, within, body.closed, operands, CALLS | CUSTOM_VJP)
+            k, carried = body.constants, _Origin(True, "the carried value")
+            inner = [*operands[:k], *[carried] * body.carried, *operands[k + body.carried :]]
+            _find_inside(places, here, within, body.closed, inner, CALLS | CUSTOM_VJP)
         if len(active) > 1 and is_float(equation.outvars[0].aval) and len(equation.outvars) == 1:
-            places.append(Place((*here, OUTPUT), within, "", within))
+            places.append(Place((*here, OUTPUT), within, "", within, equation.outvars[0].aval.shape))
         return [_Origin(is_float(v.aval), "", within) for v in equation.outvars]
 
     return walk(closed, inputs, visit, into, lift=lambda _: _Origin())
 
 
-def _calls_in_order(closed: Any, into: frozenset[str], calls: tuple = ()) -> Iterator[tuple[Any, ...]]:
+def calls_in_order(closed: Any, into: frozenset[str], calls: tuple = ()) -> Iterator[tuple[Any, ...]]:
     """List the equations in the order of `walk`, each after the calls that it is inside of."""
     for equation in getattr(closed, "jaxpr", closed).eqns:
         if equation.primitive.name in into:
             called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            yield from _calls_in_order(called, into, (*calls, equation))
+            yield from calls_in_order(called, into, (*calls, equation))
         else:
             yield (*calls, equation)
 
