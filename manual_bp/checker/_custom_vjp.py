@@ -10,8 +10,10 @@ import numpy as np
 
 from manual_bp.checker._check import report_on
 from manual_bp.checker._report import Line, Report
+from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
 from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp, has_unreachable_rule
+from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.random_directions import judge_by_differences
 from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
@@ -145,6 +147,15 @@ def _judge(
     if report.verdict == "wrong":
         _, doubled = by_rule(*rebuild(arrays), times=2.0)
         lines = _find_misused_cotangents(lines, once, doubled)
+
+        def rule(u: Arrays) -> dict[str, np.ndarray]:
+            def weighted(*given: Any) -> Any:
+                return sum(jnp.sum(jnp.asarray(u[n], o.dtype) * o) for n, o in _float_outputs(f(*given)).items())
+
+            found = _differentiate_by_rule(f, weighted, traced, rebuild(arrays))[1]
+            return {name[1:]: np.asarray(line, np.float64) for name, line in found.items()}
+
+        lines = explain_by_cotangents(lines, traced, rule)
     without_rule = traced.cost_again()
     if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
         values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"
@@ -161,15 +172,20 @@ def _weighted_output(f: Callable, seed: tuple[int, int], scale: float) -> Callab
     """Return the function <u, f(*arguments)>, with the same random u, of this scale, at every call."""
 
     def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
-        outputs = [jnp.asarray(o) for o in jax.tree.leaves(f(*arguments))]
-        outputs = [o for o in outputs if is_float(o)]
-        outputs = [tap(f"out[{i}]" if len(outputs) > 1 else "out", o) for i, o in enumerate(outputs)]
+        outputs = [tap(name, o) for name, o in _float_outputs(f(*arguments)).items()]
         if not outputs:
             raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
         rng = np.random.default_rng((SEED, *seed))
         return sum(jnp.sum(jnp.asarray(scale * rng.normal(size=o.shape), o.dtype) * o) for o in outputs)
 
     return weighted
+
+
+def _float_outputs(outputs: Any) -> dict[str, Any]:
+    """Name each floating-point output by its place: out, out[1], out["sum"]."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(outputs)
+    named = {f"out{jax.tree_util.keystr(path)}".replace("'", '"'): jnp.asarray(o) for path, o in paths}
+    return {name: o for name, o in named.items() if is_float(o)}
 
 
 def _differentiate_by_rule(

@@ -36,7 +36,8 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
                     del unexplained[n]
     own = {n: identify_mistake(evidence, n, line) for n, line in unexplained.items()}
     for nodes, fed in _unreturned_nodes(evidence):
-        if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed):
+        given = evidence.graph.of_rule and evidence.graph.nodes[nodes[0]].tapped  # the cotangent
+        if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed) and not given:
             cause = "a mistake in this line, or upstream of it, explains that"
             findings[nodes[0]] = Finding(UNKNOWN, f"{_join(evidence, fed)} are wrong together; {cause}")
             own = {n: f for n, f in own.items() if n not in fed}
@@ -50,12 +51,12 @@ def _explain_by_paths(
     evidence: Evidence, wrong: list[str], found: Arrays, findings: dict[str, Finding]
 ) -> dict[str, Finding]:
     """Replace findings that are only guesses, or that name lines the user does not have, by mistakes in a path."""
-    nodes = evidence.graph.nodes
+    unnamed = {n for n, node in evidence.graph.nodes.items() if n not in evidence.returned and not node.tapped}
 
     def unclear(n: str, finding: Finding) -> bool:
-        unnamed = n in nodes and n not in evidence.returned and not nodes[n].tapped
-        term = finding.mistake == "missing term" and any(not nodes[s].tapped for s in nodes if s not in found)
-        return finding.mistake == UNKNOWN or not finding.exact or (unnamed and evidence.graph.of_rule) or term
+        through = finding.diagnosis.removeprefix("the term that comes through d").split(" ")[0]
+        names = finding.mistake == "missing term" and through in unnamed
+        return finding.mistake == UNKNOWN or not finding.exact or (n in unnamed and evidence.graph.of_rule) or names
 
     doubted = {n for n, finding in findings.items() if unclear(n, finding)}
     shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}

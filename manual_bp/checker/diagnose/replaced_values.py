@@ -10,11 +10,12 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.scaled_paths import ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
 from manual_bp.checker.graph.arguments import is_float
+from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
 from manual_bp.checker.graph.places import Place, calls_in_order
 from manual_bp.checker.judge.cut_graph import Arrays
 
-MOST_RUNS = 1500
+MOST_RUNS = 600
 MISSING_FACTOR, REPLACED, TWICE = "missing factor", "another value", "factor twice"
 
 
@@ -32,7 +33,7 @@ class _Value(NamedTuple):
 
 def find_replacements(paths: ScaledPaths) -> Iterator[Replacement]:
     """Replace the other factor of each product or quotient by 1, by its square and by every other value."""
-    evidence, operands, values = paths.evidence, dict[int, list[np.ndarray]](), list[_Value]()
+    evidence = paths.evidence
     operands, values = _forward_values(evidence)
     runs = 0
     for place in paths.places:
@@ -45,7 +46,7 @@ def find_replacements(paths: ScaledPaths) -> Iterator[Replacement]:
             runs += 1
             if runs > MOST_RUNS:
                 return
-            yield Replacement(finding, paths.lines({place.key: ratio}))
+            yield Replacement(finding, paths.lines({}, place.key, ratio))
 
 
 def _ratios(
@@ -58,8 +59,8 @@ def _ratios(
             if name in evidence.graph.inputs and (ratio := _fit_to(array, place.shape)) is not None:
                 yield Finding(TWICE, f"the derivative through {at} is multiplied by {name} once more"), ratio
         return
-    right = np.broadcast_to(factor.array, place.shape)
-    if not right.all() or not np.isfinite(right).all():
+    right = _fit_to(factor.array, place.shape)
+    if right is None or not right.all():
         return
     name = next((v.name for v in values if _equal(_fit_to(v.array, place.shape), right)), "its other factor")
     power = -1.0 if kind == "div" else 1.0
@@ -95,12 +96,16 @@ def _forward_values(evidence: Evidence) -> tuple[dict[int, list[np.ndarray]], li
         return operands, outputs
 
     operands, outputs = run(list(evidence.arrays))
-    named = [_Value(n, np.asarray(a, np.float64)) for n, a in evidence.forward_values.items() if n in graph.inputs]
+    named = [_Value(n, np.asarray(a, np.float64)) for n, a in evidence.forward_values.items() if _is_named(graph, n)]
     for n, array in outputs.items():
         name, value = describe_value(calls[n]), np.asarray(array, np.float64)
         if name != "a value" and not any(_equal(v.array, value) for v in named):
             named.append(_Value(name, value))
     return {n: [np.asarray(a, np.float64) for a in given] for n, given in operands.items()}, named
+
+
+def _is_named(graph: CostGraph, name: str) -> bool:
+    return name in graph.inputs or graph.nodes[name].tapped
 
 
 def _fit_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from manual_bp.checker.diagnose.source_lines import find_source
 from manual_bp.checker.graph.places import Key, Place, apply_scaled, find_places
 from manual_bp.checker.judge.cut_graph import Arrays, differentiate
 
+QUICK = {"xla_backend_optimization_level": 0}  # it is compiled for one report
 MOST_PLACES, MOST_NUMBERS = 400, 2**24  # beyond that a search would take longer than a diagnosis may
 
 
@@ -49,29 +50,32 @@ class ScaledPaths:
         self.names = [n for n in graph.backward_order() if n in evidence.found]
         self.places = find_places(graph)
         self._numbers = {p.key: i for i, p in enumerate(self.places)}
-        self._program = jax.jit(self._trace)
+        self._nothing = {p.shape: np.ones(p.shape) for p in self.places}
+        self._program = jax.jit(self._trace, compiler_options=QUICK)
         size = sum(evidence.found[n].size for n in self.names) * len(self.places)
         usable = 0 < len(self.places) <= MOST_PLACES and size <= MOST_NUMBERS
         self.changes = self._find_changes() if usable and not self._moves(self.lines({})) else []
 
-    def lines(self, factors: Mapping[Key, Any]) -> Arrays:
-        """Return the lines with these factors at some places, all of them numbers, or all of them arrays."""
-        evidence, s = self.evidence, self._ones(any(np.ndim(factor) for factor in factors.values()))
+    def lines(self, factors: Mapping[Key, float], at: Key = (), array: Any = None) -> Arrays:
+        """Return the lines with these factors at some places and, if need be, an array as the factor at one."""
+        evidence, s = self.evidence, np.ones(len(self.places))
         for key, factor in {**self._stopped, **factors}.items():
-            i = self._numbers[key]
-            s[i] = np.broadcast_to(factor, np.shape(s[i]))
+            s[self._numbers[key]] = factor
         zeros = {n: np.zeros(node.shape) for n, node in evidence.graph.nodes.items()}
         given = {n: (evidence.deltas.get(n, zeros[n]), n in evidence.deltas) for n in zeros}
-        found = self._program(list(evidence.arrays), given, zeros, s)
+        arrays = dict(self._nothing)
+        if at:
+            arrays[np.shape(array)] = array
+        found = self._program(list(evidence.arrays), given, zeros, s, self._numbers.get(at, -1), arrays)
         return {n: np.asarray(found[n], np.float64) for n in self.names}
 
-    def _ones(self, arrays: bool) -> Any:
-        return [np.ones(p.shape) for p in self.places] if arrays else np.ones(len(self.places))
-
-    def _trace(self, arrays: list, given: dict, zeros: dict, s: Any) -> dict:
+    def _trace(self, arrays: list, given: dict, zeros: dict, s: Any, at: Any, by_shape: dict) -> dict:
         def scale(key: Key, value: Any) -> Any:
             i = self._numbers.get(key)
-            return value if i is None else _scale_cotangent(value, s[i].astype(jnp.result_type(value)))
+            if i is None:
+                return value
+            factor = jnp.where(at == i, by_shape[value.shape], s[i])
+            return _scale_cotangent(value, factor.astype(jnp.result_type(value)))
 
         cut = self.evidence.cut
         apply = functools.partial(apply_scaled, scale, ())

@@ -12,7 +12,7 @@ from jax.extend import core
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_JVP, CUSTOM_VJP, apply_equation, primitives_inside, walk
-from manual_bp.checker.graph.nodes import VIEWS
+from manual_bp.checker.graph.nodes import TAP_PREFIX, VIEWS
 
 # Each equation has a number at each level that it is inside of; a place adds the operand, or -1 for the output
 Key = tuple[int, ...]
@@ -70,8 +70,10 @@ def _find_inside(
         active = [j for j, o in enumerate(operands) if o.active and is_float(equation.invars[j].aval)]
         if kind == "stop_gradient" or not active:
             return [_Origin() for _ in equation.outvars]
-        if kind in VIEWS or kind == "name":
+        if kind in VIEWS:
             return [operands[0]]
+        if kind == "name":
+            return [operands[0]._replace(root=str(equation.params["name"]).removeprefix(TAP_PREFIX))]
         for j in active:
             o = operands[j]
             places.append(Place((*here, j), within, o.root, o.calls, equation.invars[j].aval.shape, len(active) == 1))
