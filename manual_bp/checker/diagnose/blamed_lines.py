@@ -8,6 +8,7 @@ import numpy as np
 
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.function_terms import in_function_terms
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
 from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
@@ -44,7 +45,8 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     for line, finding in own.items():
         before = None if finding.exact else _mistake_between(evidence, line, found[line])
         findings[line] = before if before and (before.exact or finding.mistake == UNKNOWN) else finding
-    return _explain_by_paths(as_returned, wrong, found, findings)
+    findings = _explain_by_paths(as_returned, wrong, found, findings)
+    return in_function_terms(evidence, wrong, findings) if evidence.graph.of_rule else findings
 
 
 def _explain_by_paths(

@@ -35,7 +35,7 @@ def explain_by_cotangents(lines: tuple[Line, ...], traced: TracedCost, rule: Lin
 
 def _is_guess(line: Line) -> bool:
     term = line.mistake == "missing term" and "through dout" in line.diagnosis
-    return line.verdict == "wrong" and (line.mistake == UNKNOWN or not line.returned or term)
+    return line.verdict == "wrong" and (line.mistake == UNKNOWN or line.line.startswith("dout") or term)
 
 
 def _with_finding(line: Line, finding: Finding | None) -> Line:
@@ -60,9 +60,13 @@ def find_unused_cotangents(rule: Lines, true: Lines, u: Arrays, wrong: Set[str])
                 continue
             as_other = true(zeros | {other: u[name]})
             for n in wrong - findings.keys():
-                if not _same(found[n], expected[n]) and _same(found[n], as_other[n]):
+                if _same(found[n], expected[n]):
+                    continue
+                if _same(found[n], as_other[n]):
                     sentence = f"the cotangent d{name} is used as if it were d{other}"
-                    findings[n] = Finding(MIXED, f"{sentence}: for d{name} alone, the line is what d{other} should give")
+                    findings[n] = Finding(MIXED, f"{sentence}: for d{name} alone, the line is what d{other} gives")
+                elif _same(found[n] - expected[n], as_other[n]):
+                    findings[n] = Finding(MIXED, f"the cotangent d{name} is also added to d{other}")
     if wrong - findings.keys():
         found, expected = rule(u), true(u)
         for part, changed in _parts(u):
@@ -80,7 +84,7 @@ def _compare(name: str, found: np.ndarray, expected: np.ndarray) -> Finding | No
     c = constant_ratio(found, expected, TOLERANCE) if found.size > 1 else None
     if c is None:
         return None
-    return Finding(MIXED, f"the cotangent d{name} is multiplied by {c:.6g}: the line is right for the other outputs")
+    return Finding(MIXED, f"the cotangent d{name} is multiplied by {c:.6g}")
 
 
 def _parts(u: Arrays) -> Iterator[tuple[str, Arrays]]:

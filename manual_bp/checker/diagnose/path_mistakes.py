@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, constant_mistake, factor_mistake
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
 from manual_bp.checker.diagnose.replaced_values import find_replacements
@@ -38,9 +38,9 @@ def _find_one(paths: ScaledPaths, found: Arrays) -> Finding | None:
     fits = [fit for change in paths.changes for fit in _fit(paths.evidence, change, found)]
     if not fits:
         return None
-    best = min(map(_rank, fits))
-    alike = [fit for fit in fits if _rank(fit) == best]
-    return _in_words(alike[0], _describe([p for fit in alike for p in fit.change.places]))
+    best = min(fits, key=_rank)
+    alike = [fit for fit in fits if abs(fit.factor - best.factor) <= 1e-6]
+    return _in_words(best, _describe([p for fit in alike for p in fit.change.places]))
 
 
 def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
@@ -53,10 +53,24 @@ def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
     if t is None or (not change.linear and abs(t - 1) > 1e-6):
         return
     factor = 1 - t if change.linear else change.factor
-    finding = factor_mistake(evidence, next(iter(found)), factor)
+    finding = _factor_mistake(evidence, found, factor)
     plain = any(abs(factor - k) <= 1e-6 for k in PLAIN)
     if plain or sum(int(np.count_nonzero(m)) for m in moves) >= FEW:
         yield _Fit(change, factor, finding)
+
+
+def _factor_mistake(evidence: Evidence, found: Arrays, factor: float) -> Finding:
+    if not evidence.graph.of_rule:
+        return factor_mistake(evidence, next(iter(found)), factor)
+    fact = f"it is {factor:.6g} times what it should be"
+    for n in {n for a in evidence.arrays for n in np.shape(a) if n > 2}:
+        if abs(factor - n) <= 1e-6 * n:
+            return Finding("factor n_l", f"{fact}, and {n} is the length of an axis: a division by {n} is missing")
+        if abs(factor * n - 1) <= 1e-6:
+            return Finding(
+                "factor n_l", f"{fact}, and {n} is the length of an axis: there is a division by it too many"
+            )
+    return constant_mistake(factor, 1)
 
 
 def _rank(fit: _Fit) -> tuple:
@@ -86,7 +100,7 @@ def _find_two(paths: ScaledPaths, found: Arrays) -> Finding | None:
             alike = [[c for c in linear if _parallel(c, x)] for x in (one, two)]
             findings = [
                 _in_words(
-                    _Fit(c[0], k, factor_mistake(evidence, next(iter(found)), k)),
+                    _Fit(c[0], k, _factor_mistake(evidence, found, k)),
                     _describe([p for x in c for p in x.places]),
                 )
                 for c, k in zip(alike, (a, b), strict=True)
@@ -122,16 +136,12 @@ def _same(evidence: Evidence, lines: Arrays, found: Arrays) -> bool:
 
 def _describe(places: Sequence[Place]) -> str:
     """Name the path by a sum on it, or by its last equation, or by the use of a value."""
-    equations = {p.key[:-1] for p in places if p.is_output}
-    counts = {}
-    for p in places:
-        counts[p.key[:-1]] = counts.get(p.key[:-1], 0) + 1
-    whole = [p for p in places if p.alone or p.key[:-1] in equations]
+    whole = [p for p in places if p.alone or p.is_output]
     sums = [p for p in whole if p.calls[-1].primitive.name.startswith(("reduce", "cumsum", "cumlogsumexp"))]
-    roots = [p for p in places if p.root]
-    if sums or (whole and not roots):
+    uses = [p for p in places if p.root and p not in whole]
+    if sums or (whole and not uses):
         return f"the path through {describe_source((sums[0] if sums else whole[-1]).calls)}"
-    place = (roots or places)[-1]
+    place = (uses or places)[-1]
     value = place.root or describe_value(place.origin)
     return f"the contribution of {value} through {describe_source(place.calls)}"
 

@@ -65,8 +65,9 @@ def _ratios(
     name = next((v.name for v in values if _equal(_fit_to(v.array, place.shape), right)), "its other factor")
     power = -1.0 if kind == "div" else 1.0
     where = f"in the derivative of {at}"
-    yield Finding(MISSING_FACTOR, f"{where}, {'the division by' if power < 0 else 'the factor'} {name} is missing"), (
-        right**-power
+    yield (
+        Finding(MISSING_FACTOR, f"{where}, {'the division by' if power < 0 else 'the factor'} {name} is missing"),
+        (right**-power),
     )
     yield Finding(TWICE, f"{where}, {name} is taken twice"), right**power
     for other, array in values:

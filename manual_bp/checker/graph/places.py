@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend import core
 
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
@@ -125,7 +124,9 @@ def apply_scaled(scale: Callable[[Key, Any], Any], key: Key, n: int, equation: A
             return found[: body.carried], found[body.carried :]
 
         settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
-        carried, stacked = jax.lax.scan(step, list(operands[body.constants : first]), list(operands[first:]), **settings)
+        carried, stacked = jax.lax.scan(
+            step, list(operands[body.constants : first]), list(operands[first:]), **settings
+        )
         outputs = [*carried, *stacked]
     return [scale((*here, OUTPUT), value) for value in outputs] if len(outputs) == 1 else outputs
 
@@ -137,11 +138,7 @@ def _body(equation: Any) -> _Body | None:
         return _Body(params["call_jaxpr"])
     if kind == "scan" and "ft_in" in params:  # jax 0.12
         constants, carried, _ = (len(list(part)) for part in params["ft_in"].unpack())
-        return _Body(_closed(params["jaxpr"]), constants, carried)
+        return _Body(params["jaxpr"], constants, carried)
     if kind == "scan" and "num_consts" in params:
-        return _Body(_closed(params["jaxpr"]), params["num_consts"], params["num_carry"])
+        return _Body(params["jaxpr"], params["num_consts"], params["num_carry"])
     return None
-
-
-def _closed(jaxpr: Any) -> Any:
-    return jaxpr if hasattr(jaxpr, "consts") else core.ClosedJaxpr(jaxpr, ())
