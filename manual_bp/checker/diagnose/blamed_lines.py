@@ -64,7 +64,10 @@ def _explain_by_paths(
     shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}
     if not doubted or not wrong or not set(wrong) <= shaped.keys():
         return findings
-    find = path_finder(evidence)
+    try:
+        find = path_finder(evidence)
+    except Exception:  # JAX may not take a part of the graph apart, and a diagnosis must not cost the verdict
+        return findings
     path = find(shaped)
     if path:
         return dict.fromkeys(wrong, path)

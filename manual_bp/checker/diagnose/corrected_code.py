@@ -19,13 +19,14 @@ def corrected_line(evidence: Evidence, line: str) -> str:
     if not terms or not all(text for text, _ in terms):
         return ""
     code = f"d{line} = {' + '.join(text + over for text, over in terms)}"
-    return "" if _unknown_names(evidence) & set(re.findall(r"[\w.\[\]]+", code)) else code
+    invented = {w for w in re.findall(r"\w+", code) if w.endswith("_") and w not in evidence.graph.inputs}
+    unknown = (rf"(?<![\w.]){re.escape(name)}(?!\w)" for name in _unknown_names(evidence))
+    return "" if invented or any(re.search(name, code) for name in unknown) else code
 
 
 def _unknown_names(evidence: Evidence) -> set[str]:
-    """Return the names that the author does not have: in a rule, all but its arguments and outputs; else such as Z_."""
-    inner = {n for n, node in evidence.graph.nodes.items() if not node.tapped and n not in evidence.returned}
-    inner = inner if evidence.graph.of_rule else {n for n in inner if n.endswith("_")}
+    """Return the names that the author of a rule does not have: of all but the arguments and the outputs."""
+    inner = {n for n, node in evidence.graph.nodes.items() if not node.tapped} if evidence.graph.of_rule else set()
     return inner | {"d" + n for n in inner}
 
 

@@ -1,6 +1,5 @@
 """A mistake in the derivative through one equation of the function: its path is missing, doubled or scaled."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from manual_bp.checker.diagnose.constant_factors import CONSTANT, constant_mistake, factor_mistake
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
-from manual_bp.checker.diagnose.replaced_values import find_replacements
+from manual_bp.checker.diagnose.replaced_values import replacement_finder
 from manual_bp.checker.diagnose.scaled_paths import Change, ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
 from manual_bp.checker.graph.places import Place
@@ -30,7 +29,7 @@ class _Fit(NamedTuple):
 def path_finder(evidence: Evidence) -> Callable[[Arrays], Finding | None]:
     """Return a function that finds one change of a path which turns the expected lines into those given, or two."""
     paths = ScaledPaths(evidence)
-    replacements = functools.cache(lambda: list(find_replacements(paths)))
+    replacements = replacement_finder(paths)
     return lambda found: _find_one(paths, found) or _find_two(paths, found) or _find_other(paths, replacements, found)
 
 
@@ -112,10 +111,11 @@ def _find_two(paths: ScaledPaths, found: Arrays) -> Finding | None:
 def _find_other(paths: ScaledPaths, replacements: Callable, found: Arrays) -> Finding | None:
     """Find one factor that is missing or replaced."""
     evidence = paths.evidence
-    wrong = {n: found[n] - evidence.expected[n] for n in found}
-    if not paths.changes or sum(int(np.count_nonzero(w)) for w in wrong.values()) < FEW:
+    wrong = {n for n in found if not evidence.same(found[n], evidence.expected[n])}
+    if not paths.changes or sum(found[n].size for n in wrong) < FEW:
         return None
-    return next((r.finding for r in replacements() if _same(evidence, r.lines, found)), None)
+    possible = replacements(wrong, found.keys() - wrong)
+    return next((r.finding for r in possible if _same(evidence, r.lines, found)), None)
 
 
 def _parallel(one: Change, other: Change) -> bool:

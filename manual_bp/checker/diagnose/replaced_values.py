@@ -1,6 +1,7 @@
 """A factor in the derivative of a product or quotient that is missing, taken twice, or replaced by another value."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -31,26 +32,35 @@ class _Value(NamedTuple):
     array: np.ndarray
 
 
-def find_replacements(paths: ScaledPaths) -> Iterator[Replacement]:
-    """Replace the other factor of each product or quotient by 1, by its square and by every other value."""
-    evidence = paths.evidence
-    operands, values = _forward_values(evidence)
-    runs = 0
-    for place in paths.places:
-        n, j = place.key[0], place.key[-1]
-        kind = place.calls[-1].primitive.name
-        if len(place.key) != 2 or n not in operands or (kind == "div" and j == 1):
-            continue
-        factor = _Value("", operands[n][1 - j]) if j >= 0 else None
-        for finding, ratio in _ratios(place, kind, factor, values, evidence):
-            runs += 1
-            if runs > MOST_RUNS:
-                return
-            yield Replacement(finding, paths.lines({}, place.key, ratio))
+def replacement_finder(paths: ScaledPaths) -> Callable[[Collection[str], Collection[str]], Iterator[Replacement]]:
+    """Return a function that replaces factors on the paths to all of some wrong lines and to none of the right ones.
+
+    It replaces the other factor of each product or quotient by 1, by its square and by every other value.
+    """
+    forward_values = functools.cache(lambda: _forward_values(paths.evidence))
+
+    def replacements(wrong: Collection[str], right: Collection[str]) -> Iterator[Replacement]:
+        operands, values = forward_values()
+        runs = 0
+        for change in paths.changes:
+            place, moved = change.places[0], {n for n, d in change.difference.items() if d.any()}
+            n, j, kind = place.key[0], place.key[-1], place.calls[-1].primitive.name
+            if not change.linear or len(place.key) != 2 or n not in operands or (kind == "div" and j == 1):
+                continue
+            if not moved.issuperset(wrong) or not moved.isdisjoint(right):
+                continue
+            factor = operands[n][1 - j] if j >= 0 else None
+            for finding, ratio in _ratios(place, kind, factor, values, paths.evidence):
+                runs += 1
+                if runs > min(MOST_RUNS, paths.runs):
+                    return
+                yield Replacement(finding, paths.lines({}, place.key, ratio))
+
+    return replacements
 
 
 def _ratios(
-    place: Place, kind: str, factor: _Value | None, values: list[_Value], evidence: Evidence
+    place: Place, kind: str, factor: np.ndarray | None, values: list[_Value], evidence: Evidence
 ) -> Iterator[tuple[Finding, np.ndarray]]:
     """List the factors to multiply the derivative at a place by, so that it has another factor than it should."""
     at = describe_source(place.calls)
@@ -59,7 +69,7 @@ def _ratios(
             if name in evidence.graph.inputs and (ratio := _fit_to(array, place.shape)) is not None:
                 yield Finding(TWICE, f"the derivative through {at} is multiplied by {name} once more"), ratio
         return
-    right = _fit_to(factor.array, place.shape)
+    right = _fit_to(factor, place.shape)
     if right is None or not right.all():
         return
     name = next((v.name for v in values if _equal(_fit_to(v.array, place.shape), right)), "its other factor")

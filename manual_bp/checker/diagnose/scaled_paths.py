@@ -14,7 +14,8 @@ from manual_bp.checker.graph.places import Key, Place, apply_scaled, find_places
 from manual_bp.checker.judge.cut_graph import Arrays, differentiate
 
 QUICK = {"xla_backend_optimization_level": 0}  # it is compiled for one report
-MOST_PLACES, MOST_NUMBERS = 400, 2**24  # beyond that a search would take longer than a diagnosis may
+# beyond these a search would take longer than a diagnosis may
+MOST_PLACES, MOST_WORK, MOST_NUMBERS = 400, 2**30, 2**24
 
 
 @jax.custom_vjp
@@ -52,8 +53,9 @@ class ScaledPaths:
         self._numbers = {p.key: i for i, p in enumerate(self.places)}
         self._nothing = {p.shape: np.ones(p.shape) for p in self.places}
         self._program = jax.jit(self._trace, compiler_options=QUICK)
-        size = sum(evidence.found[n].size for n in self.names) * len(self.places)
-        usable = 0 < len(self.places) <= MOST_PLACES and size <= MOST_NUMBERS
+        size, work = sum(evidence.found[n].size for n in self.names), sum(p.size for p in self.places)
+        self.runs = min(MOST_WORK // (work + 1), MOST_NUMBERS // (size + 1))  # that may be made, and kept
+        usable = 0 < len(self.places) <= min(MOST_PLACES, self.runs)
         self.changes = self._find_changes() if usable and not self._moves(self.lines({})) else []
 
     def lines(self, factors: Mapping[Key, float], at: Key = (), array: Any = None) -> Arrays:
@@ -96,7 +98,8 @@ class ScaledPaths:
 
         def add(places: tuple[Place, ...], factor: float, lines: Arrays, linear: bool = False) -> None:
             if self._moves(lines):
-                changes.append(Change(places, factor, linear, {n: lines[n] - expected[n] for n in lines}))
+                difference = {n: (lines[n] - expected[n]) * self._moves({n: lines[n]}) for n in lines}
+                changes.append(Change(places, factor, linear, difference))
 
         repeated: dict[Any, list[Place]] = {}
         for p in self.places:

@@ -3,6 +3,7 @@
 Loops (scan) are entered too. A place inside one stands for all its iterations.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,11 @@ class Place(NamedTuple):
     @property
     def is_output(self) -> bool:
         return self.key[-1] == OUTPUT
+
+    @property
+    def size(self) -> int:
+        """Count the numbers in the value, over all iterations."""
+        return math.prod(self.shape) * math.prod(call.params.get("length", 1) for call in self.calls[:-1])
 
     @property
     def in_loop(self) -> bool:
