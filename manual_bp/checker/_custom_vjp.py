@@ -34,8 +34,9 @@ def check_custom_vjp(f: Callable, *args: Any, tolerance: float | None = None, se
     """Judge the backward rule of a `jax.custom_vjp` function, or the rules inside a function.
 
     The derivative of <u, f(*args)> by the rule, for a random cotangent u, is compared with autodiff of f without the
-    rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout".
-    A wrong rule is also given 2 u, to see whether it ignores its cotangent, and the output of fwd is compared with f.
+    rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout",
+    or dout[1] or dout["sum"] for one of several outputs. A wrong rule is also given 2 u and parts of u, to see how much
+    of its cotangent it uses, and the output of fwd is compared with f.
     A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
     because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
 

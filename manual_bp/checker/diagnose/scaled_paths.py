@@ -15,7 +15,7 @@ from manual_bp.checker.judge.cut_graph import Arrays, differentiate
 
 QUICK = {"xla_backend_optimization_level": 0}  # it is compiled for one report
 # beyond these a search would take longer than a diagnosis may
-MOST_PLACES, MOST_WORK, MOST_NUMBERS = 400, 2**30, 2**24
+MOST_PLACES, MOST_WORK, MOST_NUMBERS = 400, 2**28, 2**23
 
 
 @jax.custom_vjp

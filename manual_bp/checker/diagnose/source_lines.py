@@ -1,6 +1,7 @@
 """The user's own line, and the expression in it, that an equation of a jaxpr comes from."""
 
 import linecache
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import CodeType
@@ -9,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-LIBRARIES = tuple(str(Path(str(module.__file__)).parent) for module in (jax, np))
-HERE = str(Path(__file__).parents[2])
+LIBRARIES = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (jax, np))
+HERE = str(Path(__file__).parents[2]) + os.sep
 LONGEST = 90  # characters of code that a sentence quotes
 
 
