@@ -149,14 +149,14 @@ def _judge(
         _, doubled = by_rule(*rebuild(arrays), times=2.0)
         lines = _find_misused_cotangents(lines, once, doubled)
 
-        def rule(u: Arrays) -> dict[str, np.ndarray]:
+        def rule(u: Arrays) -> dict[str, Any]:
             def weighted(*given: Any) -> Any:
-                return sum(jnp.sum(jnp.asarray(u[n], o.dtype) * o) for n, o in _float_outputs(f(*given)).items())
+                return sum(jnp.sum(u[n].astype(o.dtype) * o) for n, o in _float_outputs(f(*given)).items())
 
             found = _differentiate_by_rule(f, weighted, traced, rebuild(arrays))[1]
-            return {name[1:]: np.asarray(line, np.float64) for name, line in found.items()}
+            return {name[1:]: line.astype(np.float64) for name, line in found.items()}
 
-        lines = explain_by_cotangents(lines, traced, rule)
+        lines = explain_by_cotangents(lines, traced, jax.jit(rule))
     without_rule = traced.cost_again()
     if not abs(float(with_rule) - without_rule) <= 1e4 * traced.eps * max(abs(without_rule), 1.0):
         values = f"{float(with_rule):.9g} by the rule, not {without_rule:.9g}"

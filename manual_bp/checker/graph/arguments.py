@@ -79,7 +79,7 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
 def argument_names(function: Callable, number: int) -> list[str]:
     """Return the names of the first positional arguments; args[i] stands for those without one."""
     inner = inspect.unwrap(function)
-    if getattr(inner, "__module__", "").startswith("jax.") and inspect.isfunction(inner):
+    if inspect.isfunction(inner) and str(inner.__module__).startswith("jax."):
         inner = inspect.getclosurevars(inner).nonlocals.get("fun", function)  # as in jax.custom_gradient
         function = inner if callable(inner) else function
     try:
