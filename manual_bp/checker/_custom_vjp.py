@@ -11,6 +11,7 @@ from manual_bp.checker._by_differences import judge_by_differences
 from manual_bp.checker._one_pass import report_on
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._rule import Rule, trace_rule
+from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_unreachable_rule
 from manual_bp.checker.judge.random_directions import compiled_cost
@@ -40,8 +41,9 @@ def check_custom_vjp(
     """Judge the rule of a `jax.custom_vjp` or `jax.custom_jvp` function, or the rules inside a function.
 
     The derivative of <u, f(*args)> by the rule, for a random cotangent u, is compared with autodiff of f without the
-    rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout".
-    A wrong rule is also given 2 u, to see whether it ignores its cotangent, and the output of fwd is compared with f.
+    rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout",
+    or dout[1] or dout["sum"] for one of several outputs. A wrong rule is also given 2 u and parts of u, to see how much
+    of its cotangent it uses, and the output of fwd is compared with f.
     A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
     because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
 
@@ -160,6 +162,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
     if report.verdict == "wrong":
         _, doubled = rule.differentiate(rule.with_doubled_cotangents())
         lines = _find_misused_cotangents(lines, once, doubled)
+        lines = explain_by_cotangents(lines, traced, rule.lines_of)
     with_rule, without = float(value), float(rule.value(arrays) if rule.value else report.cost)
     near = abs(with_rule - without) <= 1e4 * traced.eps * max(abs(without), 1.0)
     if not near and not np.array_equal(with_rule, without, equal_nan=True):

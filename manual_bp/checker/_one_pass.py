@@ -137,7 +137,8 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
         yield f"the cost is {judgement.cost} here"
     if returned.raised:
         yield "backward raised an error; only the lines computed before it are judged"
-    if judgement.with_verdict("wrong") and judgement.m > 1 and not judgement.found.keys() & graph.nodes.keys():
+    named = judgement.found.keys() & graph.nodes.keys() or graph.of_rule
+    if judgement.with_verdict("wrong") and judgement.m > 1 and not named:
         yield "no dZ or dA was returned, so a correction takes them as derivatives of the cost, which include 1/m"
     triples = zip(arguments.names, arguments.arrays, after, strict=True)
     if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:

@@ -1,6 +1,6 @@
 """A custom rule as a backward pass: the derivative of <u, f> by the rule, with the cotangent u as an argument."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker._report import Line, Report
-from manual_bp.checker.graph.arguments import Arguments, is_float
+from manual_bp.checker.graph.arguments import COTANGENT, Arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, CUSTOM_VJP, primitives_inside
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE, lines_before_error
 from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_at
 
+Shapes = dict[str, tuple[int, ...]]  # of the floating-point outputs, by name
 OTHER_SHAPES = "the outputs of f, its forward pass and its surrogate must have the same shapes; expected"
 NOT_LINEAR = "its tangent does not double with the tangents of the arguments, as every jvp must"
 
@@ -43,6 +44,13 @@ class Rule(NamedTuple):
     def with_doubled_cotangents(self) -> list:
         number, arrays = len(self.traced.arguments.params), self.traced.arguments.arrays
         return [*arrays[:number], *(2 * u for u in arrays[number:])]
+
+    def lines_of(self, cotangents: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return the lines by the rule for other cotangents, each by the name of its output."""
+        names, arrays = self.traced.arguments.names, self.traced.arguments.arrays
+        given = {COTANGENT + name: u for name, u in cotangents.items()}
+        found = self.differentiate([given.get(n, a) for n, a in zip(names, arrays, strict=True)])[1]
+        return {name[1:]: line.astype(np.float64) for name, line in found.items()}
 
     def backward(self, *arguments: Any) -> dict[str, Any]:
         """Return the lines by the rule, as a backward pass does."""
@@ -95,7 +103,7 @@ def _trace(
     return Rule(traced, compiled, value)
 
 
-def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) -> tuple[Arguments, list]:
+def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) -> tuple[Arguments, Shapes]:
     """Append a random cotangent for each floating-point output of f to its arguments; return the shapes too."""
     number = len(given.arrays)
     try:
@@ -106,9 +114,9 @@ def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) ->
         raise TypeError(f"JAX cannot trace f, so that it can have no rule; {advice}: {sentence}") from None
     if not outputs:
         raise ValueError("f has no floating-point output, so its rule has no cotangent; expected at least one")
-    shapes = [o.shape for o in outputs]
-    arrays = [*given.arrays, *(rng.normal(size=shape) for shape in shapes)]
-    names = (*given.names, *(f"the cotangent of {name}" for name in _output_names(outputs)))
+    shapes = {name: o.shape for name, o in outputs.items()}
+    arrays = [*given.arrays, *(rng.normal(size=shape) for shape in shapes.values())]
+    names = (*given.names, *(COTANGENT + name for name in shapes))
     # the arguments of a function with a rule are all alike
     return Arguments(
         arrays, names, given.names, lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:]))
@@ -116,7 +124,7 @@ def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) ->
 
 
 def _trace_without_rule(
-    f: Callable, arguments: Arguments, shapes: list, as_given: bool, is_surrogate: bool
+    f: Callable, arguments: Arguments, shapes: Shapes, as_given: bool, is_surrogate: bool
 ) -> TracedCost:
     cost = _weighted_output(f, shapes)
     traced = trace_at(cost, arguments, as_given, frozenset() if is_surrogate else CUSTOM_VJP)
@@ -156,26 +164,25 @@ def _is_linear(value_at: Callable, graph: CostGraph, arrays: list) -> bool:
     return bool(relative_error(twice, 2 * once) <= eps**0.5)
 
 
-def _weighted_output(f: Callable, shapes: list[tuple[int, ...]]) -> Callable:
+def _weighted_output(f: Callable, shapes: Shapes) -> Callable:
     """Return the function <u, f(*arguments)>, with the list of the cotangents u as its last argument."""
 
     def weighted(*arguments: Any, tap: Callable = lambda name, value: value) -> Any:
         *args, cotangents = arguments
         outputs = _float_outputs(f(*args))
-        if [o.shape for o in outputs] != shapes:
-            raise ValueError(f"{OTHER_SHAPES} {shapes}; got {[o.shape for o in outputs]}")
-        outputs = [tap(name, o) for name, o in zip(_output_names(outputs), outputs, strict=True)]
+        if (got := {name: o.shape for name, o in outputs.items()}) != shapes:
+            raise ValueError(f"{OTHER_SHAPES} {shapes}; got {got}")
+        outputs = [tap(name, outputs[name]) for name in shapes]
         return sum(jnp.sum(u.astype(o.dtype) * o) for u, o in zip(cotangents, outputs, strict=True))
 
     return weighted
 
 
-def _float_outputs(tree: Any) -> list:
-    numbers = [o for o in jax.tree.leaves(tree) if isinstance(o, jax.Array | np.ndarray | np.generic | float)]
-    if any(jnp.iscomplexobj(o) for o in numbers):
+def _float_outputs(tree: Any) -> dict[str, Any]:
+    """Name each floating-point output by its place: out, out[1], out["sum"]."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {f"out{jax.tree_util.keystr(path)}".replace("'", '"'): o for path, o in paths}
+    numbers = {n: o for n, o in named.items() if isinstance(o, jax.Array | np.ndarray | np.generic | float)}
+    if any(jnp.iscomplexobj(o) for o in numbers.values()):
         raise TypeError("f has a complex output; expected real ones, such as its real and its imaginary part")
-    return [o for o in map(jnp.asarray, numbers) if is_float(o)]
-
-
-def _output_names(outputs: list) -> list[str]:
-    return [f"out[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["out"]
+    return {n: jnp.asarray(o) for n, o in numbers.items() if is_float(jnp.asarray(o))}

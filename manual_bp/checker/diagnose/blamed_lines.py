@@ -1,5 +1,6 @@
 """The lines to blame, returned or inferred from those returned, and their mistakes."""
 
+import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,7 +8,9 @@ import numpy as np
 
 from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.function_terms import in_function_terms
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
+from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
 
 
@@ -18,6 +21,7 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     each, so it is looked for first.
     """
     findings: dict[str, Finding] = {}
+    as_returned = copy.copy(evidence)
     unexplained = {n: found[n] for n in wrong}
     shaped = {n for n in wrong if found[n].shape == evidence.expected[n].shape}
     for nodes, fed in _unreturned_nodes(evidence):
@@ -33,14 +37,42 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
                     del unexplained[n]
     own = {n: identify_mistake(evidence, n, line) for n, line in unexplained.items()}
     for nodes, fed in _unreturned_nodes(evidence):
-        if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed):
+        given = evidence.graph.of_rule and evidence.graph.nodes[nodes[0]].tapped  # the cotangent
+        if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed) and not given:
             cause = "a mistake in this line, or upstream of it, explains that"
             findings[nodes[0]] = Finding(UNKNOWN, f"{_join(evidence, fed)} are wrong together; {cause}")
             own = {n: f for n, f in own.items() if n not in fed}
     for line, finding in own.items():
         before = None if finding.exact else _mistake_between(evidence, line, found[line])
         findings[line] = before if before and (before.exact or finding.mistake == UNKNOWN) else finding
-    return findings
+    findings = _explain_by_paths(as_returned, wrong, found, findings)
+    return in_function_terms(evidence, wrong, findings) if evidence.graph.of_rule else findings
+
+
+def _explain_by_paths(
+    evidence: Evidence, wrong: list[str], found: Arrays, findings: dict[str, Finding]
+) -> dict[str, Finding]:
+    """Replace findings that are only guesses, or that name lines the user does not have, by mistakes in a path."""
+    unnamed = {n for n, node in evidence.graph.nodes.items() if n not in evidence.returned and not node.tapped}
+
+    def unclear(n: str, finding: Finding) -> bool:
+        through = finding.diagnosis.removeprefix("the term that comes through d").split(" ")[0]
+        names = finding.mistake == "missing term" and through in unnamed
+        return finding.mistake == UNKNOWN or not finding.exact or (n in unnamed and evidence.graph.of_rule) or names
+
+    doubted = {n for n, finding in findings.items() if unclear(n, finding)}
+    shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}
+    if not doubted or not wrong or not set(wrong) <= shaped.keys():
+        return findings
+    try:
+        find = path_finder(evidence)
+    except Exception:  # JAX may not take a part of the graph apart, and a diagnosis must not cost the verdict
+        return findings
+    path = find(shaped)
+    if path:
+        return dict.fromkeys(wrong, path)
+    own = {n: find({n: shaped[n]}) for n in wrong if n in doubted}
+    return findings | {n: path for n, path in own.items() if path}
 
 
 class _InferredMistake(NamedTuple):

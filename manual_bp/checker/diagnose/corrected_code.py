@@ -1,5 +1,7 @@
 """The code of a corrected line."""
 
+import re
+
 import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, find_equations
@@ -16,11 +18,22 @@ def corrected_line(evidence: Evidence, line: str) -> str:
     terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
     if not terms or not all(text for text, _ in terms):
         return ""
-    return f"d{line} = {' + '.join(text + over for text, over in terms)}"
+    code = f"d{line} = {' + '.join(text + over for text, over in terms)}"
+    invented = {w for w in re.findall(r"\w+", code) if w.endswith("_") and w not in evidence.graph.inputs}
+    unknown = (rf"(?<![\w.]){re.escape(name)}(?!\w)" for name in _unknown_names(evidence))
+    return "" if invented or any(re.search(name, code) for name in unknown) else code
+
+
+def _unknown_names(evidence: Evidence) -> set[str]:
+    """Return the names that the author of a rule does not have: of all but the arguments and the outputs."""
+    inner = {n for n, node in evidence.graph.nodes.items() if not node.tapped} if evidence.graph.of_rule else set()
+    return inner | {"d" + n for n in inner}
 
 
 def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
     successor, D, transposed = equation.successor, "d" + equation.successor, evidence.transposed
+    if D in _unknown_names(evidence):
+        D = _in_full(evidence, successor)
     match equation.form:
         case Product() as form:
             dimensions = equation.upstream.ndim, evidence.forward_values[form.name].ndim
@@ -69,5 +82,6 @@ def _in_full(evidence: Evidence, node: str) -> str:
     if node in evidence.returned:
         return "d" + node
     found = find_equations(evidence, node)
-    text = _right_side(evidence, found[0]) if len(found) == 1 and isinstance(found[0].form, Product) else ""
+    plain = len(found) == 1 and (isinstance(found[0].form, Product) or "d" + node in _unknown_names(evidence))
+    text = _right_side(evidence, found[0]) if plain else ""
     return f"({text})" if text else "d" + node

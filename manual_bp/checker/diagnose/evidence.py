@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from manual_bp.checker.graph.arguments import COTANGENT
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.graph.nodes import sibling_name
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
@@ -49,7 +50,8 @@ class Evidence:
         self.returned = self.found.keys()
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
-        numeric = {n: a for n, a in zip(graph.inputs, arrays, strict=True) if getattr(a.dtype, "kind", "O") in "fiub"}
+        inputs = [(n, a) for n, a in zip(graph.inputs, arrays, strict=True) if not n.startswith(COTANGENT)]
+        numeric = {n: a for n, a in inputs if getattr(a.dtype, "kind", "O") in "fiub"}
         # NumPy subtracts no booleans
         values = {n: np.asarray(a, float if a.dtype == bool else None) for n, a in numeric.items()}
         self.forward_values = values | result.node_values

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# The names of the last arguments of <u, f>: the cotangents of the outputs of f
+COTANGENT = "the cotangent of "
+
 
 class Arguments(NamedTuple):
     """The arrays in (params, *args), their names, those of the parameters, and the function that rebuilds the tree.
@@ -87,6 +90,10 @@ def _in_order_of(given: Any, tree: Any) -> Any:
 
 def argument_names(function: Callable, number: int) -> list[str]:
     """Return the names of the first positional arguments; args[i] stands for those without one."""
+    inner = inspect.unwrap(function)
+    if inspect.isfunction(inner) and str(inner.__module__).startswith("jax."):
+        inner = inspect.getclosurevars(inner).nonlocals.get("fun", function)  # as in jax.custom_gradient
+        function = inner if callable(inner) else function
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
-from manual_bp.checker.graph.arguments import Arguments, is_float
+from manual_bp.checker.graph.arguments import COTANGENT, Arguments, is_float
 from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_VJP, primitives_inside, walk
 from manual_bp.checker.graph.nodes import Node, call_with_tap, find_nodes, recording_tap
 
@@ -27,6 +27,11 @@ class CostGraph(NamedTuple):
     params: tuple[str, ...]
     successors: dict[str, tuple[str, ...]]
     into: frozenset[str]  # the calls whose equations are part of the graph
+
+    @property
+    def of_rule(self) -> bool:
+        """Return whether it is the graph of <u, f>, for a function f with a rule."""
+        return any(name.startswith(COTANGENT) for name in self.inputs)
 
     def backward_order(self) -> list[str]:
         """List the nodes from the cost back, each followed by the roots that feed it and no node after it."""
@@ -74,7 +79,8 @@ def build_graph(cost: Callable, arguments: Arguments, through: frozenset[str] = 
     if len(outputs) != 1 or outputs[0].shape != () or not is_float(outputs[0]):
         got = ", ".join(f"{a.dtype}{list(a.shape)}" for a in outputs)
         raise ValueError(f"cost must return one floating-point scalar; it returned {got or 'nothing'}")
-    roots = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
+    floats = {n: i for i, (n, a) in enumerate(zip(arguments.names, arguments.arrays, strict=True)) if is_float(a)}
+    roots = {n: i for n, i in floats.items() if not n.startswith(COTANGENT)}
     params = tuple(n for n in arguments.params if n in roots)
     if not params:
         raise ValueError("params holds no floating-point array, so there is no gradient to check")

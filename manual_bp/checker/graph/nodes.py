@@ -65,6 +65,7 @@ class Node(NamedTuple):
     name: str
     equation: int
     shape: tuple[int, ...]
+    tapped: bool = False
 
 
 class _Origin(NamedTuple):
@@ -111,8 +112,8 @@ def find_nodes(closed: Any, names: Sequence[str], params: Sequence[str], into: f
 
     walk(closed, [_Origin(root=n, active=n in params) for n in names], visit, into, lift=lambda _: _Origin())
 
-    found = {n: Node(name, n, shapes[n]) for n, name in taps.items()}
-    used = set(taps.values())
+    found = {n: Node(name, n, shapes[n], tapped=True) for n, name in taps.items()}
+    used = {*taps.values(), *names}
 
     def add(n: int, name: str) -> None:
         while name in used:

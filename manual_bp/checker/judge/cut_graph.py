@@ -6,7 +6,7 @@ itself.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +45,7 @@ class CutGraph:
     def __init__(self, graph: CostGraph, roots: Sequence[str]):
         self.graph, self.roots = graph, tuple(roots)
         self._zeros = {n: np.zeros(node.shape) for n, node in graph.nodes.items()}
-        self._program = jax.jit(functools.partial(_differentiate, graph, self.roots))
+        self._program = jax.jit(functools.partial(differentiate, graph, self.roots))
         self._last: dict[tuple, CutResult] = {}
 
     def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
@@ -73,7 +73,7 @@ class CutGraph:
 
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""
-        return _differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
+        return differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
 
 
 def _content(array: Any) -> bytes:
@@ -82,14 +82,17 @@ def _content(array: Any) -> bytes:
     return np.asarray(array).tobytes()
 
 
-def _differentiate(graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict) -> Any:
+def differentiate(
+    graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict, apply: Callable | None = None
+) -> Any:
+    """Return the cost, the lines and the nodes' values; `apply`, if given, computes equation n in place of JAX."""
     node_at = {node.equation: name for name, node in graph.nodes.items()}
 
     def cost_and_nodes(active: dict, shifts: dict) -> Any:
         node_values = {}
 
         def visit(n: int, equation: Any, operands: list) -> Sequence:
-            outputs = apply_equation(equation, operands)
+            outputs = apply(n, equation, operands) if apply else apply_equation(equation, operands)
             if n not in node_at:
                 return outputs
             (value,), name = outputs, node_at[n]
@@ -102,6 +105,6 @@ def _differentiate(graph: CostGraph, roots: Sequence[str], arrays: list, given: 
         return walk(graph.jaxpr, graph.with_roots(arrays, active), visit, graph.into)[0], node_values
 
     active = {name: arrays[graph.roots[name]] for name in roots}
-    differentiate = jax.value_and_grad(cost_and_nodes, argnums=(0, 1), has_aux=True)
-    (cost, node_values), (by_root, by_node) = differentiate(active, shifts)
+    both = jax.value_and_grad(cost_and_nodes, argnums=(0, 1), has_aux=True)
+    (cost, node_values), (by_root, by_node) = both(active, shifts)
     return cost, {**by_node, **by_root}, node_values

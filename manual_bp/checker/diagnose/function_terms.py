@@ -1,0 +1,36 @@
+"""Diagnoses of a rule in the terms of its function, which has no lines between its arguments and its outputs.
+
+A value that the checker calls Z1 is written as the code that computes it.
+"""
+
+import re
+
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
+from manual_bp.checker.graph.places import calls_in_order
+
+
+def in_function_terms(evidence: Evidence, wrong: list[str], findings: dict[str, Finding]) -> dict[str, Finding]:
+    """Give the findings of inferred lines to the wrong lines that follow from them, and rename the values."""
+    graph = evidence.graph
+    calls = list(calls_in_order(graph.jaxpr, graph.into))
+    inner = {n: calls[node.equation] for n, node in graph.nodes.items() if not node.tapped}
+    moved = {n: f for n, f in findings.items() if n not in inner or n in evidence.returned}
+    for node in findings.keys() - moved.keys():
+        fact = re.sub(r"; [^;]* follow from that$", "", findings[node].diagnosis)
+        at = f"already in the derivative by {describe_source(inner[node])}: {fact}"
+        follow = graph.descendants(node)
+        moved |= {n: findings[node]._replace(diagnosis=at) for n in wrong if n in follow and n not in moved}
+    names = {n: describe_value(inner[n]) for n in sorted(inner, key=len, reverse=True)}
+    return {n: f._replace(diagnosis=_renamed(f.diagnosis, names)) for n, f in moved.items()}
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    """Write d and a name as the derivative by the code, and a name alone as the code, outside of code."""
+    if not names:
+        return text
+    pattern = rf"(?<![\w.\]])(d?)({'|'.join(map(re.escape, names))})(?![\w\[])"
+    parts = text.split("`")
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(pattern, lambda m: ("the derivative by " if m[1] else "") + names[m[2]], parts[i])
+    return "`".join(parts)
