@@ -162,7 +162,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
     if report.verdict == "wrong":
         _, doubled = rule.differentiate(rule.with_doubled_cotangents())
         lines = _find_misused_cotangents(lines, once, doubled)
-        lines = explain_by_cotangents(lines, traced, rule.lines_of)
+        lines = lines if reason else explain_by_cotangents(lines, traced, rule.lines_of)
     with_rule, without = float(value), float(rule.value(arrays) if rule.value else report.cost)
     near = abs(with_rule - without) <= 1e4 * traced.eps * max(abs(without), 1.0)
     if not near and not np.array_equal(with_rule, without, equal_nan=True):
