@@ -20,6 +20,7 @@ from manual_bp.checker.judge.random_directions import compare_autodiff, judge_se
 from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.rounding import eps_of_values
+from manual_bp.checker.judge.second_point import judge_where_constants_move
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
 
@@ -124,8 +125,15 @@ def check_gradients(
                 raise
             reason = str(error).splitlines()[0]
             return report_by_differences(cost, backward, params, args, reason, tolerance, traceable=True)
-        return report_on_rules(
+        report = report_on_rules(
             traced, report, lambda around: report_on(around, backward, None, tolerance, order, finite_differences)
+        )
+        return judge_where_constants_move(
+            traced,
+            report,
+            call[0],
+            lambda there: call_on(there, backward),
+            lambda there, again: report_on(there, backward, again, tolerance),
         )
 
 

@@ -109,7 +109,7 @@ def find_nodes(closed: Any, names: Sequence[str], params: Sequence[str], into: f
     walk(closed, [_Origin(root=n, active=n in params) for n in names], visit, into, lift=lambda _: _Origin())
 
     found = {n: Node(name, n, shapes[n]) for n, name in taps.items()}
-    used = set(taps.values())
+    used = {*taps.values(), *names}
 
     def add(n: int, name: str) -> None:
         while name in used:

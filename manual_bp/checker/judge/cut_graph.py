@@ -6,7 +6,7 @@ itself.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
+from manual_bp.checker.judge.noise import noisy_equations
 
 Arrays = Mapping[str, np.ndarray]
 KEPT, KEPT_BYTES = 16, 2**20  # results that are kept, and the most that the arrays of one may take
@@ -71,6 +72,17 @@ class CutGraph:
         to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
         return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
 
+    @functools.cached_property
+    def _program_with_noise(self) -> Callable:
+        def differentiate(arrays: list, size: Any) -> dict:
+            return _differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size))[1]
+
+        return jax.jit(differentiate)
+
+    def with_noise(self, arrays: Sequence, size: float) -> dict[str, np.ndarray]:
+        """Return autodiff's lines for a cost in which each equation has a relative error of this size."""
+        return {n: np.asarray(line, np.float64) for n, line in self._program_with_noise(list(arrays), size).items()}
+
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""
         return _differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
@@ -82,14 +94,21 @@ def _content(array: Any) -> bytes:
     return np.asarray(array).tobytes()
 
 
-def _differentiate(graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict) -> Any:
+def _differentiate(
+    graph: CostGraph,
+    roots: Sequence[str],
+    arrays: list,
+    given: dict,
+    shifts: dict,
+    apply: Callable = apply_equation,
+) -> Any:
     node_at = {node.equation: name for name, node in graph.nodes.items()}
 
     def cost_and_nodes(active: dict, shifts: dict) -> Any:
         node_values = {}
 
         def visit(n: int, equation: Any, operands: list) -> Sequence:
-            outputs = apply_equation(equation, operands)
+            outputs = apply(equation, operands)
             if n not in node_at:
                 return outputs
             (value,), name = outputs, node_at[n]

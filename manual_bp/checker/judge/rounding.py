@@ -71,16 +71,22 @@ def rounding_bound(graph: CostGraph, name: str, eps: float) -> float:
     return 2 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
 
 
-def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float) -> dict[str, float]:
+def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bool = False) -> dict[str, float]:
     """Measure how far each line moves, in norm, per unit of relative change in the arguments.
 
-    A line that is small because large terms cancel moves far, under rounding as well.
+    A line that is small because large terms cancel moves far, under rounding as well. With `inside`, every result in
+    the cost is changed instead: terms can also cancel where the arguments alone do not show it, as in 1 - tanh(z)^2.
     """
     # far above rounding, and small compared with a mistake
-    delta, rng = 1e-7 if eps < 1e-10 else 1e-3, np.random.default_rng(0)
-    moved = [a * (1 + delta * rng.choice([-1.0, 1.0], a.shape)).astype(a.dtype) if is_float(a) else a for a in arrays]
-    before, after = cut(arrays).lines, cut(moved).lines
-    return {name: float(np.linalg.norm(after[name] - before[name])) / delta for name in before}
+    delta, rng = 1e-7 if eps < 1e-10 else max(1e-3, 4 * eps), np.random.default_rng(0)
+    before = cut(arrays).lines
+    if inside:
+        after = cut.with_noise(arrays, delta)
+    else:
+        moved = [a * (1 + delta * rng.choice([-1.0, 1.0], a.shape)).astype(a.dtype) if is_float(a) else a for a in arrays]
+        after = cut(moved).lines
+    with np.errstate(all="ignore"):
+        return {n: float(np.nan_to_num(np.linalg.norm(after[n] - before[n]), posinf=0.0)) / delta for n in after}
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
