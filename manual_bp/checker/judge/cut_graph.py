@@ -74,14 +74,15 @@ class CutGraph:
 
     @functools.cached_property
     def _program_with_noise(self) -> Callable:
-        def differentiate(arrays: list, size: Any) -> dict:
-            return _differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size))[1]
+        def differentiate(arrays: list, size: Any, draw: Any) -> dict:
+            return _differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size, draw))[1]
 
         return jax.jit(differentiate)
 
-    def with_noise(self, arrays: Sequence, size: float) -> dict[str, np.ndarray]:
+    def with_noise(self, arrays: Sequence, size: float, draw: int) -> dict[str, np.ndarray]:
         """Return autodiff's lines for a cost in which each equation has a relative error of this size."""
-        return {n: np.asarray(line, np.float64) for n, line in self._program_with_noise(list(arrays), size).items()}
+        lines = self._program_with_noise(list(arrays), size, draw)
+        return {n: np.asarray(line, np.float64) for n, line in lines.items()}
 
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""

@@ -19,8 +19,8 @@ EXACT = frozenset(
 PRIMES = {"tanh": lambda y: 1 - y * y, "logistic": lambda y: y * (1 - y)}
 
 
-def noisy_equations(size: Any) -> Callable[[Any, Sequence], Sequence]:
-    """Make an apply_equation whose results are multiplied by 1 + noise, which differs between equations and elements."""
+def noisy_equations(size: Any, draw: Any) -> Callable[[Any, Sequence], Sequence]:
+    """Make an apply_equation whose results are multiplied by 1 + noise or 1 - noise, by equation, element and draw."""
     numbers = count(1)
 
     def apply(equation: Any, operands: Sequence) -> Sequence:
@@ -31,7 +31,7 @@ def noisy_equations(size: Any) -> Callable[[Any, Sequence], Sequence]:
         outputs = apply_equation(equation, operands)
         if equation.primitive.name in EXACT:
             return outputs
-        outputs = [_with_noise(o, size, next(numbers)) for o in outputs]
+        outputs = [_with_noise(o, size, next(numbers) * (1 + draw)) for o in outputs]
         if equation.primitive.name in PRIMES:
             # written by hand, g' is computed from the rounded result, where autodiff has its own
             (x,), (y,) = operands, jax.lax.stop_gradient(outputs)
@@ -41,11 +41,11 @@ def noisy_equations(size: Any) -> Callable[[Any, Sequence], Sequence]:
     return apply
 
 
-def _with_noise(value: Any, size: Any, number: int) -> Any:
+def _with_noise(value: Any, size: Any, number: Any) -> Any:
     if not is_float(value):
         return value
-    # the golden angle, so that no pattern of the noise fits one of the axes
-    noise = jnp.cos(number + 2.399963 * jax.lax.iota(jnp.float32, value.size)).reshape(value.shape)
+    # the golden angle, so that no pattern of the signs fits one of the axes
+    noise = jnp.sign(jnp.cos(number + 2.399963 * jax.lax.iota(jnp.float32, value.size))).reshape(value.shape)
     return value * (1 + size * noise).astype(value.dtype)
 
 

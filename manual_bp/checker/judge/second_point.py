@@ -1,4 +1,4 @@
-"""The second point of a right pass: equal values, such as a weight of ones or a bias of zeros, hide mistakes."""
+"""The second point of a right pass: equal values, such as a weight of ones or the same array twice, hide mistakes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def judge_where_constants_move(
     call: Callable[[TracedCost], tuple],
     report_on: Callable[[TracedCost, tuple], Report],
 ) -> Report:
-    """Withdraw "right" from a pass that is wrong where parameters, or arguments, that hold one value are moved.
+    """Withdraw "right" from a pass that is wrong where parameters, or arguments, with equal values are moved.
 
     A pass that is given other parameters and returns the same lines, because they were computed before, is not doubted.
     A pass that is wrong only where an argument is moved may be meant for such data, so that one cannot tell.
@@ -39,13 +39,15 @@ def judge_where_constants_move(
             continue
         second = report_on(elsewhere, again)
         if second.verdict == "wrong":
-            why = f"wrong where {', '.join(which)} {'is' if len(which) == 1 else 'are'} moved from one value"
+            why = f"wrong where {', '.join(which)} {'is' if len(which) == 1 else 'are'} moved"
             if which is of_params:
                 note = f"right for the parameters given; {why}, because equal values hide mistakes"
                 return dataclasses.replace(second, notes=(note, *second.notes))
             wrong = {line.line for line in second.lines if line.verdict in ("wrong", "inherited")}
             doubted = f"right for the arguments given, {why}: equal values hide a mistake, or it is meant for them only"
-            lines = (x._replace(verdict="cannot tell", diagnosis=doubted) if x.line in wrong else x for x in report.lines)
+            lines = (
+                x._replace(verdict="cannot tell", diagnosis=doubted) if x.line in wrong else x for x in report.lines
+            )
             return dataclasses.replace(report, lines=tuple(lines))
     return report
 

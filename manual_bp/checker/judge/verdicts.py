@@ -147,8 +147,9 @@ def _find_bounds(
         sensitivity = rounding_sensitivity(cut, arrays, eps, inside)
         absolute = {n: max(absolute[n], relative[n] * sensitivity[n]) for n in relative}
         bounds = _Bounds(relative, absolute, zero)
-        if all(bounds.allow(n, line, expected[n], errors[n]) for n, line in shaped.items()):
-            break
+        off = [n for n, line in shaped.items() if not bounds.allow(n, line, expected[n], errors[n])]
+        if not off or (max(relative.values()) < 1e-10 and any(errors[n] > 0.1 for n in off if n not in zero)):
+            break  # all agree, or one differs by far more than rounding in float64 does
     return bounds
 
 

@@ -47,7 +47,11 @@ def report(program: Program, text: str, form: Form, point: dict[str, Any]) -> Re
     names = program.floats()
     point = {n: a.astype(form.given) if n in names else a for n, a in point.items()}
     forward = functools.partial(_in, form.inside, program) if form.everywhere else program.forward
-    return _rule(program, text, form, point, forward) if form.kind == "rule" else _pass(program, text, form, point, forward)
+    return (
+        _rule(program, text, form, point, forward)
+        if form.kind == "rule"
+        else _pass(program, text, form, point, forward)
+    )
 
 
 def _in(dtype: str, program: Program, **arguments: Any) -> Any:

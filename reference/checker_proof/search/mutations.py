@@ -2,8 +2,9 @@
 
 import ast
 import inspect
+import random
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,15 @@ from reference.checker_proof.search.indices import add_at, set_at
 from reference.checker_proof.search.points import Program
 
 REDUCTIONS = {"sum", "mean", "max"}
-OTHER_CALLS = {"add_at": "set_at", "tanh": "sin", "sin": "cos", "cos": "sin", "exp": "cosh", "sign": "abs", "abs": "sign"}
+OTHER_CALLS = {
+    "add_at": "set_at",
+    "tanh": "sin",
+    "sin": "cos",
+    "cos": "sin",
+    "exp": "cosh",
+    "sign": "abs",
+    "abs": "sign",
+}
 NO_ARRAYS = {"np", "range", "reversed", "add_at", "set_at", "t", "T"}
 OTHER_OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 OTHER_COMPARISONS = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq}
@@ -42,35 +51,36 @@ def text_of(program: Program) -> str:
     return ast.unparse(ast.parse(inspect.getsource(program.backward)))
 
 
-def mutants(program: Program) -> Iterator[Mutant]:
-    """Make every mutant of a program that its text allows, each text once."""
+def mutants(program: Program, rng: random.Random) -> Iterator[Mutant]:
+    """Make the mutants of a program that its text allows, in a random order, each text once."""
     right = text_of(program)
     tree, seen = ast.parse(right), {right}
     names = sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {*program.arguments, "dout"})
     # a list may be appended to itself
     lists = {n.value.id for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
     names = [n for n in names if n not in NO_ARRAYS | lists - program.arguments.keys()]
-    for place, node in enumerate(ast.walk(tree)):
-        for kind, other in _changes(node, names):
-            copy = deepcopy(tree)
-            _put(copy, place, other)
-            text = ast.unparse(ast.fix_missing_locations(copy))
-            if text not in seen:
-                seen.add(text)
-                differ = [(a, b) for a, b in zip(right.splitlines(), text.splitlines(), strict=False) if a != b]
-                before, after = differ[0] if differ else ("", "")
-                yield Mutant(program, kind, before.strip(), after.strip(), text)
+    changes = [(place, *change) for place, node in enumerate(ast.walk(tree)) for change in _changes(node, names)]
+    rng.shuffle(changes)
+    for place, kind, other in changes:
+        text = _with_change(right, place, other)
+        if text not in seen:
+            seen.add(text)
+            lines = zip(right.splitlines(), text.splitlines(), strict=True)
+            before, after = next((a.strip(), b.strip()) for a, b in lines if a != b)
+            yield Mutant(program, kind, before, after, text)
 
 
-def _put(tree: ast.AST, place: int, other: ast.AST) -> None:
+def _with_change(text: str, place: int, other: ast.AST) -> str:
     """Replace the node that `ast.walk` reaches at a place."""
-    target = list(ast.walk(tree))[place]
+    tree = ast.parse(text)
+    target = next(islice(ast.walk(tree), place, None))
     for parent in ast.walk(tree):
         for field, value in ast.iter_fields(parent):
             if value is target:
                 setattr(parent, field, other)
             elif isinstance(value, list):
                 value[:] = [other if item is target else item for item in value]
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
