@@ -28,11 +28,11 @@ def judge_where_constants_move(
         return report
     moved, names = traced.arguments.constants_moved(np.random.default_rng(SEED))
     of_params = [n for n in names if n in moved.params]
-    arrays = [a if n in of_params else b for n, a, b in _triples(traced, moved.arrays)]
-    for which, there in ((of_params, traced.arguments._replace(arrays=arrays)), (names, moved)):
-        elsewhere = traced._replace(arguments=there)
-        if not which or (which is names and names == of_params):
-            continue
+    triples = zip(moved.names, moved.arrays, traced.arguments.arrays, strict=True)
+    only_params = [a if n in of_params else b for n, a, b in triples]
+    tried = [(of_params, only_params)] * bool(of_params) + [(names, moved.arrays)] * (names != of_params)
+    for which, arrays in tried:
+        elsewhere = traced._replace(arguments=moved._replace(arrays=arrays))
         again = call(elsewhere)
         found = again[0].found
         if again[0].raised or all(np.array_equal(found.get(n, line), line) for n, line in returned.found.items()):
@@ -50,7 +50,3 @@ def judge_where_constants_move(
             )
             return dataclasses.replace(report, lines=tuple(lines))
     return report
-
-
-def _triples(traced: TracedCost, moved: list) -> zip:
-    return zip(traced.arguments.names, moved, traced.arguments.arrays, strict=True)

@@ -97,7 +97,8 @@ def _pass(program: Program, text: str, form: Form, point: dict[str, Any], forwar
         else:
             cast = {n: a.astype(form.inside) if form.inside and n in program.floats() else a for n, a in given.items()}
         found = backward(dout.astype(form.inside or dout.dtype), **cast)
-        found = {n: line.astype(form.inside or line.dtype) for n, line in zip(program.floats(), found, strict=True)}
+        found = {n: np.asarray(line) for n, line in zip(program.floats(), found, strict=True)}
+        found = {n: line.astype(form.inside or line.dtype) for n, line in found.items()}
         if form.kind == "lines":
             return {"d" + n: found[n] for n in found}
         return {n: found[n] for n in params}

@@ -161,15 +161,18 @@ def _truth(mutant: Mutant, form: Form, sizes: str, point: dict[str, Any]) -> str
     generic, again = (_error(mutant, given, _point(program, sizes, seed), rule) for seed in (1, 2))
     if generic is None or again is None or not max(generic, again) > DIFFERENT[form.inside]:
         return ""
-    here, near = _error(mutant, given, point, rule), _error(mutant, given, _near(program, point), rule)
-    if here is None or near is None or 1e-12 < here <= DIFFERENT[form.inside]:
+    here = _error(mutant, given, point, rule)
+    near, around = (_error(mutant, given, _moved(program, point, size), rule) for size in (1e-3, 0.1))
+    if here is None or near is None or around is None or 1e-12 < here <= DIFFERENT[form.inside]:
         return ""
-    return "wrong" if here > DIFFERENT[form.inside] else "hidden" if near > 1e-9 else "elsewhere"
+    if here > DIFFERENT[form.inside]:
+        return "wrong"
+    return "hidden" if near > 1e-9 and around > DIFFERENT[form.inside] else "elsewhere"
 
 
-def _near(program: Program, point: dict[str, Any]) -> dict[str, Any]:
+def _moved(program: Program, point: dict[str, Any], size: float) -> dict[str, Any]:
     rng = np.random.default_rng(4)
-    return {n: a + 1e-3 * rng.normal(size=a.shape) if n in program.floats() else a for n, a in point.items()}
+    return {n: a + size * rng.normal(size=a.shape) if n in program.floats() else a for n, a in point.items()}
 
 
 @functools.cache
