@@ -17,20 +17,18 @@ from reference.checker_proof.search.search import search_checker
 BY_NAME = {program.name: program for program in PROGRAMS}
 
 
-def verdict(name, form, values, *change, seed=0):
+def verdict(name, form, values, *change, seed=0, sizes="equal"):
     program = BY_NAME[name]
     text = text_of(program)
     assert not change or change[0] in text
-    return report(
-        program, text.replace(*change) if change else text, form, draw(program, "equal", values, seed)
-    ).verdict
+    return report(program, text.replace(*change) if change else text, form, draw(program, sizes, values, seed)).verdict
 
 
 def test_the_search_finds_nothing(deep):
     printed = io.StringIO()
-    found = search_checker(*((2000, 2000) if deep else (25, 15)), seed=0, stream=printed)
+    found = search_checker(*((2000, 2000) if deep else (16, 8)), seed=0, stream=printed)
     assert str(found) in printed.getvalue()
-    assert len(found.trials) == (4000 if deep else 40)
+    assert len(found.trials) == (4000 if deep else 24)
     assert [(t.what, t.report) for t in found.failures()] == []
 
 
@@ -135,3 +133,7 @@ def test_an_array_without_elements():
     params = {"x": np.ones((3, 1)), "b": np.arange(3.0)}
     found = bp.check_gradients(empty_cost, lambda params: {"dx": np.ones((3, 1)), "db": np.ones(3)}, params)
     assert found["dx"].verdict == "wrong" and found["db"].verdict == "right"
+
+
+def test_indices_of_more_rows_than_there_are_classes():
+    assert verdict("embedding", Form("rule"), "normal", "dz = dout * (1", "dz = b * (1", sizes="ones") == "wrong"

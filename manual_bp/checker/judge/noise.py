@@ -32,6 +32,11 @@ def noisy_equations(size: Any, draw: Any) -> Callable[[Any, Sequence], Sequence]
         if equation.primitive.name in EXACT:
             return outputs
         outputs = [_with_noise(o, size, next(numbers) * (1 + draw)) for o in outputs]
+        if equation.primitive.name == "div":
+            # its derivative by b, -a / b^2, is written as -y / b, and y is rounded: at saturation, 1 - y is left
+            (a, b), (y,) = operands, jax.lax.stop_gradient(outputs)
+            da, db = a - jax.lax.stop_gradient(a), b - jax.lax.stop_gradient(b)
+            return [y + (da - y * db) / jax.lax.stop_gradient(b)]
         if equation.primitive.name in PRIMES:
             # written by hand, g' is computed from the rounded result, where autodiff has its own
             (x,), (y,) = operands, jax.lax.stop_gradient(outputs)

@@ -97,7 +97,7 @@ def search_checker(wrong: int = 2000, right: int = 2000, seed: int = 0, stream: 
 @contextlib.contextmanager
 def _programs_kept() -> Iterator[None]:
     """Keep compiled programs on disk, because the many mutants of a function are compared with the same ones."""
-    if jax.config.jax_compilation_cache_dir:
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
         yield
         return
     names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
