@@ -16,8 +16,9 @@ COMMANDS = {
     "checker": (
         "let the gradient checker find planted mistakes",
         "Plant every mistake of the catalogue in every layer of random networks, and count those that the "
-        "gradient checker and jax.test_util.check_grads find. The status is 1 if the checker misses or misnames one, "
-        "or calls a correct pass wrong.",
+        "gradient checker and jax.test_util.check_grads find. Then search at random, beyond dense layers, for wrong "
+        "passes and rules that it calls right, and right ones that it calls wrong. The status is 1 if the checker "
+        "misses or misnames a mistake, or calls a correct pass wrong.",
     ),
     "published": (
         "let the gradient checker find the misprints in published equations",

@@ -11,6 +11,7 @@ from manual_bp.checker._by_differences import report_by_differences
 from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
+from manual_bp.checker._second_point import judge_where_constants_move
 from manual_bp.checker.graph.arguments import flatten_arguments
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
@@ -118,15 +119,14 @@ def check_gradients(
                 reordered = functools.partial(_in_own_order, traced, backward)
                 other = judge(traced, reordered, (own_order, after))
                 if other.verdict != "wrong":
-                    report, backward = (
-                        dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER)),
-                        reordered,
-                    )
+                    report = dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER))
+                    returned, backward = own_order, reordered
         except ValueError as error:
             if not any(part in str(error) for part in NOT_DIFFERENTIABLE):
                 raise
             return by_differences(str(error).splitlines()[0], traceable=True)
-        return report_on_rules(traced, report, lambda around: judge(around, backward))
+        report = report_on_rules(traced, report, lambda around: judge(around, backward))
+        return judge_where_constants_move(traced, report, returned, backward, tolerance)
 
 
 def _in_own_order(traced: TracedCost, backward: Callable, *arguments: Any) -> dict[str, Any]:

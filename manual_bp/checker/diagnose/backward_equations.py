@@ -3,6 +3,7 @@
 dW = dZ A^T    db = sum of dZ    dA = W^T dZ    dZ = dA * g'(Z)    and at the cost itself  c (A - Y), c (-Y / A), ...
 """
 
+import math
 from collections.abc import Iterator
 from itertools import combinations, product
 from typing import NamedTuple
@@ -118,4 +119,4 @@ def _find_elementwise(
 
 def _as_matrix(array: np.ndarray) -> np.ndarray:
     """Return a vector as a column, a scalar as a 1 by 1 matrix, and a stack of matrices as one with all their rows."""
-    return array.reshape(-1, 1) if array.ndim < 2 else array.reshape(-1, array.shape[-1])
+    return array.reshape(-1, 1) if array.ndim < 2 else array.reshape(math.prod(array.shape[:-1]), array.shape[-1])

@@ -127,5 +127,7 @@ def _possible_targets(evidence: Evidence, A: np.ndarray) -> Iterator[tuple[str, 
             yield name, Y
         elif Y.dtype.kind == "i" and Y.ndim == 1 and A.ndim == 2 and len(Y) in A.shape:
             columns = A.shape[1] == len(Y)
-            one_hot = np.eye(A.shape[0] if columns else A.shape[1])[Y]
-            yield f"one_hot({name})", one_hot.T if columns else one_hot
+            classes = A.shape[0] if columns else A.shape[1]
+            if (Y < classes).all():
+                one_hot = np.eye(classes)[Y]
+                yield f"one_hot({name})", one_hot.T if columns else one_hot

@@ -33,11 +33,15 @@ class Arguments(NamedTuple):
         return self.rebuild(self.copied_arrays())
 
     def constants_moved(self, rng: np.random.Generator) -> tuple["Arguments", list[str]]:
-        """Move each float array that holds one value by about a tenth of it, or of 1; return their names too."""
+        """Move each float array that holds one value, or those of an array before it, by about a tenth of each value.
+
+        Return the names of the arrays too.
+        """
         arrays, names = list(self.arrays), []
         for i, (name, a) in enumerate(zip(self.names, self.arrays, strict=True)):
             values = np.asarray(a, np.float64) if is_float(a) else np.empty(0)
-            if values.size and np.isfinite(values).all() and np.ptp(values) == 0:
+            twice = any(is_float(b) and np.array_equal(values, np.asarray(b, np.float64)) for b in self.arrays[:i])
+            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0):
                 size = abs(values) + (values == 0)
                 arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
                 names.append(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,37 @@ def apply_equation(equation: Any, operands: Sequence) -> list:
     """Compute the outputs of an equation from arrays or tracers."""
     found = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(equation.params))
     return found if equation.primitive.multiple_results else [found]
+
+
+class ScanBody(NamedTuple):
+    """The function inside a scan, and the numbers of its constants and of the values that it carries."""
+
+    closed: Any
+    constants: int
+    carried: int
+
+
+def scan_body(equation: Any) -> ScanBody | None:
+    params = equation.params
+    if equation.primitive.name == "scan" and "ft_in" in params:  # jax 0.12
+        constants, carried, _ = (len(list(part)) for part in params["ft_in"].unpack())
+        return ScanBody(params["jaxpr"], constants, carried)
+    if equation.primitive.name == "scan" and "num_consts" in params:
+        return ScanBody(params["jaxpr"], params["num_consts"], params["num_carry"])
+    return None
+
+
+def apply_scan(equation: Any, body: ScanBody, operands: Sequence, inside: Callable[[list], list]) -> list:
+    """Compute a scan with `inside` in place of its body."""
+    first = body.constants + body.carried
+
+    def step(carry: list, slices: list) -> tuple[list, list]:
+        found = inside([*operands[: body.constants], *carry, *slices])
+        return found[: body.carried], found[body.carried :]
+
+    settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
+    carried, stacked = jax.lax.scan(step, list(operands[body.constants : first]), list(operands[first:]), **settings)
+    return [*carried, *stacked]
 
 
 def same_program(a: Any, b: Any) -> bool:

@@ -7,11 +7,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
-from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_JVP, CUSTOM_VJP, apply_equation, primitives_inside, walk
+from manual_bp.checker.graph.jaxpr_walk import (
+    CALLS,
+    CUSTOM_JVP,
+    CUSTOM_VJP,
+    ScanBody,
+    apply_equation,
+    apply_scan,
+    primitives_inside,
+    scan_body,
+    walk,
+)
 from manual_bp.checker.graph.nodes import TAP_PREFIX, VIEWS
 
 # Each equation has a number at each level that it is inside of; a place adds the operand, or -1 for the output
@@ -47,14 +55,6 @@ class _Origin(NamedTuple):
     active: bool = False
     root: str = ""
     calls: tuple[Any, ...] = ()
-
-
-class _Body(NamedTuple):
-    """A function inside an equation: its jaxpr and, in a scan, the numbers of constants and of carried values."""
-
-    closed: Any
-    constants: int = 0
-    carried: int = 0
 
 
 def find_places(graph: CostGraph) -> list[Place]:
@@ -123,28 +123,12 @@ def apply_scaled(scale: Callable[[Key, Any], Any], key: Key, n: int, equation: A
     elif equation.primitive.name != "scan":
         outputs = inside(operands)
     else:
-        first = body.constants + body.carried
-
-        def step(carry: list, slices: list) -> tuple[list, list]:
-            found = inside([*operands[: body.constants], *carry, *slices])
-            return found[: body.carried], found[body.carried :]
-
-        settings = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
-        carried, stacked = jax.lax.scan(
-            step, list(operands[body.constants : first]), list(operands[first:]), **settings
-        )
-        outputs = [*carried, *stacked]
+        outputs = apply_scan(equation, body, operands, inside)
     return [scale((*here, OUTPUT), value) for value in outputs] if len(outputs) == 1 else outputs
 
 
-def _body(equation: Any) -> _Body | None:
+def _body(equation: Any) -> ScanBody | None:
     """Return the function inside a scan, or inside a custom_jvp that sums, such as softmax."""
-    params, kind = equation.params, equation.primitive.name
-    if kind in CUSTOM_JVP and any(name.startswith("reduce") for name in primitives_inside(params["call_jaxpr"])):
-        return _Body(params["call_jaxpr"])
-    if kind == "scan" and "ft_in" in params:  # jax 0.12
-        constants, carried, _ = (len(list(part)) for part in params["ft_in"].unpack())
-        return _Body(params["jaxpr"], constants, carried)
-    if kind == "scan" and "num_consts" in params:
-        return _Body(params["jaxpr"], params["num_consts"], params["num_carry"])
-    return None
+    called = equation.params.get("call_jaxpr")
+    sums = any(name.startswith("reduce") for name in primitives_inside(called)) if called else False
+    return ScanBody(called, 0, 0) if equation.primitive.name in CUSTOM_JVP and sums else scan_body(equation)

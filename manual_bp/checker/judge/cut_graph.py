@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker.graph.cost_graph import CostGraph
-from manual_bp.checker.graph.jaxpr_walk import apply_equation, walk
+from manual_bp.checker.graph.jaxpr_walk import Visit, apply_equation, walk
+from manual_bp.checker.judge.noise import noisy_equations
 
 Arrays = Mapping[str, np.ndarray]
 KEPT, KEPT_BYTES = 16, 2**20  # results that are kept, and the most that the arrays of one may take
@@ -71,6 +72,18 @@ class CutGraph:
         to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
         return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
 
+    @functools.cached_property
+    def _program_with_noise(self) -> Callable:
+        def lines(arrays: list, size: Any, draw: Any) -> dict:
+            return differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size, draw))[1]
+
+        return jax.jit(lines)
+
+    def with_noise(self, arrays: Sequence, size: float, draw: int) -> dict[str, np.ndarray]:
+        """Return autodiff's lines for a cost in which each equation has a relative error of this size."""
+        lines = self._program_with_noise(list(arrays), size, draw)
+        return {n: np.asarray(line, np.float64) for n, line in lines.items()}
+
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""
         return differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
@@ -83,7 +96,7 @@ def _content(array: Any) -> bytes:
 
 
 def differentiate(
-    graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict, apply: Callable | None = None
+    graph: CostGraph, roots: Sequence[str], arrays: list, given: dict, shifts: dict, apply: Visit | None = None
 ) -> Any:
     """Return the cost, the lines and the nodes' values; `apply`, if given, computes equation n in place of JAX."""
     node_at = {node.equation: name for name, node in graph.nodes.items()}

@@ -21,9 +21,12 @@ def reconsider(
     """
     arrays = traced.arguments.arrays
     reasons = _not_deterministic(traced, backward, found, judgement)
-    kinks = 0 if reasons else int(traced.count_kinks(traced.eps, arrays))
+    doubted = judgement.with_verdict("wrong", "inherited")
+    # a line of an argument, such as dX, can be at a kink that the parameters do not reach
+    data = tuple(n for n in doubted if n in traced.graph.roots and n not in traced.graph.params)
+    kinks = 0 if reasons else int(traced.count_kinks(traced.eps, arrays, data))
     if kinks:
-        moved = moved_off_kinks(traced.graph, arrays)
+        moved = moved_off_kinks(traced.graph, arrays, data)
         again = call_backward(backward, traced.arguments._replace(arrays=moved).copies(), traced.names()).found
         if found.keys() <= again.keys():
             elsewhere = judge(moved, {n: again[n] for n in found})

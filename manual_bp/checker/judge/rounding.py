@@ -65,16 +65,26 @@ def rounding_bound(graph: CostGraph, name: str, eps: float) -> float:
     return 2 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
 
 
-def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float) -> dict[str, float]:
+def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bool = False) -> dict[str, float]:
     """Measure how far each line moves, in norm, per unit of relative change in the arguments.
 
-    A line that is small because large terms cancel moves far, under rounding as well.
+    A line that is small because large terms cancel moves far, under rounding as well. With `inside`, every result in
+    the cost is changed instead: terms can also cancel where the arguments alone do not show it, as in 1 - tanh(z)^2.
     """
     # far above rounding, and small compared with a mistake
-    delta, rng = 1e-7 if eps < 1e-10 else 1e-3, np.random.default_rng(0)
-    moved = [a * (1 + delta * rng.choice([-1.0, 1.0], a.shape)).astype(a.dtype) if is_float(a) else a for a in arrays]
-    before, after = cut(arrays).lines, cut(moved).lines
-    return {name: float(np.linalg.norm(after[name] - before[name])) / delta for name in before}
+    delta, rng = 1e-7 if eps < 1e-10 else max(1e-3, 4 * eps), np.random.default_rng(0)
+    before = cut(arrays).lines
+    if inside:
+        moved_lines = [cut.with_noise(arrays, delta, draw) for draw in range(4)]
+    else:
+        signs = [rng.choice([-1.0, 1.0], a.shape) if is_float(a) else None for a in arrays]
+        moved = [a if s is None else (a * (1 + delta * s)).astype(a.dtype) for a, s in zip(arrays, signs, strict=True)]
+        moved_lines = [cut(moved).lines]
+    with np.errstate(all="ignore"):
+        distances = {
+            n: max(np.nan_to_num(np.linalg.norm(m[n] - before[n])) for m in moved_lines) for n in moved_lines[0]
+        }
+    return {n: float(d) / delta for n, d in distances.items()}
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -92,8 +102,11 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(squares[0] / squares[1]))
 
 
-def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence) -> Any:
-    """Count the units so close to a kink that rounding decides on which side of it they are."""
+def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence, arguments: tuple[str, ...] = ()) -> Any:
+    """Count the units so close to a kink that rounding decides on which side of it they are.
+
+    They are functions of the parameters, or of these arguments.
+    """
     near = []
 
     def visit(n: int, equation: Any, inputs: list[tuple]) -> list[tuple]:
@@ -106,7 +119,8 @@ def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence) -> Any:
             near.append(_count_near_zero(operands[0] - kept, eps) - kept.size)  # without the maxima themselves
         return [(o, active) for o in outputs]
 
-    inputs = [(a, name in graph.params) for a, name in zip(arrays, graph.inputs, strict=True)]
+    active = {*graph.params, *arguments}
+    inputs = [(a, name in active) for a, name in zip(arrays, graph.inputs, strict=True)]
     walk(graph.jaxpr, inputs, visit, graph.into | CUSTOM_JVP, lift=lambda c: (c, False))
     return sum(near, jnp.array(0))
 
@@ -116,10 +130,10 @@ def _count_near_zero(difference: Any, eps: float) -> Any:
     return jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0)))
 
 
-def moved_off_kinks(graph: CostGraph, arrays: Sequence) -> list:
-    """Move the parameters by a thousandth, so that a unit exactly at its kink no longer is."""
+def moved_off_kinks(graph: CostGraph, arrays: Sequence, arguments: Sequence[str] = ()) -> list:
+    """Move the parameters and these arguments by a thousandth, so that a unit exactly at its kink no longer is."""
     rng, moved = np.random.default_rng(1), {}
-    for name in graph.params:
+    for name in (*graph.params, *arguments):
         a = np.asarray(arrays[graph.roots[name]])
         size = 1e-3 * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
         step = (size * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)).astype(a.dtype)

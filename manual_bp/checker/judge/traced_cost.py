@@ -82,7 +82,7 @@ def around_rules(traced: TracedCost) -> TracedCost | None:
 def _traced(cost: Callable, arguments: Arguments, through: frozenset[str]) -> TracedCost:
     graph = build_graph(cost, arguments, through)
     cut = functools.cache(functools.partial(CutGraph, graph))
-    count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=0)
+    count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=(0, 2))
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)
 
 
