@@ -20,7 +20,7 @@ PRIMES = {"tanh": lambda y: 1 - y * y, "logistic": lambda y: y * (1 - y)}
 
 
 def noisy_equations(size: Any, draw: Any) -> Visit:
-    """Return the visit of a walk whose results are multiplied by 1 + noise or 1 - noise, by equation, element and draw."""
+    """Return the visit of a walk in which each result is multiplied by 1 + noise or 1 - noise, by element and draw."""
     numbers = count(1)
 
     def apply(n: int, equation: Any, operands: Sequence) -> Sequence:
