@@ -53,7 +53,7 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
 def written(
     form: Form, packed, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
 ) -> list[np.ndarray]:
-    """The results of the kernel, without the barrier in line `left_out`: a row of sums for each block, perhaps dZ[1]."""
+    """The results of the kernel, without the barrier in line `left_out`: a row of sums for each block; dZ[1]."""
     kernel = library(form, *change)
     stored = ml_dtypes.bfloat16 if form.precision == "BFLOAT16" else np.float32
     m = X.shape[1]

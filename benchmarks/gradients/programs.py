@@ -99,9 +99,8 @@ def flops(sizes: tuple[int, ...], batch_size: int) -> int:
 
 
 def _block(problem: Problem) -> int:
-    m = problem.X.shape[1]
-    on_cpu = jax.default_backend() == "cpu"
-    return blocks.auto(problem.network.sizes, m, problem.X.dtype.itemsize) if on_cpu else m
+    auto = blocks.auto if jax.default_backend() == "cpu" else blocks.auto_on_gpu
+    return auto(problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize)
 
 
 def _on_one_device(problem: Problem) -> Compiled:

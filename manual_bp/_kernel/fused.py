@@ -50,15 +50,14 @@ def cost_and_gradient(
 
     def by_kernel(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
         kernel, (W, b) = _kernel(form, chip), pack(form, params)
-        if form.is_wide:
-            # an absent example may hold NaN, of which a product with 0 is NaN
-            X = output.select(X, None if weights is None else weights != 0)
         given = weighted_input(params[0].W, X) if form.is_wide else X
         rows, *dZ_1 = kernel(W, b, given, *_targets_and_weights(form, Y, weights))
         # the rows are added up in a fixed order, so that the same call gives the same bits
         c, grads, weight = unpack(form, jnp.sum(rows, axis=0))
-        if dZ_1:
-            grads = grads[0]._replace(W=weight_gradient(*dZ_1, X, params[0].W)), *grads[1:]
+        if form.is_wide:
+            # an absent example, which the kernel selects out, may hold NaN, and 0 * NaN is NaN
+            X = output.select(X, None if weights is None else weights != 0)
+            grads = grads[0]._replace(W=weight_gradient(dZ_1[0], X, params[0].W)), *grads[1:]
         # where every example is absent, all sums are 0
         share = 1 / jnp.where(weight == 0, 1, weight)
         return (c * share).astype(dtype), jax.tree.map(lambda d, p: (d * share).astype(p.dtype), grads, like)

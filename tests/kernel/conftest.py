@@ -25,8 +25,8 @@ class EmulatedGPU:
             self.called.append(form)
             blocks = min(-(-X.shape[1] // form.tile), 2)
 
-            def emulated(W, b, *args):
-                return written(form, (W, b), *args, blocks, **self.how)
+            def emulated(W, b, X, Y, weights):
+                return written(form, (W, b), X, Y, weights, blocks, **self.how)
 
             return jax.pure_callback(emulated, fused.results(form, blocks, X), W, b, X, Y, weights)
 
