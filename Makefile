@@ -64,7 +64,8 @@ $(VENV)/installed: pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[sklearn,train,bench,privacy]' --group dev
 	@touch $@
 
-# The compiler comes with jax's plugin of the same version. Of NVIDIA's libraries, which take gigabytes, it needs none
+# The compiler comes with jax's plugin of the same version. Of NVIDIA's libraries, which take gigabytes, it needs none but
+# the kernel's compiler, in the version that made the table of registers in docs/gpu.md
 .venv-gpu/installed: pyproject.toml
 	$(check_python)
 	@echo "Making the environment in .venv-gpu: about a minute"
@@ -72,7 +73,7 @@ $(VENV)/installed: pyproject.toml
 	.venv-gpu/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	.venv-gpu/bin/python -m pip install --quiet --no-compile --editable . --group test
 	jax=$$(.venv-gpu/bin/python -c 'import jax; print(jax.__version__)') && .venv-gpu/bin/python -m pip install --quiet --no-compile --no-deps \
-	  jax-cuda13-plugin==$$jax jax-cuda13-pjrt==$$jax nvidia-cuda-nvrtc
+	  jax-cuda13-plugin==$$jax jax-cuda13-pjrt==$$jax nvidia-cuda-nvrtc==13.5.37
 	@touch $@
 
 $(VENV)/installed-cuda: $(VENV)/installed

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from manual_bp._kernel import packing, takes
+from manual_bp._kernel import fused, packing, takes
 from manual_bp._kernel.chips import Chip
 from manual_bp._kernel.takes import Form
 
@@ -50,10 +50,10 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
     return ctypes.CDLL(str(folder / "kernel.so"))
 
 
-def rows_of_sums(
+def written(
     form: Form, packed, X, Y, weights=None, blocks: int = 1, seed: int = 0, left_out: int = 0, change: tuple = ()
-) -> np.ndarray:
-    """The rows that the kernel writes, one for each block, without the barrier in line `left_out`."""
+) -> list[np.ndarray]:
+    """The results of the kernel, without the barrier in line `left_out`: a row of sums for each block; dZ[1]."""
     kernel = library(form, *change)
     stored = ml_dtypes.bfloat16 if form.precision == "BFLOAT16" else np.float32
     m = X.shape[1]
@@ -63,11 +63,11 @@ def rows_of_sums(
         np.ascontiguousarray(Y, np.int32 if form.indices else stored),
         np.ascontiguousarray(np.zeros(1) if weights is None else weights, np.float32),
     ]
-    sums = np.full((blocks, form.row_size), np.nan, np.float32)
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
-    status = kernel.run(*pointers, m, ctypes.c_void_p(sums.ctypes.data), blocks, seed, left_out)
+    results = [np.full(x.shape, np.nan, x.dtype) for x in fused.results(form, blocks, arrays[2])]
+    given, (sums, *dZ_1) = ([ctypes.c_void_p(array.ctypes.data) for array in of] for of in (arrays, results))
+    status = kernel.run(*given, m, sums, *(dZ_1 or [None]), blocks, seed, left_out)
     assert status == 0, "the threads wait for each other"
-    return sums
+    return results
 
 
 def value_and_grad(form: Form, rows: np.ndarray):

@@ -10,7 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from emulated_kernel import HOPPER, rows_of_sums, value_and_grad
+from emulated_kernel import HOPPER, value_and_grad, written
 
 import manual_bp as bp
 from manual_bp._kernel import packing, takes
@@ -18,6 +18,8 @@ from reference import autodiff
 from reference.autodiff import Model
 from reference.compare import largest_error
 
+# The error allowed in a leaf, in norm
+BOUNDS = {"FLOAT32": 2e-6, "TF32": 1e-3, "BFLOAT16": 2e-2}
 # name: (model, m, blocks, targets, weighted); corners only where Z is exact, in the first layer
 WIDTHS = {
     "33 wide": (Model((20, 33, 33, 10), ("relu", "tanh")), 257, 2, "indices", True),
@@ -70,5 +72,5 @@ def errors(form, case, change=(), parts=8, **how) -> tuple[float, np.ndarray]:
     params, X, Y, weights, true = drawn(model, m, targets, weighted, parts)
     if weighted:  # whatever an absent example holds stays its own
         X, Y = np.where(weights == 0, np.nan, X), np.where(weights == 0, 99 if form.indices else np.nan, Y)
-    rows = rows_of_sums(form, packing.pack(form, params), X, Y, weights, blocks, change=change, **how)
+    (rows,) = written(form, packing.pack(form, params), X, Y, weights, blocks, change=change, **how)
     return largest_error(value_and_grad(form, rows), true), rows

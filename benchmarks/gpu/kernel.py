@@ -17,8 +17,12 @@ from reference import autodiff
 from reference.autodiff import Model
 from reference.compare import largest_error
 
-SIZES = (64, 64, 64, 64, 64, 10)
-BATCH_SIZES = (65_536, 1, 257, 4_096, 1_048_576)
+NARROW, WIDE = (64, 64, 64, 64, 64, 10), (784, 128, 10)
+CELLS = (
+    *((NARROW, m) for m in (65_536, 1, 257, 4_096)),
+    *((WIDE, m) for m in (65_536, 257)),
+    (NARROW, 1_048_576),
+)
 BLOCK = 65_536  # of the truth, which would not fit the memory at once
 # By name: the dtype, the precision of products of float32, and the error allowed in a leaf, in norm
 PRECISIONS = {
@@ -32,12 +36,12 @@ def checks() -> Iterator[dict[str, Any]]:
     if not fused.is_there(bp.value_and_grad) or jax.default_backend() != "gpu":
         yield {"not_run": "it needs a GPU" if fused.is_there(bp.value_and_grad) else fused.ABSENT}
         return
-    for m in BATCH_SIZES:
+    for sizes, m in CELLS:
         for hidden in ("tanh", "relu"):
             for name in PRECISIONS:
-                row = {"precision": name, "hidden": hidden, "batch_size": m}
+                row = {"network": "-".join(map(str, sizes)), "precision": name, "hidden": hidden, "batch_size": m}
                 try:
-                    yield row | check(SIZES, m, hidden, *PRECISIONS[name])
+                    yield row | check(sizes, m, hidden, *PRECISIONS[name])
                 except Exception as error:  # it is one row; the others are worth as much
                     yield row | {"error": f"{type(error).__name__}: {error}"[:500], "ok": False}
 

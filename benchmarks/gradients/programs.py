@@ -13,6 +13,7 @@ from benchmarks import blocked, fused
 from benchmarks.environment import INSTALL_PEERS, is_here, torch_without_gpu
 from benchmarks.program import Compiled, Problem, Program, autodiff_gradient, first_call, random_problem
 from manual_bp._machine import blocks
+from manual_bp._machine.sharding import is_spread
 from reference import autodiff
 
 PEERS = {"torch_eager": "eager", "torch_compile": "compiled"}  # functions of in_torch
@@ -99,9 +100,10 @@ def flops(sizes: tuple[int, ...], batch_size: int) -> int:
 
 
 def _block(problem: Problem) -> int:
-    m = problem.X.shape[1]
-    on_cpu = jax.default_backend() == "cpu"
-    return blocks.auto(problem.network.sizes, m, problem.X.dtype.itemsize) if on_cpu else m
+    cell = problem.network.sizes, problem.X.shape[1], problem.X.dtype.itemsize
+    if jax.default_backend() == "cpu":
+        return blocks.auto(*cell)
+    return cell[1] if is_spread(problem.X, "gpu") else blocks.auto_on_gpu(*cell)
 
 
 def _on_one_device(problem: Problem) -> Compiled:

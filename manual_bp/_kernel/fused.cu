@@ -10,8 +10,11 @@
 // has been used. dW and db are added up in registers over the tiles of the block and written once, as one row of
 // `sums`. The caller adds up the rows in a fixed order and divides by the sum of the weights.
 //
-// The compiler is given: HIDDEN, the number of hidden layers; INPUTS and OUTPUTS, the true n_0 and n_L; N0, WIDTH and
-// OUT, those of the matrices, which are padded with zeros; TILE; PRECISION; UNROLLED, the steps of a product that are
+// An A[0] too wide for the chip stays with the caller, who forms two products: W[1] A[0], which is then what the kernel
+// reads as X, and dW[1] = dZ[1] A[0]^T, from the dZ[1] that it writes. Here such an A[0] has no rows.
+//
+// The compiler is given: HIDDEN, the number of hidden layers; INPUTS, the true rows of X; OUTPUTS, the true n_L; N0,
+// WIDTH and OUT, the sizes of the matrices, padded with zeros, where N0 = 0 stands for a wide A[0]; TILE; PRECISION; UNROLLED, the steps of a product that are
 // interleaved; AHEAD, whether a tile of X is read while the one before is computed on; ACTIVATIONS, the names of
 // g[1..L]; COST; INDICES, whether Y holds class indices; WEIGHTED, whether there are example weights.
 #include "hardware.cuh"
@@ -22,8 +25,8 @@ enum { CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR };
 constexpr int L = HIDDEN + 1;
 typedef Chosen<INDICES, int, Stored>::type Target;
 DEVICE constexpr bool is_size(int n) { return n == 16 || n == 32 || n == 48 || n == 64 || n == 96 || n == 128; }
-static_assert(HIDDEN > 0 && is_size(N0) && is_size(WIDTH) && (OUT == 16 || OUT == 32), "sizes that warps can share");
-static_assert(INPUTS <= N0 && OUTPUTS <= OUT && (TILE == 64 || TILE == 32), "padded sizes");
+static_assert(HIDDEN > 0 && (WIDE || is_size(N0)) && is_size(WIDTH) && (OUT == 16 || OUT == 32), "sizes that warps can share");
+static_assert(INPUTS <= ROWS_OF_X && OUTPUTS <= OUT && (TILE == 64 || TILE == 32), "padded sizes");
 
 DEVICE constexpr int n(int l) { return l == 0 ? N0 : l < L ? WIDTH : OUT; }
 
@@ -49,6 +52,8 @@ struct Block {
     MEMBER Matrix<Stored> A(int l) const {
         return {stored() + A_PLACE + (l == 0 ? 0 : N0 + (l - 1) * WIDTH) * A_ROW, A_ROW};
     }
+    // a tile of X; where that is W[1] A[0], A[1] takes its place
+    MEMBER Matrix<Stored> X() const { return A(0); }
     MEMBER Matrix<Stored> dZ(int l) const { return A(l); }  // for l = L, where no A is kept, a place of its own
     MEMBER Matrix<float> Z_L() const { return {floats(), TILE}; }
     MEMBER float* b(int l) const { return floats() + OUT * TILE + b_begin(l); }
@@ -102,6 +107,10 @@ DEVICE void weighted_input(int l, OfExamples& Z, const Part& part, const Block& 
     const float* b = block.b(l);
     Z.each_pair(part, [&](int row, int, float& z, float& z_beside) { z = z_beside = b[row]; });
     add_product<false, false>(Z, part, block.W(l), block.A(l - 1), n(l - 1));
+    if (WIDE && l == 1) Z.each_pair(part, [&](int row, int column, float& z, float& z_beside) {
+        const float2 product = pair_at(&block.X()(row, column));
+        z += product.x, z_beside += product.y;
+    });
 }
 
 // A[l] = g[l](Z[l])
@@ -222,6 +231,14 @@ DEVICE void back_through_activation(int l, OfExamples& dA, const Part& part, con
     });
 }
 
+// The tile's columns of dZ[1], for the caller's dW[1] = dZ[1] A[0]^T
+DEVICE void write_dZ_1(const Block& block, Stored* dZ_1, int first, int m) {
+    UNROLL_BY(1) for (int i = threadIdx.x; i < INPUTS * TILE; i += THREADS) {
+        const int row = i / TILE, column = i % TILE;
+        if (first + column < m) dZ_1[(long long)row * m + first + column] = block.dZ(1)(row, column);
+    }
+}
+
 // ----------------------------------------------------------------------------------------------------- the kernel
 
 DEVICE void load_parameters(const Block& block, const float* W, const float* b) {
@@ -255,7 +272,11 @@ DEVICE void write_sums(float* row, OfWeights* dW, float* db, float cost, float w
 extern "C" __global__ void LAUNCH_BOUNDS(THREADS)
 fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __restrict__ X,
       const Target* __restrict__ Y, const float* __restrict__ weights, const int* __restrict__ m,
-      float* __restrict__ sums) {
+      float* __restrict__ sums
+#if N0 == 0
+      , Stored* __restrict__ dZ_1
+#endif
+) {
     SHARED(shared);
     const Block block = {shared};
     const Examples examples = {weights, *m};
@@ -269,9 +290,9 @@ fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         __syncthreads();  // nothing of the tile before is read any more
         if (AHEAD)
-            next.store(block.A(0));
+            next.store(block.X());
         else
-            load_tile(X, examples, tile * TILE, block.A(0));
+            load_tile(X, examples, tile * TILE, block.X());
         if (AHEAD && tile + gridDim.x < tiles) next.load(X, examples, (tile + gridDim.x) * TILE);
         __syncthreads();
 
@@ -306,6 +327,9 @@ fused(const float* __restrict__ W, const float* __restrict__ b, const Stored* __
             back_through_activation(l - 1, dA, part, block);
             __syncthreads();
         }
+#if N0 == 0
+        write_dZ_1(block, dZ_1, tile * TILE, *m);
+#endif
     }
     write_sums(sums + (long long)blockIdx.x * ROW, dW, db, cost, weight, block);
 }

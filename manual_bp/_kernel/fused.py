@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from manual_bp import _output as output
 from manual_bp._costs import is_index
 from manual_bp._kernel import nvrtc, takes
 from manual_bp._kernel.chips import Chip, chip_here
 from manual_bp._kernel.packing import pack, unpack
 from manual_bp._kernel.takes import TAKEN, THREADS, Form
-from manual_bp._machine.products import on_cpu
+from manual_bp._machine.products import on_cpu, weight_gradient, weighted_input
 from manual_bp._machine.sharding import mesh_of
 from manual_bp._network import Network, Params
 
@@ -48,9 +49,15 @@ def cost_and_gradient(
     assert form is not None
 
     def by_kernel(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
+        kernel, (W, b) = _kernel(form, chip), pack(form, params)
+        given = weighted_input(params[0].W, X) if form.is_wide else X
+        rows, *dZ_1 = kernel(W, b, given, *_targets_and_weights(form, Y, weights))
         # the rows are added up in a fixed order, so that the same call gives the same bits
-        sums = jnp.sum(_kernel(form, chip)(*pack(form, params), X, *_targets_and_weights(form, Y, weights)), axis=0)
-        c, grads, weight = unpack(form, sums)
+        c, grads, weight = unpack(form, jnp.sum(rows, axis=0))
+        if form.is_wide:
+            # an absent example, which the kernel selects out, may hold NaN, and 0 * NaN is NaN
+            X = output.select(X, None if weights is None else weights != 0)
+            grads = grads[0]._replace(W=weight_gradient(dZ_1[0], X, params[0].W)), *grads[1:]
         # where every example is absent, all sums are 0
         share = 1 / jnp.where(weight == 0, 1, weight)
         return (c * share).astype(dtype), jax.tree.map(lambda d, p: (d * share).astype(p.dtype), grads, like)
@@ -82,17 +89,20 @@ def _precision(dtype: jnp.dtype) -> str:
 
 
 @functools.cache
-def _kernel(form: Form, chip: Chip) -> Callable[..., Array]:
-    """The kernel as a function of (W, b, X, Y, weights) that returns a row of sums for each block."""
+def _kernel(form: Form, chip: Chip) -> Callable[..., Sequence[Array]]:
+    """The kernel as a function of (W, b, X, Y, weights).
+
+    It returns a row of sums for each block. If A[0] is wide, it takes W[1] A[0] for X, and dZ[1] is returned as well.
+    """
 
     @jax.custom_batching.custom_vmap
-    def kernel(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Array:
+    def kernel(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Sequence[Array]:
         m = X.shape[1]
         blocks = min(-(-m // form.tile), chip.processors)
         call = jax.ffi.ffi_call(
             # XLA's own; it carries no promise to stay
             "__gpu$xla.gpu.ptx",
-            jax.ShapeDtypeStruct((blocks, form.row_size), jnp.float32),
+            results(form, blocks, X),
             custom_call_api_version=2,
             legacy_backend_config=_launch(form, chip, blocks),
         )
@@ -103,7 +113,7 @@ def _kernel(form: Form, chip: Chip) -> Callable[..., Array]:
         raise ValueError(f"kernel='fused' is under jax.vmap; expected {TAKEN}")
 
     @jax.custom_jvp
-    def undifferentiated(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Array:
+    def undifferentiated(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Sequence[Array]:
         return kernel(W, b, X, Y, weights)
 
     @undifferentiated.defjvp
@@ -111,6 +121,12 @@ def _kernel(form: Form, chip: Chip) -> Callable[..., Array]:
         raise ValueError(f"kernel='fused' is under jax.jvp or jax.grad; expected {TAKEN}")
 
     return undifferentiated
+
+
+def results(form: Form, blocks: int, X: Array) -> list[jax.ShapeDtypeStruct]:
+    """The shapes of what the kernel writes."""
+    dZ_1 = [jax.ShapeDtypeStruct(X.shape, X.dtype)] if form.is_wide else []
+    return [jax.ShapeDtypeStruct((blocks, form.row_size), jnp.float32), *dZ_1]
 
 
 def _launch(form: Form, chip: Chip, blocks: int) -> str:
@@ -126,7 +142,7 @@ def _launch(form: Form, chip: Chip, blocks: int) -> str:
         "block_y": "1 : i32",
         "block_z": "1 : i32",
         "shared_mem_bytes": f"{form.shared_bytes} : i32",
-        "output_indices": "[6]",
+        "output_indices": "[6, 7]" if form.is_wide else "[6]",
     }
     return "{" + ", ".join(f"{name} = {value}" for name, value in entries.items()) + "}"
 

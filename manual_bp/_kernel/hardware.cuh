@@ -35,6 +35,8 @@ MMA(mma_bfloat16, "m16n8k16.row.col.f32.bf16.bf16.f32")
 
 enum { TF32, FLOAT32, BFLOAT16 };
 constexpr int THREADS = 256, WARPS = THREADS / 32;
+constexpr bool WIDE = N0 == 0;
+constexpr int ROWS_OF_X = WIDE ? WIDTH : N0;
 constexpr int STEP = PRECISION == BFLOAT16 ? 16 : 8;  // of the inner index, in one mma
 
 // Numbers in shared memory: float, in TF32 already rounded, or bfloat16
@@ -221,12 +223,12 @@ DEVICE Four four_of_X(int four, const Stored* X, const Examples& examples, int f
     return x;
 }
 DEVICE void store_four(int four, const Four& x, const Matrix<Stored>& A) {
-    if (four < N0 * TILE / 4) x.store(&A(four / (TILE / 4), four % (TILE / 4) * 4));
+    if (four < ROWS_OF_X * TILE / 4) x.store(&A(four / (TILE / 4), four % (TILE / 4) * 4));
 }
 
 // A tile of X that is read while the one before is computed on
 struct Incoming {
-    static constexpr int EACH = (N0 * TILE / 4 + THREADS - 1) / THREADS;
+    static constexpr int EACH = (ROWS_OF_X * TILE / 4 + THREADS - 1) / THREADS;
     Four fours[EACH];
     MEMBER void load(const Stored* X, const Examples& examples, int first) {
         UNROLL for (int i = 0; i < EACH; i++) fours[i] = four_of_X(threadIdx.x + i * THREADS, X, examples, first);
@@ -237,7 +239,7 @@ struct Incoming {
 };
 
 DEVICE void load_tile(const Stored* X, const Examples& examples, int first, const Matrix<Stored>& A) {
-    UNROLL_BY(1) for (int four = threadIdx.x; four < N0 * TILE / 4; four += THREADS)
+    UNROLL_BY(1) for (int four = threadIdx.x; four < ROWS_OF_X * TILE / 4; four += THREADS)
         store_four(four, four_of_X(four, X, examples, first), A);
 }
 

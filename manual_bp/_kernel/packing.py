@@ -9,9 +9,10 @@ from manual_bp._network import Layer, Params
 
 
 def pack(form: Form, params: Params) -> tuple[Array, Array]:
-    """All W and all b in float32, padded with zeros, one after another."""
+    """All W and all b in float32, padded with zeros, one after another; no W[1] for a wide A[0]."""
 
     def padded(p: Array, rows: int, columns: int) -> Array:
+        p = p[:, :columns]
         n, k = p.shape
         return jnp.pad(p.astype(jnp.float32), ((0, rows - n), (0, columns - k))).ravel()
 
@@ -23,7 +24,7 @@ def pack(form: Form, params: Params) -> tuple[Array, Array]:
 
 
 def unpack(form: Form, sums: Array) -> tuple[Array, Params, Array]:
-    """The sum of w loss, those of w dW and w db, and the sum of w."""
+    """The sum of w loss, those of w dW and w db, and the sum of w; for a wide A[0] without columns of dW[1]."""
     shapes = [*form.layers, *[(n, 1) for n, _ in form.layers]]
     *parts, rest = jnp.split(sums, np.cumsum([n * k for n, k in shapes]))
     padded = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -22,7 +22,7 @@ MOST_LAYERS = 16
 REGISTERS = 168
 
 TAKEN = (
-    "1 to 16 hidden layers of up to 128 units, up to 128 inputs and 32 outputs; the activations identity, "
+    "1 to 16 hidden layers of up to 128 units, up to 32 outputs and any number of inputs; the activations identity, "
     "sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; parameters in float32 or "
     "bfloat16; no mesh, jax.vmap, jax.jvp or jax.grad"
 )
@@ -43,10 +43,15 @@ class Form:
         return len(self.network.activations)
 
     @property
+    def is_wide(self) -> bool:
+        """Whether A[0] is too wide for the chip: XLA then forms W[1] A[0], and dW[1] from the kernel's dZ[1]."""
+        return self.network.sizes[0] > PADDED[-1]
+
+    @property
     def padded(self) -> tuple[int, ...]:
-        """n_0..n_L with padding; the hidden layers are equally wide."""
+        """The rows of A[0..L] on the chip, with padding: none of a wide A[0]. The hidden layers are equally wide."""
         n_0, *hidden, n_L = self.network.sizes
-        return pad(n_0), *[pad(max(hidden))] * len(hidden), pad(n_L)
+        return 0 if self.is_wide else pad(n_0), *[pad(max(hidden))] * len(hidden), pad(n_L)
 
     @property
     def defines(self) -> dict[str, object]:
@@ -55,7 +60,7 @@ class Form:
         return {
             "PRECISION": self.precision,
             "HIDDEN": self.L - 1,
-            "INPUTS": self.network.sizes[0],
+            "INPUTS": self.network.sizes[self.is_wide],
             "OUTPUTS": self.network.sizes[-1],
             "N0": n_0,
             "WIDTH": hidden[0],
@@ -102,7 +107,7 @@ class Form:
     @property
     def is_light(self) -> bool:
         """Whether registers are left over to hide the time that memory takes."""
-        return self.registers <= 92 and self.padded[0] <= 64
+        return self.registers <= 92 and self.padded[self.is_wide] <= 64
 
 
 def pad(n: int) -> int:
@@ -143,13 +148,13 @@ def form_of(network: Network, precision: str, indices: bool, weighted: bool, chi
 
 
 def _problem(network: Network, dtype: jnp.dtype) -> str | None:
-    n_0, *hidden, n_L = network.sizes
+    _, *hidden, n_L = network.sizes
     for g in network.activations:
         if g not in NAMES:
             return f"the activation {g}"
     if network.cost not in COST_NAMES:
         return f"the cost {network.cost}"
-    if not 1 <= len(hidden) <= MOST_LAYERS or n_0 > 128 or max(hidden) > 128 or n_L > 32:
+    if not 1 <= len(hidden) <= MOST_LAYERS or max(hidden) > 128 or n_L > 32:
         return f"sizes {network.sizes}"
     if dtype not in (jnp.float32, jnp.bfloat16):
         return f"parameters of dtype {dtype}"

@@ -87,13 +87,18 @@ def test_options_that_do_not_go_together(capsys):
 
 
 def test_on_a_gpu(monkeypatch):
-    """There is a word on the kernel, and no blocks but those asked for; TF32 has a bound of its own."""
+    """There is a word on the kernel; blocks are those that a GPU takes; TF32 has a bound of its own."""
     right = CACHED((7, 5, 3), 8, "float32")
     monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     made = programs.of_cell((7, 5, 3), 8, "float32")
     assert made.keys() == right.keys() | {"fused"}
     assert made["autodiff_blocks"] == "manual takes all examples at once, as autodiff does"
+    monkeypatch.setattr(programs.blocks, "auto_on_gpu", lambda sizes, m, itemsize: 2)
+    in_blocks = programs.of_cell((7, 5, 3), 8, "float32")["autodiff_blocks"]
+    assert isinstance(in_blocks, Compiled) and "scan[" in str(jax.make_jaxpr(in_blocks.function)(*in_blocks.args))
+    monkeypatch.setattr(programs, "is_spread", lambda X, platform: platform == "gpu")
+    assert programs.of_cell((7, 5, 3), 8, "float32")["autodiff_blocks"] == made["autodiff_blocks"]
     if not fused.is_there(programs.bp.value_and_grad):
         assert made["fused"] == fused.ABSENT
     with jax.default_matmul_precision(None):

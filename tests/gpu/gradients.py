@@ -52,8 +52,8 @@ def arguments(case: Case) -> tuple[Any, ...]:
     return params, like((n[0], case.m)), jax.ShapeDtypeStruct((case.m,), jnp.int32), *weights
 
 
-def by_hand(case: Case, cublas: bool = False, block_size: Any = "auto") -> Program:
-    return _compiled(bp.value_and_grad(bp.Network(case.sizes), block_size=block_size), case, cublas)
+def by_hand(case: Case, cublas: bool = False, **options: Any) -> Program:
+    return _compiled(bp.value_and_grad(bp.Network(case.sizes), **options), case, cublas)
 
 
 def by_autodiff(case: Case, cublas: bool = False) -> Program:

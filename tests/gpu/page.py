@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax
+from gpu import kernels as fused
 from gpu.gradients import CASES, NARROW, Case, by_autodiff, by_hand
 from gpu.h100 import Program
 from gpu.reading import kernels
@@ -27,8 +28,24 @@ def main() -> None:
                 megabytes(by_hand(Case(NARROW, m), block_size=size)),
             )
         )
+    kernel = [
+        "| gradient | kernels | by XLA | autodiff's | temporary memory, MB | by XLA | autodiff's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in fused.CASES:
+        made = fused.by_kernel(case), by_hand(case), by_autodiff(case)
+        kernel.append(row(case.name, *(len(kernels(p.text)) for p in made), *map(megabytes, made)))
+    registers = [
+        row(
+            "n_0, hidden, n_L", "precision", *(f"{name} (sm_{chip.architecture})" for name, chip in fused.CHIPS.items())
+        ),
+        "|---|---|---|---|---|",
+    ]
+    registers += [row(*fused.row_of(name, p)) for name in fused.CORNERS for p in fused.PRECISIONS]
     text = replaced(PAGE.read_text(), "gradients", [*gradients, "", f"Compiled by jax {jax.__version__}."])
-    PAGE.write_text(replaced(text, "blocks", blocks))
+    for name, lines in (("blocks", blocks), ("kernel", kernel), ("registers", registers)):
+        text = replaced(text, name, lines)
+    PAGE.write_text(text)
 
 
 def row(*cells: object) -> str:

@@ -11,6 +11,7 @@ from gpu import page
 from gpu.faults import GAP
 from gpu.gradients import CASES, NARROW, WIDE, Case, arguments, autodiff_gradient
 from gpu.h100 import Program, compiled, steps
+from gpu.kernels import CASES as fused_cases
 from gpu.reading import added_in_any_order, dtype_name, forms_of_a_cpu, graphs, kernels, products, rearrangements
 
 import manual_bp as bp
@@ -110,4 +111,4 @@ def test_graphs():
 
 def test_page_has_a_row_for_each_gradient():
     names = re.findall(r"^\| ([\d-]+ [\d,]+ \w+\d+[^|]*) \|", page.PAGE.read_text(), re.M)
-    assert names == [case.name for case in CASES]
+    assert names == [case.name for case in [*CASES, *fused_cases]]

@@ -2,11 +2,15 @@
 #include "fused.cu"
 
 namespace emulated {
-static struct { const float *W, *b; const void *X, *Y; const float* weights; const int* m; float* sums; } given;
+static struct { const float *W, *b; const void *X, *Y; const float* weights; const int* m; float* sums; void* dZ_1; } given;
 
 static void thread() {
     threadIdx.x = current;
-    fused(given.W, given.b, (const Stored*)given.X, (const Target*)given.Y, given.weights, given.m, given.sums);
+    fused(given.W, given.b, (const Stored*)given.X, (const Target*)given.Y, given.weights, given.m, given.sums
+#if N0 == 0
+          , (Stored*)given.dZ_1
+#endif
+    );
     fibers[current].done = true, events++;
     for (;;) yield();
 }
@@ -59,9 +63,9 @@ extern "C" int row_size() { return ROW; }
 
 // Runs all blocks, warps and lanes in an order that `seed` gives (0: in turn), without the barrier in line `left_out`
 extern "C" int run(const float* W, const float* b, const void* X, const void* Y, const float* weights, int m,
-                   float* sums, int blocks, int seed, int left_out) {
+                   float* sums, void* dZ_1, int blocks, int seed, int left_out) {
     using namespace emulated;
-    given = {W, b, X, Y, weights, &m, sums};
+    given = {W, b, X, Y, weights, &m, sums, dZ_1};
     gridDim.x = blocks, threads = THREADS, random_state = seed, emulated::left_out = left_out;
     for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) {
         const int bytes = shared_bytes();

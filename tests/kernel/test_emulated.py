@@ -6,11 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from emulated_kernel import library
-from kernel_problems import CORNERS, OUTPUTS, WIDTHS, drawn, errors, form_of
+from kernel_problems import BOUNDS, CORNERS, OUTPUTS, WIDTHS, drawn, errors, form_of
 
 from reference import autodiff
-
-BOUNDS = {"FLOAT32": 2e-6, "TF32": 1e-3, "BFLOAT16": 2e-2}
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
