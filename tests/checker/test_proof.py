@@ -9,6 +9,7 @@ import pytest
 
 from manual_bp.checker._check import report_on
 from reference import __main__ as command
+from reference.checker_proof.beyond_dense.table import tabulate
 from reference.checker_proof.planted_passes import Style, planted_pass, possible_mistakes
 from reference.checker_proof.proof import prove_checker, traced_subject
 from reference.checker_proof.subjects import random_subject
@@ -44,6 +45,7 @@ def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch):
     missed = proof.planted[0]._replace(diagnosis=False)
     for planted, status in ((proof.planted, 0), ((missed, *proof.planted), 1)):
         monkeypatch.setattr(checker, "prove_checker", lambda planted=planted: proof._replace(planted=planted))
+        monkeypatch.setattr(checker, "tabulate", lambda: tabulate(()))
         assert command.main(["checker"]) == status
 
 
