@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.norm_equation import NormEquation, find_norm
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, find_output_derivative
+from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation, find_softmax
+from manual_bp.checker.diagnose.weighted_sum import WeightedSum, find_weighted_sum
 from manual_bp.checker.graph.cost_graph import COST
 
 
@@ -51,7 +54,7 @@ class BackwardEquation(NamedTuple):
     successor: str
     upstream: np.ndarray
     expected: np.ndarray
-    form: Product | Sum | Elementwise | OutputDerivative | None
+    form: Product | Sum | Elementwise | OutputDerivative | SoftmaxEquation | NormEquation | WeightedSum | None
 
 
 def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterator[tuple[Product, np.ndarray]]:
@@ -76,7 +79,8 @@ def _find_equation(evidence: Evidence, line: str, successor: str, alone: bool) -
     D = evidence.line(successor)
     expected = evidence.expected[line] if alone else evidence.contribution(successor)[line]
     form = _find_elementwise(evidence, line, successor, D, expected) or _find_sum(evidence, D, expected)
-    form = form or _find_product(evidence, line, D, expected)
+    form = form or _find_product(evidence, line, D, expected) or find_softmax(evidence, successor, D, expected)
+    form = form or find_weighted_sum(evidence, line, D, expected) or find_norm(evidence, line, D, expected)
     return BackwardEquation(line, successor, D, expected, form)
 
 

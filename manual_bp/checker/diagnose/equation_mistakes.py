@@ -10,7 +10,11 @@ from manual_bp._activations import ACTIVATIONS
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, possible_products
 from manual_bp.checker.diagnose.corrected_code import derivative_text
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
+from manual_bp.checker.diagnose.known_factors import values_of_shape
+from manual_bp.checker.diagnose.norm_equation import NormEquation, weights_of
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, mistakes_at_output, output_activations
+from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
+from manual_bp.checker.diagnose.weighted_sum import WeightedSum
 
 
 def mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Iterator[Candidate]:
@@ -25,6 +29,14 @@ def mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Iter
             yield from _mistakes_in_dZ(evidence, equation, form)
         case OutputDerivative() as form:
             yield from mistakes_at_output(form)
+        case SoftmaxEquation() as form:
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}")
+        case NormEquation() as form:
+            weights = weights_of(evidence, equation.line, form.value.shape)
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}", weights)
+        case WeightedSum() as form:
+            others = dict(values_of_shape(evidence, form.value.shape))
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}", others)
 
 
 def confusable(evidence: Evidence, line: str, names: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """The facts that a diagnosis is based on, the candidates that they are compared with, and the finding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,11 +38,15 @@ class Candidate(NamedTuple):
 class Evidence:
     """One evaluation with the graph cut at every node, and the returned lines in the layout and scale of the cost.
 
-    `line(t)` is the line returned for t or, if there is none, the line that follows from those that were returned.
+    `numbers` holds the Python numbers among the arguments. `line(t)` is the line returned for t or, if there is none,
+    the line that follows from those that were returned.
     """
 
-    def __init__(self, cut: CutGraph, arrays: Sequence, judgement: Judgement, tolerance: float):
+    def __init__(
+        self, cut: CutGraph, arrays: Sequence, judgement: Judgement, tolerance: float, numbers: Mapping[str, float]
+    ):
         graph = cut.graph
+        self.numbers = numbers
         self.graph, self.cut, self.arrays, self.tolerance = graph, cut, arrays, tolerance
         self.m, self.scale, self.transposed = judgement.m, judgement.scale, judgement.transposed
         self.found = judgement.well_shaped()

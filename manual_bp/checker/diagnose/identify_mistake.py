@@ -13,6 +13,8 @@ from manual_bp.checker.diagnose.backward_equations import Sum, find_equations
 from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
 from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Candidate, Evidence, Finding
+from manual_bp.checker.diagnose.local_facts import find_local_mistake
+from manual_bp.checker.diagnose.where_it_differs import where_it_differs
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.rounding import relative_error
@@ -25,7 +27,7 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         where = np.argwhere(~np.isfinite(found)).tolist()
         first = f"the first of them {found[tuple(where[0])]} at {where[0]}"
         return Finding("non-finite", f"{len(where)} of {found.size} elements are not finite, {first}")
-    if found.shape == expected.shape and not found.any():
+    if found.shape == expected.shape and np.linalg.norm(found) <= 1e-14 * np.linalg.norm(expected):
         return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
     if found.shape != expected.shape:
         return _identify_by_shape(evidence, line, found)
@@ -43,18 +45,25 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
             if finding.mistake == "zero":
                 return Finding("missing term", f"{term}is missing")
             return finding._replace(diagnosis=finding.diagnosis.replace("it ", term, 1))
+    guess = None
     for turned, right in [(found, expected)] + [(found.T, expected.T)] * (found.ndim == 2):
         finding = _first_match(evidence, line, turned, right)
-        if finding:
+        if finding and finding.exact:
             return finding
+        guess = guess or finding
     if c is not None:
         return factor_mistake(evidence, line, c)
+    local = find_local_mistake(evidence, line, found, equations) or guess
+    if local:
+        return local
     difference = np.abs(found - expected)
     at = np.unravel_index(np.argmax(difference), found.shape)
     count = int(np.sum(difference > 1e-3 * difference[at]))
+    where = where_it_differs(evidence, line, found, expected)
     largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
     unknown = f"no mistake in the catalogue fits: {count} of {found.size} elements differ, {largest}"
-    return Finding(UNKNOWN, f"{unknown}, a difference of {found[at] - expected[at]:.1e}", exact=False)
+    difference = f"a difference of {found[at] - expected[at]:.1e}"
+    return Finding(UNKNOWN, f"{unknown}, {difference}{where and f'; {where}'}", exact=False)
 
 
 def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Finding:

@@ -1,0 +1,29 @@
+"""The mistake in a line for which the catalogue has no name: found in the values of the line alone."""
+
+import numpy as np
+
+from manual_bp.checker.diagnose.backward_equations import BackwardEquation
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.diagnose.factor_products import explain_factor
+from manual_bp.checker.diagnose.parts_used import find_parts_used
+from manual_bp.checker.diagnose.rearranged import find_rearrangement
+from manual_bp.checker.diagnose.where_it_differs import where_it_differs
+
+EXPLANATIONS = (explain_factor, find_rearrangement, find_parts_used)
+
+
+def find_local_mistake(
+    evidence: Evidence, line: str, found: np.ndarray, equations: list[BackwardEquation]
+) -> Finding | None:
+    """Explain the line by one of its terms: another factor in it, another order, or a part of the line upstream."""
+    expected = evidence.expected[line]
+    for explain in EXPLANATIONS:
+        for equation in equations:
+            if not equation.expected.any():
+                continue
+            # the other terms are taken to be right
+            finding = explain(evidence, equation, found - (expected - equation.expected))
+            if finding:
+                where = where_it_differs(evidence, line, found, expected)
+                return finding._replace(diagnosis=f"{finding.diagnosis}; {where}" if where else finding.diagnosis)
+    return None
