@@ -8,8 +8,9 @@ import numpy as np
 
 from manual_bp._activations import ACTIVATIONS
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, possible_products
-from manual_bp.checker.diagnose.corrected_code import derivative_text
+from manual_bp.checker.diagnose.corrected_code import corrected_line, derivative_text
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
+from manual_bp.checker.diagnose.factor_products import factor_code
 from manual_bp.checker.diagnose.known_factors import values_of_shape
 from manual_bp.checker.diagnose.norm_equation import NormEquation, weights_of
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, mistakes_at_output, output_activations
@@ -50,7 +51,10 @@ def _wrong_upstream_line(evidence: Evidence, equation: BackwardEquation, make: C
     for node in confusable(evidence, equation.line, list(evidence.graph.nodes)):
         array = make(evidence.line(node)) if node != equation.successor else None
         if array is not None:
-            yield Candidate("another line", array, f"d{node} is used in place of d{equation.successor}")
+            between, step = equation.successor, ""
+            if node in evidence.graph.successors[between]:  # one step was left out
+                step = corrected_line(evidence, between).removeprefix(f"d{between}")
+            yield Candidate("another line", array, f"d{node} is used in place of d{between}{step}")
 
 
 def _mistakes_in_dW(evidence: Evidence, equation: BackwardEquation, form: Product) -> Iterator[Candidate]:
@@ -138,6 +142,8 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
     d = f"d{A}"
     if form.G_name:
         yield Candidate("missing factor", D, f"the factor {form.G_name} is missing")
+    elif code := "" if _is_weighted_input(Z) else factor_code(evidence, D, equation.expected):
+        yield Candidate("missing factor", D, f"the factor {code} is missing: d{Z} equals {d}")
     else:
         yield Candidate("missing g'", D, f"g'({Z}) is missing: d{Z} equals {d}")
     yield Candidate("g' twice", D * G * G, f"g'({Z}) is applied twice")
@@ -163,6 +169,10 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
             sentence = f"{d} and g'({Z}) are multiplied as matrices ({d}{text}), not element by element"
             yield Candidate("matrix product for element-wise", left @ right, sentence)
     yield from _wrong_upstream_line(evidence, equation, lambda line: line * G if line.shape == G.shape else None)
+
+
+def _is_weighted_input(name: str) -> bool:
+    return name.rsplit(".", 1)[-1][:1] in ("Z", "z")
 
 
 def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:

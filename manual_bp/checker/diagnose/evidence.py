@@ -11,6 +11,7 @@ from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
+STEPS = 16  # slices, at most, of an argument of rank 3
 
 
 class Finding(NamedTuple):
@@ -56,7 +57,9 @@ class Evidence:
         numeric = {n: a for n, a in zip(graph.inputs, arrays, strict=True) if getattr(a.dtype, "kind", "O") in "fiub"}
         # NumPy subtracts no booleans
         values = {n: np.asarray(a, float if a.dtype == bool else None) for n, a in numeric.items()}
-        self.forward_values = values | result.node_values
+        # a loop over time steps uses X[t]
+        steps = {f"{n}[{t}]": v[t] for n, v in values.items() if v.ndim == 3 and len(v) <= STEPS for t in range(len(v))}
+        self.forward_values = values | result.node_values | steps
         self.expected = result.lines
 
     def assume(self, node: str, line: np.ndarray) -> None:

@@ -61,9 +61,8 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     count = int(np.sum(difference > 1e-3 * difference[at]))
     where = where_it_differs(evidence, line, found, expected)
     largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
-    unknown = f"no mistake in the catalogue fits: {count} of {found.size} elements differ, {largest}"
-    difference = f"a difference of {found[at] - expected[at]:.1e}"
-    return Finding(UNKNOWN, f"{unknown}, {difference}{where and f'; {where}'}", exact=False)
+    unknown = f"no mistake in the catalogue fits: {where or f'{count} of {found.size} elements differ'}, {largest}"
+    return Finding(UNKNOWN, f"{unknown}, a difference of {found[at] - expected[at]:.1e}", exact=False)
 
 
 def _identify_by_shape(evidence: Evidence, line: str, found: np.ndarray) -> Finding:
@@ -111,9 +110,16 @@ def _first_match(evidence: Evidence, line: str, found: np.ndarray, right: np.nda
         elif multiple is None and found.size > 1 and c.line.any():
             k = constant_ratio(found, c.line, evidence.tolerance)
             if k is not None and _much_closer(found, k * c.line, right):
-                times = f", and the result is multiplied by {factor_text(evidence, line, k)}"
-                multiple = Finding(c.key, c.sentence + times + _agreement(found, k * c.line), exact=False)
+                multiple = guess_of_multiple(evidence, line, c.key, c.sentence, k)
+                multiple = multiple._replace(diagnosis=multiple.diagnosis + _agreement(found, k * c.line))
     return multiple
+
+
+def guess_of_multiple(evidence: Evidence, line: str, key: str, sentence: str, k: float) -> Finding:
+    """Report a line that is k times what a mistake leads to; without a name for k it is a guess, and said to be one."""
+    times = factor_text(evidence, line, k)
+    perhaps = "perhaps " if times == f"{k:.6g}" else ""
+    return Finding(key, f"{perhaps}{sentence}, and the result is multiplied by {times}", exact=False)
 
 
 def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:
@@ -164,6 +170,10 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
         for text, direction in ((line, value), (f"sign({line})", np.sign(value))):
             sentence = f"it has an extra term {{k}} {text}, as of a regulariser, which is not in the cost"
             yield Candidate("extra term", expected, sentence, direction)
+        if COST in evidence.graph.successors[line]:
+            others = expected - evidence.contribution(COST)[line]
+            sentence = f"the term of a regulariser is {{k}} sign({line}), not as in the cost"
+            yield Candidate("regulariser", others, sentence, np.sign(value))
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
             yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")

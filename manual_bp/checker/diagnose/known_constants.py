@@ -19,13 +19,13 @@ def name_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
 
 def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     sizes, m = _sizes(evidence), evidence.m
-    if m > 1:
-        yield from _about_size("m", m, f"m = {m}")
     for name, n in evidence.numbers.items():
         yield from _about_number(name, n, f"{name} = {n:.6g}")
     for n, source in sizes.items():
         yield f"{n}", n, source
         yield f"1/{n}", 1 / n, source
+    if m > 1:
+        yield from _about_size("m", m, f"m = {m}")
     for n, source in sizes.items():
         yield from _about_size(str(n), n, source)
     for n in literals(evidence):

@@ -7,6 +7,7 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.factor_products import explain_factor
 from manual_bp.checker.diagnose.parts_used import find_parts_used
 from manual_bp.checker.diagnose.rearranged import find_rearrangement
+from manual_bp.checker.diagnose.terms_of_a_line import find_mistaken_terms
 from manual_bp.checker.diagnose.where_it_differs import where_it_differs
 
 EXPLANATIONS = (explain_factor, find_rearrangement, find_parts_used)
@@ -17,6 +18,9 @@ def find_local_mistake(
 ) -> Finding | None:
     """Explain the line by one of its terms: another factor in it, another order, or a part of the line upstream."""
     expected = evidence.expected[line]
+    finding = find_mistaken_terms(evidence, equations, found)
+    if finding:
+        return finding
     for explain in EXPLANATIONS:
         for equation in equations:
             if not equation.expected.any():

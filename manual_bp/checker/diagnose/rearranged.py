@@ -58,6 +58,11 @@ def _moved_slices(evidence: Evidence, found: NDArray, expected: NDArray, axis: i
         if evidence.same(slices, padded):
             way = "later" if by > 0 else "earlier"
             return f"shifted by one place: each is one {way} than it should be, and the first or last is 0"
+    if evidence.same(slices, right[::-1]) and not np.array_equal(right, right[::-1]):
+        return "flipped: in reverse order"
+    for by in (1, -1):
+        if evidence.same(slices, np.roll(right, by, 0)) and not np.array_equal(right, np.roll(right, by, 0)):
+            return f"shifted: each is one place {'later' if by > 0 else 'earlier'} than it should be"
     source = []
     scale = np.linalg.norm(right, axis=1).max()
     for one in slices:
@@ -66,8 +71,6 @@ def _moved_slices(evidence: Evidence, found: NDArray, expected: NDArray, axis: i
     places = list(range(n))
     if source == places or sorted(source) != places:
         return ""
-    if source == places[::-1]:
-        return "flipped: in reverse order"
     steps = {(a - b) % n for a, b in zip(places, source, strict=True)}
     if len(steps) == 1:
         by = steps.pop()

@@ -19,16 +19,34 @@ def where_it_differs(evidence: Evidence, line: str, found: NDArray, expected: ND
     differs = np.abs(found - expected) > 100 * evidence.tolerance * size
     if not differs.any() or differs.all():
         return ""
-    for place, region in _regions(evidence, line, differs):
-        if np.array_equal(region & ((expected != 0) | (found != 0)), differs):
-            return f"it differs exactly {place}" + _held_there(evidence, line, found[differs], expected[differs])
-    for axis in range(differs.ndim):
+    regions, slab, of_slab = list(_regions(evidence, differs)), *_slab(differs)
+    held, either = _held_there(evidence, line, found[differs], expected[differs]), (expected != 0) | (found != 0)
+    for within, text in ((True, ""), (slab, f", {of_slab}"), (either, "")):
+        for place, region in regions if text or within is not slab else ():
+            if np.array_equal(region & within, differs):
+                return f"it differs exactly {place}{text}{held}"
+    if of_slab:
+        return f"all of the difference is {of_slab}{held}"
+    if held:
+        return f"{int(differs.sum())} of {found.size} elements differ{held}"
+    zero = expected == 0
+    extra, lost = int((differs & zero).sum()), int((differs & ~zero & (found == 0)).sum())
+    facts = [f"{extra} elements that should be 0 are not"] * (extra > 0) + [f"{lost} are 0 that should not be"] * (
+        lost > 0
+    )
+    return " and ".join(facts)
+
+
+def _slab(differs: NDArray) -> tuple[NDArray, str]:
+    """Return the shortest span of rows, along one axis, that holds all of the difference, and its name, or ""."""
+    best, name, share = np.ones(differs.shape, bool), "", 1.0
+    for axis, n in enumerate(differs.shape):
         rows = differs.any(axis=tuple(a for a in range(differs.ndim) if a != axis))
-        if not rows.all():
-            place = f"all of the difference is {_name_rows(np.flatnonzero(rows), axis, differs.shape)}"
-            return place + _held_there(evidence, line, found[differs], expected[differs])
-    held = _held_there(evidence, line, found[differs], expected[differs])
-    return f"{int(differs.sum())} of {found.size} elements differ{held}" if held else ""
+        if rows.sum() / n < share:
+            share = float(rows.sum() / n)
+            best = np.broadcast_to(rows.reshape([-1 if a == axis else 1 for a in range(differs.ndim)]), differs.shape)
+            name = _name_rows(np.flatnonzero(rows), axis, differs.shape)
+    return best, name
 
 
 def _held_there(evidence: Evidence, line: str, found: NDArray, expected: NDArray) -> str:
@@ -58,7 +76,7 @@ def _name_rows(rows: NDArray, axis: int, shape: tuple[int, ...]) -> str:
     return f"in {kind}s {span}" if kind else f"at indices {span} of axis {axis}"
 
 
-def _regions(evidence: Evidence, line: str, differs: NDArray) -> Iterator[tuple[str, NDArray]]:
+def _regions(evidence: Evidence, differs: NDArray) -> Iterator[tuple[str, NDArray]]:
     """Name the regions that an argument or a node picks out of the line."""
     shape = differs.shape
     for name, ids in index_arrays(evidence).items():
