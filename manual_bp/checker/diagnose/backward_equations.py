@@ -68,8 +68,11 @@ def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterato
 
 def find_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
     """Find the equation for each successor of a node or root, possibly the cost; the line is the sum of their terms."""
-    successors = dict.fromkeys(evidence.graph.successors[line])
-    return [_find_equation(evidence, line, s, alone=len(successors) == 1) for s in successors]
+    if line not in evidence.equations:
+        successors = dict.fromkeys(evidence.graph.successors[line])
+        alone = len(successors) == 1
+        evidence.equations[line] = [_find_equation(evidence, line, s, alone) for s in successors]
+    return evidence.equations[line]
 
 
 def _find_equation(evidence: Evidence, line: str, successor: str, alone: bool) -> BackwardEquation:

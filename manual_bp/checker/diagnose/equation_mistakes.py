@@ -144,6 +144,9 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
         yield Candidate("missing factor", D, f"the factor {form.G_name} is missing")
     elif code := "" if _is_weighted_input(Z) else factor_code(evidence, D, equation.expected):
         yield Candidate("missing factor", D, f"the factor {code} is missing: d{Z} equals {d}")
+    elif not _is_weighted_input(Z) and len(values := np.unique(np.round(G, 12))) == 2:
+        mask = f"a mask that is {values[0]:.6g} or {values[1]:.6g}"
+        yield Candidate("missing factor", D, f"the factor between {d} and d{Z}, {mask}, is missing")
     else:
         yield Candidate("missing g'", D, f"g'({Z}) is missing: d{Z} equals {d}")
     yield Candidate("g' twice", D * G * G, f"g'({Z}) is applied twice")

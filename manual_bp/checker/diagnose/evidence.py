@@ -61,10 +61,11 @@ class Evidence:
         steps = {f"{n}[{t}]": v[t] for n, v in values.items() if v.ndim == 3 and len(v) <= STEPS for t in range(len(v))}
         self.forward_values = values | result.node_values | steps
         self.expected = result.lines
+        self.equations: dict[str, list] = {}  # those found so far
 
     def assume(self, node: str, line: np.ndarray) -> None:
         """Continue as if `line` had been returned for a node."""
-        self.deltas = self.deltas | {node: line}
+        self.deltas, self.equations = self.deltas | {node: line}, {}
         self.expected = self.cut(self.arrays, self.deltas).lines
 
     def lines_given(self, node: str, line: np.ndarray) -> dict[str, np.ndarray]:

@@ -70,8 +70,8 @@ def _search(evidence: Evidence, factors: dict[str, NDArray], target: NDArray) ->
                     if constant is not None:
                         first, second = (texts[i], texts[j]) if i >= 0 and texts[i] else (texts[j], "")
                         product = FactorProduct(constant, first, second, divided)
-                        # a quotient of two nodes, one of which is computed from the other, says nothing
-                        quotient = divided and {first, second} <= evidence.graph.nodes.keys()
+                        # a node divided by what it is computed from says nothing
+                        quotient = divided and bool(second) and first in evidence.graph.nodes
                         found.append((len(product.code()) + 10 * (constant not in ("", "-")) + 25 * quotient, product))
     return min(found, key=lambda f: f[0])[1] if found else None
 

@@ -53,6 +53,8 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         guess = guess or finding
     if c is not None:
         return factor_mistake(evidence, line, c)
+    if guess and not guess.diagnosis.startswith("perhaps"):
+        return guess
     local = find_local_mistake(evidence, line, found, equations) or guess
     if local:
         return local
@@ -172,8 +174,24 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
             yield Candidate("extra term", expected, sentence, direction)
         if COST in evidence.graph.successors[line]:
             others = expected - evidence.contribution(COST)[line]
-            sentence = f"the term of a regulariser is {{k}} sign({line}), not as in the cost"
-            yield Candidate("regulariser", others, sentence, np.sign(value))
+            for text, direction in _other_penalties(evidence, line):
+                sentence = f"the term that comes from the cost itself is {{k}} {text}, not that of {line}"
+                yield Candidate("regulariser", others, sentence, direction)
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
             yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")
+
+
+def _other_penalties(evidence: Evidence, line: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Return what the derivative of a penalty may be by mistake: the sign of the weights, or other weights."""
+    value = evidence.forward_values[line]
+    yield f"sign({line})", np.sign(value)
+    for name in evidence.graph.params:
+        other = evidence.forward_values[name]
+        for text, array in ((name, other), (f"{name}.T", other.T)):
+            if (
+                name != line
+                and array.ndim <= value.ndim
+                and all(n in (1, size) for n, size in zip(array.shape[::-1], value.shape[::-1], strict=False))
+            ):
+                yield text, np.broadcast_to(array, value.shape)

@@ -126,13 +126,14 @@ def _of_indices(evidence: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[st
         if ids.min() < -1 or ids.max() > 10_000 or not shape:
             continue
         counts = np.bincount(ids[ids >= 0].ravel(), minlength=max(shape[0], 1))
+        flat = f"{name}[{name} >= 0]" if ids.min() < 0 else f"{name}.ravel()"
         columns = (1,) * (len(shape) - 1)
         if len(counts) == shape[0]:
             place = "".join(", None" for _ in columns)
-            text = f"np.bincount({name}.ravel(), minlength={shape[0]})"
+            text = f"np.bincount({flat}, minlength={shape[0]})"
             yield (f"{text}[:{place}]" if place else text), np.broadcast_to(counts.reshape(-1, *columns), shape)
         if ids.shape == shape[: ids.ndim]:
             columns = (1,) * (len(shape) - ids.ndim)
             place = "".join(", None" for _ in columns)
             counted = np.where(ids >= 0, counts[ids], 0).reshape(*ids.shape, *columns)
-            yield f"np.bincount({name}.ravel())[{name}{place and f'[...{place}]'}]", np.broadcast_to(counted, shape)
+            yield f"np.bincount({flat})[{name}]{place and f'[...{place}]'}", np.broadcast_to(counted, shape)

@@ -14,7 +14,7 @@ from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 from manual_bp.checker.diagnose.known_constants import literals
 from manual_bp.checker.diagnose.known_factors import values_of_shape
 
-MOST = 20_000  # elements
+MOST = 10_000  # elements
 
 
 class NormEquation(NamedTuple):
@@ -93,7 +93,11 @@ class NormEquation(NamedTuple):
                 N, r = self._normal()
                 centre = U.mean(a, keepdims=True) if self.centred else 0.0
                 divisor = m if self.divisor == n else self.divisor
-                yield Candidate(key, r * (U - centre - N * (U * N).sum(a, keepdims=True) / divisor), text)
+                bracket = U - centre - N * (U * N).sum(a, keepdims=True) / divisor
+                yield Candidate(key, r * bracket, text)
+                for axis in set(a) - set(self.axes):
+                    first = f", and {scale} is that of index 0 of axis {axis} throughout"
+                    yield Candidate(key, np.take(r, [0], axis) * bracket, text + first)
         if w:
             yield Candidate(key, self.line(D, D), f"the factor {w} is missing")
             yield Candidate(

@@ -9,6 +9,7 @@ from manual_bp.checker.diagnose.backward_equations import BackwardEquation
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 
 MOST_SLICES, MOST_ELEMENTS = 32, 256  # of the line upstream; each costs one evaluation
+MOST = 100_000  # elements of the arguments, with which an evaluation takes a millisecond
 
 
 def find_parts_used(evidence: Evidence, equation: BackwardEquation, found: NDArray) -> Finding | None:
@@ -16,7 +17,9 @@ def find_parts_used(evidence: Evidence, equation: BackwardEquation, found: NDArr
     successor, D = equation.successor, equation.upstream
     if successor not in evidence.graph.nodes or found.shape != equation.expected.shape or not found.any():
         return None
-    return _slices_used(evidence, equation, found) or _set_for_add(evidence, equation, found) if D.size > 1 else None
+    if not 1 < D.size <= MOST or sum(np.size(a) for a in evidence.arrays) > MOST:
+        return None
+    return _slices_used(evidence, equation, found) or _set_for_add(evidence, equation, found)
 
 
 def _through(evidence: Evidence, equation: BackwardEquation, part: NDArray) -> NDArray:

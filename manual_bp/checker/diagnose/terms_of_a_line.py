@@ -75,7 +75,18 @@ def _operands_of_other_steps(evidence: Evidence, equations: list[BackwardEquatio
 def _other_steps(
     evidence: Evidence, steps: list[BackwardEquation], operands: list[str]
 ) -> Iterator[tuple[list[str], str]]:
-    last = evidence.activation_of(steps[-1].successor)
-    yield [*operands[1:], last], "the operands are off by one step, each one step too late"
+    before, last = (_nodes_after(evidence, step.successor) for step in steps[-2:])
+    if operands[-1] in before and before.index(operands[-1]) < len(last):
+        late = "the operands are off by one step, each one step too late"
+        yield [*operands[1:], last[before.index(operands[-1])]], late
     yield ["", *operands[:-1]], "the operands are off by one step, each one step too early"
     yield operands[::-1], "the operands are in reverse order"
+
+
+def _nodes_after(evidence: Evidence, node: str) -> list[str]:
+    """List the nodes that follow from a node, each the first that the one before it feeds."""
+    found: list[str] = []
+    while node in evidence.graph.nodes:
+        found.append(node)
+        node = evidence.graph.successors[node][0] if evidence.graph.successors[node] else ""
+    return found

@@ -10,6 +10,8 @@ from manual_bp.checker.diagnose.evidence import Evidence
 from manual_bp.checker.diagnose.known_factors import index_arrays
 from manual_bp.checker.judge.conventions import constant_ratio
 
+FEWEST = 10  # elements, of fewer of which the signs agree with those of anything
+
 
 def where_it_differs(evidence: Evidence, line: str, found: NDArray, expected: NDArray) -> str:
     """Say in one clause which elements differ, and what they hold, or return "" if they follow no rule."""
@@ -42,7 +44,8 @@ def _slab(differs: NDArray) -> tuple[NDArray, str]:
     best, name, share = np.ones(differs.shape, bool), "", 1.0
     for axis, n in enumerate(differs.shape):
         rows = differs.any(axis=tuple(a for a in range(differs.ndim) if a != axis))
-        if rows.sum() / n < share:
+        first, last = np.flatnonzero(rows)[[0, -1]]
+        if rows.sum() / n < share and (rows.sum() <= n / 2 or rows.sum() == last - first + 1):
             share = float(rows.sum() / n)
             best = np.broadcast_to(rows.reshape([-1 if a == axis else 1 for a in range(differs.ndim)]), differs.shape)
             name = _name_rows(np.flatnonzero(rows), axis, differs.shape)
@@ -82,13 +85,13 @@ def _regions(evidence: Evidence, differs: NDArray) -> Iterator[tuple[str, NDArra
     for name, ids in index_arrays(evidence).items():
         yield from _regions_of_indices(name, ids, shape)
     for name, value in evidence.forward_values.items():
-        spread = _spread(value, shape)
-        if spread is None or not np.isfinite(value).all():
+        spread = _spread(value, shape) if np.isfinite(value).all() else None
+        if spread is None:
             continue
         if np.isin(value, (0, 1)).all() and value.any() and not value.all():
             yield f"where {name} is True", spread == 1
             yield f"where {name} is False", spread == 0
-        elif value.dtype.kind == "f":
+        elif value.dtype.kind == "f" and value.shape == shape and value.size >= FEWEST:
             yield f"where {name} < 0", spread < 0
             yield f"where {name} > 0", spread > 0
             yield f"where {name} is 0", spread == 0

@@ -58,7 +58,7 @@ EMBEDDING = Case(
     {
         "+= at equal ids": Wish("dC", "last|repeat"),
         "row by row": Wish("dC", "last|repeat"),
-        "first position only": Wish("dC", "ids|position"),
+        "first position only": Wish("dC", "first index|position"),
         "padding": Wish("dC", "row 0|first row|rows 0"),
         "averaged over repeats": Wish("dC", "repeat|averaged|mean|count"),
     },

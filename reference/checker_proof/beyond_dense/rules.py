@@ -95,7 +95,7 @@ SEGMENTS = Case(
     "segment sum", None, segments, (rng.normal(size=(6, 3)), ids),
     {
         "-1 wraps": Wish("dvalues", r"ids (< 0|is negative|== -1)|ids.*negative"),
-        "mean for sum": Wish("dvalues", "ids.*repeat|repeat.*ids"),
+        "mean for sum": Wish("dvalues", "bincount|ids.*repeat|repeat.*ids"),
         "flipped": Wish("dvalues", "flip|reverse"),
         "shifted": Wish("dvalues", "shift|off by one"),
     },
@@ -119,7 +119,7 @@ LOOKUP = Case(
     "lookup", None, lookup, (rng.normal(size=(7, 4)), rng.integers(0, 7, (3, 4))),
     {
         "set for add": Wish("dtable", "last|repeat"),
-        "first column": Wish("dtable", "ids|rows"),
+        "first column": Wish("dtable", "first index"),
         "none": Wish("dtable", "0 everywhere"),
     },
 )  # fmt: skip
