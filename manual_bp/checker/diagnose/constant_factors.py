@@ -13,7 +13,9 @@ def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
     if not name:
         return finding
     sign = ", and the sign is wrong" if c < 0 else ""
-    return finding._replace(diagnosis=f"it is {c:.6g} times what it should be, and {abs(c):.6g} is {name}{sign}")
+    size = f"{abs(c):.6g}"
+    fact = name.removeprefix(f"{size}, where ") if name.startswith(f"{size},") else f"{size} is {name}"
+    return finding._replace(diagnosis=f"it is {c:.6g} times what it should be, and {fact}{sign}")
 
 
 def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: float = 1e-6) -> Finding:

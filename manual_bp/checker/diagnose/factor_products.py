@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.known_constants import name_constant
-from manual_bp.checker.diagnose.known_factors import ELEMENTS, known_factors, readable
+from manual_bp.checker.diagnose.known_factors import ELEMENTS, known_factors, readable, spread_over
 
 FEWEST = 5  # elements, fewer of which any factor fits by chance
 
@@ -112,8 +112,9 @@ def explain_factor(evidence: Evidence, equation: BackwardEquation, found: NDArra
     if extra and not extra.second and extra.first:
         return _of_ratio(extra, names)
     used = right = None
-    if D.shape == expected.shape and D is not expected:
-        at = _nonzero(D)
+    spread = spread_over(D, expected.shape) if D is not expected else None
+    if spread:
+        D, at, d = spread[0], _nonzero(spread[0]), d + spread[1]
         with np.errstate(all="ignore"):
             H, G = (np.where(at, a / D, 0.0) for a in (found, expected))
         if not np.any(_nonzero(found) & ~at):
@@ -124,7 +125,8 @@ def explain_factor(evidence: Evidence, equation: BackwardEquation, found: NDArra
             return Finding("missing factor", f"the factor {true} is missing: d{line} equals {d}")
         return Finding("wrong factor", f"{d} is multiplied by {wrong}, not by {true}")
     if used and used.first:
-        return Finding("wrong factor", f"{d} is multiplied by {readable(used.code(), names)}, which is not g'({line})")
+        derivative = f"which is not the derivative of {equation.successor} by {line}"
+        return Finding("wrong factor", f"{d} is multiplied by {readable(used.code(), names)}, {derivative}")
     return _of_ratio(extra, names) if extra and extra.first else None
 
 

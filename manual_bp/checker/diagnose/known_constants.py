@@ -30,6 +30,9 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
         yield from _about_size(str(n), n, source)
     for n in literals(evidence):
         yield from _about_number(f"{n:.6g}", n, f"{n:.6g} is a number in the cost")
+    for n in range(3, 13):
+        yield f"{n}", n, ""
+        yield f"1/{n}", 1 / n, ""
     for name, value in evidence.forward_values.items():
         size = float(np.linalg.norm(value)) if value.dtype.kind == "f" and np.isfinite(value).all() else 0.0
         if size:

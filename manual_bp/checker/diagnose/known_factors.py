@@ -83,6 +83,7 @@ def known_factors(evidence: Evidence, shape: tuple[int, ...], chosen: NDArray) -
             functions |= {code.format(v=text): g(v) * 1.0 for code, g in OF_VALUES.items()}
             arrays = [np.asarray(a, np.float64)[: len(v)] for a in _compiled(padded)]
         functions |= {code.format(v=text): a for code, a in zip(OF_ACTIVATIONS, arrays, strict=True)}
+    functions |= {code: a.ravel()[chosen] for code, a in _along_axes(evidence, shape)}
     found |= functions | {code: a.ravel()[chosen] * 1.0 for code, a in _of_indices(evidence, shape)}
     return {text: a for text, a in found.items() if np.isfinite(a).all() and a.any() and np.ptp(a) > 0}
 
@@ -90,7 +91,7 @@ def known_factors(evidence: Evidence, shape: tuple[int, ...], chosen: NDArray) -
 def readable(code: str, names: list[str]) -> str:
     """Replace code by the name of its function, such as silu'(x)."""
     for name in names:
-        for text, short in NAMES.items():
+        for text, short in sorted(NAMES.items(), key=lambda pair: -len(pair[0])):  # the longest contain others
             code = code.replace(text.format(v=name), short.format(v=name))
     return code
 
@@ -98,18 +99,33 @@ def readable(code: str, names: list[str]) -> str:
 def values_of_shape(evidence: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray]]:
     """Broadcast the values of the arguments and nodes to a shape, also along an axis other than the last."""
     for name, value in evidence.forward_values.items():
-        if not value.size or not np.isfinite(value).all():
-            continue
-        if value.shape == shape or (value.ndim == len(shape) and _broadcasts(value, shape)):
-            yield name, np.broadcast_to(value, shape)
-        elif value.ndim and value.ndim < len(shape):
-            for before in range(len(shape) - value.ndim, -1, -1):
-                after = len(shape) - value.ndim - before
-                if shape[before : before + value.ndim] == value.shape:
-                    place = ", ".join([":"] * value.ndim + ["None"] * after)
-                    text = f"{name}[{place}]" if after else name
-                    yield text, np.broadcast_to(value.reshape(value.shape + (1,) * after), shape)
-                    break
+        spread = spread_over(value, shape) if value.size and np.isfinite(value).all() else None
+        if spread:
+            yield name + spread[1], spread[0]
+
+
+def _along_axes(evidence: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[str, NDArray]]:
+    """Take the sum and the norm of the values of this shape along each axis."""
+    whole = [(n, v) for n, v in evidence.forward_values.items() if v.shape == shape and np.isfinite(v).all()]
+    for name, value in whole[:FUNCTIONS] if len(shape) > 1 else ():
+        for axis in range(len(shape)):
+            along = f"axis={axis}, keepdims=True"
+            yield f"{name}.sum({along})", np.broadcast_to(value.sum(axis=axis, keepdims=True), shape)
+            norm = np.linalg.norm(value, axis=axis, keepdims=True)
+            yield f"np.linalg.norm({name}, {along})", np.broadcast_to(norm, shape)
+
+
+def spread_over(array: NDArray, shape: tuple[int, ...]) -> tuple[NDArray, str] | None:
+    """Broadcast an array to a shape, also along an axis other than the last, with the index that does it."""
+    if array.shape == shape or (array.ndim == len(shape) and _broadcasts(array, shape)):
+        return np.broadcast_to(array, shape), ""
+    if array.ndim and array.ndim < len(shape):
+        for before in range(len(shape) - array.ndim, -1, -1):
+            after = len(shape) - array.ndim - before
+            if shape[before : before + array.ndim] == array.shape:
+                index = "[" + ", ".join([":"] * array.ndim + ["None"] * after) + "]" if after else ""
+                return np.broadcast_to(array.reshape(array.shape + (1,) * after), shape), index
+    return None
 
 
 def _broadcasts(value: NDArray, shape: tuple[int, ...]) -> bool:

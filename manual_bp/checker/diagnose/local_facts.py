@@ -16,11 +16,14 @@ EXPLANATIONS = (explain_factor, find_rearrangement, find_parts_used)
 def find_local_mistake(
     evidence: Evidence, line: str, found: np.ndarray, equations: list[BackwardEquation]
 ) -> Finding | None:
-    """Explain the line by one of its terms: another factor in it, another order, or a part of the line upstream."""
+    """Explain the line by one of its terms: another factor in it, another order, or a part of the line upstream.
+
+    It is not exact, so that a mistake of the catalogue in a line that was not returned comes before it.
+    """
     expected = evidence.expected[line]
     finding = find_mistaken_terms(evidence, equations, found)
     if finding:
-        return finding
+        return finding._replace(exact=False)
     for explain in EXPLANATIONS:
         for equation in equations:
             if not equation.expected.any():
@@ -29,5 +32,5 @@ def find_local_mistake(
             finding = explain(evidence, equation, found - (expected - equation.expected))
             if finding:
                 where = where_it_differs(evidence, line, found, expected)
-                return finding._replace(diagnosis=f"{finding.diagnosis}; {where}" if where else finding.diagnosis)
+                return Finding(finding.mistake, f"{finding.diagnosis}{where and f'; {where}'}", exact=False)
     return None

@@ -19,7 +19,7 @@ def find_parts_used(evidence: Evidence, equation: BackwardEquation, found: NDArr
         return None
     if not 1 < D.size <= MOST or sum(np.size(a) for a in evidence.arrays) > MOST:
         return None
-    return _slices_used(evidence, equation, found) or _set_for_add(evidence, equation, found)
+    return _by_jacobian(evidence, equation, found) or _slices_used(evidence, equation, found)
 
 
 def _through(evidence: Evidence, equation: BackwardEquation, part: NDArray) -> NDArray:
@@ -58,13 +58,17 @@ def _at(indices: NDArray, n: int) -> str:
     return f"indices {', '.join(map(str, indices))}"
 
 
-def _set_for_add(evidence: Evidence, equation: BackwardEquation, found: NDArray) -> Finding | None:
-    """See whether only one of the terms that meet in an element is left, as where = stands for +=."""
-    D = equation.upstream
+def _by_jacobian(evidence: Evidence, equation: BackwardEquation, found: NDArray) -> Finding | None:
+    """Write out the Jacobian: is it not transposed, or is only one of the terms that meet in an element kept?"""
+    D, successor = equation.upstream, equation.successor
     if D.size > MOST_ELEMENTS:
         return None
     units = np.eye(D.size).reshape(D.size, *D.shape)
-    terms = np.array([_through(evidence, equation, D * unit).ravel() for unit in units])
+    jacobian = np.array([_through(evidence, equation, unit).ravel() for unit in units])
+    if D.size == found.size and evidence.same(found.ravel(), jacobian @ D.ravel()):
+        text = f"d{successor} goes through the function itself, not through its transpose"
+        return Finding("not transposed", f"{text}: a sum, a shift or an order that has to be reversed is not")
+    terms = jacobian * D.reshape(-1, 1)
     met = (terms != 0).sum(axis=0)
     if met.max() < 2:
         return None

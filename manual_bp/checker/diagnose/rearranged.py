@@ -24,6 +24,8 @@ def find_rearrangement(evidence: Evidence, equation: BackwardEquation, found: ND
         text = _moved_slices(evidence, found, expected, axis)
         if text:
             return Finding("rearranged", f"its values are right, but {text} along axis {axis}")
+        if np.count_nonzero(found) > found.size / 2 and evidence.same(np.sort(found, axis), np.sort(expected, axis)):
+            return Finding("rearranged", f"its values are right, but in another order along axis {axis}")
     D, successor = equation.upstream, equation.successor
     if successor in evidence.graph.nodes and D is not expected:
         for turned, text in _rearrangements(D):

@@ -25,7 +25,7 @@ def where_it_differs(evidence: Evidence, line: str, found: NDArray, expected: ND
     held, either = _held_there(evidence, line, found[differs], expected[differs]), (expected != 0) | (found != 0)
     for within, text in ((True, ""), (slab, f", {of_slab}"), (either, "")):
         for place, region in regions if text or within is not slab else ():
-            if np.array_equal(region & within, differs):
+            if not region.all() and np.array_equal(region & within, differs):
                 return f"it differs exactly {place}{text}{held}"
     if of_slab:
         return f"all of the difference is {of_slab}{held}"
