@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import manual_bp as bp
-from manual_bp.checker._custom_vjp import check_custom_vjp
 from reference.checker_proof.beyond_dense.norms import with_rule
 
 rng = np.random.default_rng(61)
@@ -25,7 +24,7 @@ def _rms(x, w):
     return w * x / jnp.sqrt(jnp.mean(x * x, axis=1, keepdims=True) + 1e-4)
 
 
-def _rms_back(x, w, u, axis=1, factor=1.0):
+def _rms_back(x, w, u, axis: int | tuple[int, ...] = 1, factor=1.0):
     n, d = _rms(x, 1.0), u * w
     r = 1 / jnp.sqrt(jnp.mean(x * x, axis=1, keepdims=True) + 1e-4)
     return r * (d - factor * n * jnp.mean(d * n, axis=axis, keepdims=True)), (u * n).sum(axis=0)
@@ -97,7 +96,7 @@ def test_the_fact_is_named(kind):
         ]
         return (wrong(u, *arguments), *others)
 
-    report = check_custom_vjp(with_rule(f, bwd), *arguments)
+    report = bp.check_custom_vjp(with_rule(f, bwd), *arguments)
     (line,) = [line for line in report.lines if line.verdict == "wrong"]
     assert re.search(words, line.diagnosis), str(report)
 
@@ -107,7 +106,7 @@ def test_a_corrected_norm_runs():
         x, w = arguments
         return _rms_back(x, w, u, (0, 1))[0], _rms_back(x, w, u)[1]
 
-    report = check_custom_vjp(with_rule(_rms, bwd), x, W)
+    report = bp.check_custom_vjp(with_rule(_rms, bwd), x, W)
     dout = rng.normal(size=x.shape)
     scope = {"np": np, "x": x, "w": W, "dout": dout}
     exec(report["dx"].suggestion, scope)

@@ -185,6 +185,8 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
         "1 - {A}**2, tanh's": 1 - A**2,
         "1 + {A}**2": 1 + A**2,
         "1 - {A}": 1 - A,
+        "1 - {Z}**2": 1 - Z**2,
+        "sigmoid({Z})": np.asarray(jax.nn.sigmoid(Z)),
     }
     return slips | {f"{name}'({{Z}})": np.asarray(prime) for name, prime in _known_primes(Z).items()}
 
@@ -192,4 +194,5 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
 @jax.jit
 def _known_primes(Z: Any) -> dict[str, Any]:
     known = {name: (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
-    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()}
+    exact = jax.vjp(lambda Z: jax.nn.gelu(Z, approximate=False), Z)[1](jax.numpy.ones_like(Z))[0]
+    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()} | {"exact gelu": exact}

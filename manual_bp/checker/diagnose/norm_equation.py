@@ -14,7 +14,7 @@ from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 from manual_bp.checker.diagnose.known_constants import literals
 from manual_bp.checker.diagnose.known_factors import values_of_shape
 
-MOST = 10_000  # elements
+MOST = 50_000  # elements
 
 
 class NormEquation(NamedTuple):
@@ -129,7 +129,7 @@ def weights_of(evidence: Evidence, line: str, shape: tuple[int, ...]) -> dict[st
     """Return what the cotangent may be multiplied by: 1, the arguments and nodes of other shapes, 1 + w."""
     found = {"": np.ones(shape)}
     for name, value in list(values_of_shape(evidence, shape))[:6]:
-        if name != line:
+        if name != line and name not in evidence.graph.nodes:
             found |= {name: value, f"(1 + {name})": 1 + value}
     return found
 

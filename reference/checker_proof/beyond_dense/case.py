@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from manual_bp.checker import Report
+from manual_bp.checker import Report, check_custom_vjp
 from manual_bp.checker._check import report_on
-from manual_bp.checker._custom_vjp import check_custom_vjp
 from manual_bp.checker.judge.traced_cost import trace_cost
 
 
