@@ -146,3 +146,8 @@ def test_a_constant_is_named_by_its_source(factor, words):
 def test_a_factor_without_a_name_is_a_guess_or_unknown():
     diagnosis = _scaled(lambda m, keep: 0.258371)
     assert diagnosis == "it is 0.258371 times what it should be"
+
+
+def test_indices_that_are_no_classes_do_not_raise():
+    f = with_rule(lambda x, i: jnp.tanh(x), lambda arguments, u: (u, None))
+    assert bp.check_custom_vjp(f, rng.normal(size=(3, 4)), np.array([-5, 3, 1]))["dx"].verdict == "wrong"

@@ -141,7 +141,7 @@ def _of_indices(evidence: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[st
     for name, ids in index_arrays(evidence).items():
         if ids.min() < -1 or ids.max() > 10_000 or not shape:
             continue
-        counts = np.bincount(ids[ids >= 0].ravel(), minlength=max(shape[0], 1))
+        counts = np.bincount(ids[ids >= 0].ravel().astype(int), minlength=max(shape[0], 1))
         flat = f"{name}[{name} >= 0]" if ids.min() < 0 else f"{name}.ravel()"
         columns = (1,) * (len(shape) - 1)
         if len(counts) == shape[0]:

@@ -138,5 +138,8 @@ def _possible_targets(evidence: Evidence, A: np.ndarray) -> Iterator[tuple[str, 
             yield (f"{name}[:, None]", Y[:, None]) if A.shape[1] == 1 else (name, Y[None])
         elif Y.dtype.kind == "i" and Y.ndim == 1 and A.ndim == 2 and len(Y) in A.shape:
             columns = A.shape[1] == len(Y)
-            one_hot = np.eye(A.shape[0] if columns else A.shape[1])[Y]
+            n = A.shape[0] if columns else A.shape[1]
+            if not 0 <= Y.min(initial=0) <= Y.max(initial=0) < n:
+                continue  # these are no classes
+            one_hot = np.eye(n)[Y]
             yield f"one_hot({name})", one_hot.T if columns else one_hot
