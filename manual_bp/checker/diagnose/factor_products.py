@@ -78,12 +78,12 @@ def _search(evidence: Evidence, factors: dict[str, NDArray], target: NDArray) ->
 
 def _fitting(made: NDArray, target: NDArray, tolerance: float) -> NDArray:
     """Return the rows that the target is a multiple of."""
-    finite = np.isfinite(made).all(axis=1)
-    safe = np.where(finite[:, None], made, 0.0)
+    finite = np.isfinite(made).all(axis=1, keepdims=True)
+    safe = np.where(finite, made, 0.0)
     squares = np.sum(safe * safe, axis=1)
     c = safe @ target / np.where(squares > 0, squares, 1.0)
     off = np.linalg.norm(target - c[:, None] * safe, axis=1)
-    return np.flatnonzero(finite & (squares > 0) & (off <= 10 * tolerance * np.linalg.norm(target)))
+    return np.flatnonzero(finite.ravel() & (squares > 0) & (off <= 10 * tolerance * np.linalg.norm(target)))
 
 
 def _constant(evidence: Evidence, made: NDArray, target: NDArray) -> str | None:
