@@ -62,7 +62,7 @@ def report_on(
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
-        evidence = Evidence(cut, arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3)
+        evidence = Evidence(cut, arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3, traced.arguments.numbers)
         findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
     lines = [*_judged_lines(traced, judgement, findings, evidence)]
     for name, fault in returned.faults.items():

@@ -119,7 +119,11 @@ def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) ->
     names = (*given.names, *(COTANGENT + name for name in shapes))
     # the arguments of a function with a rule are all alike
     return Arguments(
-        arrays, names, given.names, lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:]))
+        arrays,
+        names,
+        given.names,
+        lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:])),
+        given.numbers,
     ), shapes
 
 

@@ -2,6 +2,7 @@
 
 import io
 import random
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -40,11 +41,19 @@ def test_no_correct_pass_is_called_wrong(proof):
     assert [str(report) for report in proof.false_alarms] == []
 
 
-def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch):
-    missed = proof.planted[0]._replace(diagnosis=False)
-    for planted, status in ((proof.planted, 0), ((missed, *proof.planted), 1)):
-        monkeypatch.setattr(checker, "prove_checker", lambda planted=planted: proof._replace(planted=planted))
-        assert command.main(["checker"]) == status
+@pytest.mark.parametrize("missed", [None, "prove_checker", "tabulate", "search_checker"])
+def test_the_command_fails_if_a_mistake_is_missed(proof, monkeypatch, missed):
+    beyond = SimpleNamespace(outcomes=[], false_alarms=list)
+    found = {"prove_checker": proof, "tabulate": beyond, "search_checker": SimpleNamespace(failures=list)}
+    if missed == "prove_checker":
+        found[missed] = proof._replace(planted=(proof.planted[0]._replace(diagnosis=False),))
+    elif missed == "tabulate":
+        beyond.outcomes = [SimpleNamespace(verdict="right")]
+    elif missed:
+        found[missed].failures = lambda: ["a wrong pass called right"]
+    for name, result in found.items():
+        monkeypatch.setattr(checker, name, lambda result=result: result)
+    assert command.main(["checker"]) == (missed is not None)
 
 
 def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch, deep):

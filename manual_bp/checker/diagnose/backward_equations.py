@@ -11,7 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.norm_equation import NormEquation, find_norm
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, find_output_derivative
+from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation, find_softmax
+from manual_bp.checker.diagnose.weighted_sum import WeightedSum, find_weighted_sum
 from manual_bp.checker.graph.cost_graph import COST
 
 
@@ -52,7 +55,7 @@ class BackwardEquation(NamedTuple):
     successor: str
     upstream: np.ndarray
     expected: np.ndarray
-    form: Product | Sum | Elementwise | OutputDerivative | None
+    form: Product | Sum | Elementwise | OutputDerivative | SoftmaxEquation | NormEquation | WeightedSum | None
 
 
 def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterator[tuple[Product, np.ndarray]]:
@@ -66,8 +69,11 @@ def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterato
 
 def find_equations(evidence: Evidence, line: str) -> list[BackwardEquation]:
     """Find the equation for each successor of a node or root, possibly the cost; the line is the sum of their terms."""
-    successors = dict.fromkeys(evidence.graph.successors[line])
-    return [_find_equation(evidence, line, s, alone=len(successors) == 1) for s in successors]
+    if line not in evidence.equations:
+        successors = dict.fromkeys(evidence.graph.successors[line])
+        alone = len(successors) == 1
+        evidence.equations[line] = [_find_equation(evidence, line, s, alone) for s in successors]
+    return evidence.equations[line]
 
 
 def _find_equation(evidence: Evidence, line: str, successor: str, alone: bool) -> BackwardEquation:
@@ -77,7 +83,8 @@ def _find_equation(evidence: Evidence, line: str, successor: str, alone: bool) -
     D = evidence.line(successor)
     expected = evidence.expected[line] if alone else evidence.contribution(successor)[line]
     form = _find_elementwise(evidence, line, successor, D, expected) or _find_sum(evidence, D, expected)
-    form = form or _find_product(evidence, line, D, expected)
+    form = form or _find_product(evidence, line, D, expected) or find_softmax(evidence, successor, D, expected)
+    form = form or find_weighted_sum(evidence, line, D, expected) or find_norm(evidence, line, D, expected)
     return BackwardEquation(line, successor, D, expected, form)
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import factor_mistake, factor_text
+from manual_bp.checker.diagnose.constant_factors import factor_mistake
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.function_terms import in_function_terms
-from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, identify_mistake
+from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, guess_of_multiple, identify_mistake
 from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
 
@@ -109,8 +109,7 @@ def _infer_mistake(evidence: Evidence, nodes: list[str], found: Arrays) -> _Infe
         if c is not None and abs(c - 1) <= 1e-6:
             return _InferredMistake(node, Finding(key, sentence), line, set(found))
         if c is not None and multiple is None:
-            times = f", and the result is multiplied by {factor_text(evidence, node, c)}"
-            multiple = _InferredMistake(node, Finding(key, sentence + times, exact=False), c * line, set(found))
+            multiple = _InferredMistake(node, guess_of_multiple(evidence, node, key, sentence, c), c * line, set(found))
         if c is None and multiple is None:
             each = {n: _fitted_factor(evidence, node, line, {n: f}, without) for n, f in found.items()}
             exact = {n for n, k in each.items() if k is not None and abs(k - 1) <= 1e-6}

@@ -1,13 +1,21 @@
 """The mistake in a line, or in one of its terms, that is a constant times the right one: 1/m, 2, -1, a width."""
 
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.diagnose.known_constants import name_constant
 
 CONSTANT = "scaled by a constant"
 
 
 def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
     """Name the mistake in a line that is c times what it should be."""
-    return constant_mistake(c, evidence.m, _widths(evidence, line))
+    finding = constant_mistake(c, evidence.m, _widths(evidence, line))
+    name = name_constant(evidence, c) if finding.mistake == CONSTANT and "(" not in finding.diagnosis else ""
+    if not name:
+        return finding
+    sign = ", and the sign is wrong" if c < 0 else ""
+    size = f"{abs(c):.6g}"
+    fact = name.removeprefix(f"{size}, where ") if name.startswith(f"{size},") else f"{size} is {name}"
+    return finding._replace(diagnosis=f"it is {c:.6g} times what it should be, and {fact}{sign}")
 
 
 def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: float = 1e-6) -> Finding:
@@ -38,7 +46,11 @@ def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: 
 
 def factor_text(evidence: Evidence, line: str, c: float) -> str:
     """Write a constant as the author of this line might: -1, 2, 1/m, 2/m, n_l, ..., or in digits."""
-    return constant_text(c, evidence.m, _widths(evidence, line))
+    text = constant_text(c, evidence.m, _widths(evidence, line))
+    if text != f"{c:.6g}":
+        return text
+    name = name_constant(evidence, c).split(", where")[0]
+    return "-" * (c < 0) + name if name else text
 
 
 def _widths(evidence: Evidence, line: str) -> tuple[int, ...]:

@@ -6,7 +6,11 @@ import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, find_equations
 from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.factor_products import factor_code
+from manual_bp.checker.diagnose.norm_equation import NormEquation
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative
+from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
+from manual_bp.checker.diagnose.weighted_sum import WeightedSum
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
 
@@ -14,6 +18,8 @@ from manual_bp.checker.judge.conventions import constant_ratio
 def corrected_line(evidence: Evidence, line: str) -> str:
     """Write the equation of a line in the layout and the scale of the user's own, or return ""."""
     equations, scale = find_equations(evidence, line), evidence.scale
+    if len(equations) == 1 and isinstance(equations[0].form, NormEquation) and not evidence.transposed:
+        return equations[0].form.code(line, f"d{equations[0].successor}")
     average = "" if line in evidence.graph.nodes or scale == 1 else " / m" if scale == evidence.m else f" / {scale:.4g}"
     terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
     if not terms or not all(text for text, _ in terms):
@@ -54,12 +60,17 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
             return f"{D}.sum({', '.join(filter(None, (axis, keep)))})"
         case Elementwise(G, G_name):
             g_prime = G_name or derivative_text(evidence, equation.line, successor, G)
+            if g_prime.startswith("g'") and transposed.isdisjoint({equation.line, successor}):
+                code = factor_code(evidence, equation.upstream, equation.expected)
+                g_prime = f"({code})" if " / " in code else code or g_prime
             if g_prime.startswith("g'") and equation.line.rsplit(".", 1)[-1][:1] not in ("Z", "z"):
                 return ""  # the step between them is not an activation
             D = _in_full(evidence, successor)
             return D if g_prime == "1" else f"{D} * {g_prime}"
         case OutputDerivative() as output:
             return output.text(evidence.m, evidence.scale)
+        case SoftmaxEquation() | WeightedSum() as form if transposed.isdisjoint({equation.line, successor}):
+            return form.code(D)
     value = evidence.forward_values.get(equation.line) if successor == COST else None
     c = None if value is None or value.size == 1 else constant_ratio(equation.expected, value)
     return f"{c:.6g} * {equation.line}" if c else ""  # the term of a regulariser

@@ -8,9 +8,14 @@ import numpy as np
 
 from manual_bp._activations import ACTIVATIONS
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, possible_products
-from manual_bp.checker.diagnose.corrected_code import derivative_text
+from manual_bp.checker.diagnose.corrected_code import corrected_line, derivative_text
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
+from manual_bp.checker.diagnose.factor_products import factor_code
+from manual_bp.checker.diagnose.known_factors import values_of_shape
+from manual_bp.checker.diagnose.norm_equation import NormEquation, weights_of
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative, mistakes_at_output, output_activations
+from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
+from manual_bp.checker.diagnose.weighted_sum import WeightedSum
 
 
 def mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Iterator[Candidate]:
@@ -25,6 +30,14 @@ def mistakes_in_equation(evidence: Evidence, equation: BackwardEquation) -> Iter
             yield from _mistakes_in_dZ(evidence, equation, form)
         case OutputDerivative() as form:
             yield from mistakes_at_output(form)
+        case SoftmaxEquation() as form:
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}")
+        case NormEquation() as form:
+            weights = weights_of(evidence, equation.line, form.value.shape)
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}", weights)
+        case WeightedSum() as form:
+            others = dict(values_of_shape(evidence, form.value.shape))
+            yield from form.mistakes(equation.upstream, f"d{equation.successor}", others)
 
 
 def confusable(evidence: Evidence, line: str, names: list[str]) -> list[str]:
@@ -38,7 +51,10 @@ def _wrong_upstream_line(evidence: Evidence, equation: BackwardEquation, make: C
     for node in confusable(evidence, equation.line, list(evidence.graph.nodes)):
         array = make(evidence.line(node)) if node != equation.successor else None
         if array is not None:
-            yield Candidate("another line", array, f"d{node} is used in place of d{equation.successor}")
+            between, step = equation.successor, ""
+            if node in evidence.graph.successors[between]:  # one step was left out
+                step = corrected_line(evidence, between).removeprefix(f"d{between}")
+            yield Candidate("another line", array, f"d{node} is used in place of d{between}{step}")
 
 
 def _mistakes_in_dW(evidence: Evidence, equation: BackwardEquation, form: Product) -> Iterator[Candidate]:
@@ -126,6 +142,11 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
     d = f"d{A}"
     if form.G_name:
         yield Candidate("missing factor", D, f"the factor {form.G_name} is missing")
+    elif code := "" if _is_weighted_input(Z) else factor_code(evidence, D, equation.expected):
+        yield Candidate("missing factor", D, f"the factor {code} is missing: d{Z} equals {d}")
+    elif not _is_weighted_input(Z) and len(values := np.unique(np.round(G, 12))) == 2:
+        mask = f"a mask that is {values[0]:.6g} or {values[1]:.6g}"
+        yield Candidate("missing factor", D, f"the factor between {d} and d{Z}, {mask}, is missing")
     else:
         yield Candidate("missing g'", D, f"g'({Z}) is missing: d{Z} equals {d}")
     yield Candidate("g' twice", D * G * G, f"g'({Z}) is applied twice")
@@ -153,6 +174,10 @@ def _mistakes_in_dZ(evidence: Evidence, equation: BackwardEquation, form: Elemen
     yield from _wrong_upstream_line(evidence, equation, lambda line: line * G if line.shape == G.shape else None)
 
 
+def _is_weighted_input(name: str) -> bool:
+    return name.rsplit(".", 1)[-1][:1] in ("Z", "z")
+
+
 def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
     """Return factors mistaken for g'(Z): slips in a formula of A, and the derivatives of all activations."""
     slips = {
@@ -160,6 +185,8 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
         "1 - {A}**2, tanh's": 1 - A**2,
         "1 + {A}**2": 1 + A**2,
         "1 - {A}": 1 - A,
+        "1 - {Z}**2": 1 - Z**2,
+        "sigmoid({Z})": np.asarray(jax.nn.sigmoid(Z)),
     }
     return slips | {f"{name}'({{Z}})": np.asarray(prime) for name, prime in _known_primes(Z).items()}
 
@@ -167,4 +194,5 @@ def _other_primes(Z: np.ndarray, A: np.ndarray) -> dict[str, np.ndarray]:
 @jax.jit
 def _known_primes(Z: Any) -> dict[str, Any]:
     known = {name: (g.g, g.g_prime) for name, g in ACTIVATIONS.items() if g.g_prime and name != "identity"}
-    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()}
+    exact = jax.vjp(lambda Z: jax.nn.gelu(Z, approximate=False), Z)[1](jax.numpy.ones_like(Z))[0]
+    return {name: g_prime(Z, g(Z)) for name, (g, g_prime) in known.items()} | {"exact gelu": exact}

@@ -1,6 +1,6 @@
 """The facts that a diagnosis is based on, the candidates that they are compared with, and the finding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
+STEPS = 16  # slices, at most, of an argument of rank 3
 
 
 class Finding(NamedTuple):
@@ -39,11 +40,15 @@ class Candidate(NamedTuple):
 class Evidence:
     """One evaluation with the graph cut at every node, and the returned lines in the layout and scale of the cost.
 
-    `line(t)` is the line returned for t or, if there is none, the line that follows from those that were returned.
+    `numbers` holds the Python numbers among the arguments. `line(t)` is the line returned for t or, if there is none,
+    the line that follows from those that were returned.
     """
 
-    def __init__(self, cut: CutGraph, arrays: Sequence, judgement: Judgement, tolerance: float):
+    def __init__(
+        self, cut: CutGraph, arrays: Sequence, judgement: Judgement, tolerance: float, numbers: Mapping[str, float]
+    ):
         graph = cut.graph
+        self.numbers = numbers
         self.graph, self.cut, self.arrays, self.tolerance = graph, cut, arrays, tolerance
         self.m, self.scale, self.transposed = judgement.m, judgement.scale, judgement.transposed
         self.found = judgement.well_shaped()
@@ -54,12 +59,15 @@ class Evidence:
         numeric = {n: a for n, a in inputs if getattr(a.dtype, "kind", "O") in "fiub"}
         # NumPy subtracts no booleans
         values = {n: np.asarray(a, float if a.dtype == bool else None) for n, a in numeric.items()}
-        self.forward_values = values | result.node_values
+        # a loop over time steps uses X[t]
+        steps = {f"{n}[{t}]": v[t] for n, v in values.items() if v.ndim == 3 and len(v) <= STEPS for t in range(len(v))}
+        self.forward_values = values | result.node_values | steps
         self.expected = result.lines
+        self.equations: dict[str, list] = {}  # those found so far
 
     def assume(self, node: str, line: np.ndarray) -> None:
         """Continue as if `line` had been returned for a node."""
-        self.deltas = self.deltas | {node: line}
+        self.deltas, self.equations = self.deltas | {node: line}, {}
         self.expected = self.cut(self.arrays, self.deltas).lines
 
     def lines_given(self, node: str, line: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,6 +13,8 @@ from manual_bp.checker.diagnose.backward_equations import Sum, find_equations
 from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
 from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Candidate, Evidence, Finding
+from manual_bp.checker.diagnose.local_facts import find_local_mistake
+from manual_bp.checker.diagnose.where_it_differs import where_it_differs
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.rounding import relative_error
@@ -25,7 +27,7 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         where = np.argwhere(~np.isfinite(found)).tolist()
         first = f"the first of them {found[tuple(where[0])]} at {where[0]}"
         return Finding("non-finite", f"{len(where)} of {found.size} elements are not finite, {first}")
-    if found.shape == expected.shape and not found.any():
+    if found.shape == expected.shape and np.linalg.norm(found) <= 1e-14 * np.linalg.norm(expected):
         return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
     if found.shape != expected.shape:
         return _identify_by_shape(evidence, line, found)
@@ -43,17 +45,25 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
             if finding.mistake == "zero":
                 return Finding("missing term", f"{term}is missing")
             return finding._replace(diagnosis=finding.diagnosis.replace("it ", term, 1))
+    guess = None
     for turned, right in [(found, expected)] + [(found.T, expected.T)] * (found.ndim == 2):
         finding = _first_match(evidence, line, turned, right)
-        if finding:
+        if finding and finding.exact:
             return finding
+        guess = guess or finding
     if c is not None:
         return factor_mistake(evidence, line, c)
+    if guess and not guess.diagnosis.startswith("perhaps"):
+        return guess
+    local = find_local_mistake(evidence, line, found, equations) or guess
+    if local:
+        return local
     difference = np.abs(found - expected)
     at = np.unravel_index(np.argmax(difference), found.shape)
     count = int(np.sum(difference > 1e-3 * difference[at]))
+    where = where_it_differs(evidence, line, found, expected)
     largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
-    unknown = f"no mistake in the catalogue fits: {count} of {found.size} elements differ, {largest}"
+    unknown = f"no mistake in the catalogue fits: {where or f'{count} of {found.size} elements differ'}, {largest}"
     return Finding(UNKNOWN, f"{unknown}, a difference of {found[at] - expected[at]:.1e}", exact=False)
 
 
@@ -102,9 +112,16 @@ def _first_match(evidence: Evidence, line: str, found: np.ndarray, right: np.nda
         elif multiple is None and found.size > 1 and c.line.any():
             k = constant_ratio(found, c.line, evidence.tolerance)
             if k is not None and _much_closer(found, k * c.line, right):
-                times = f", and the result is multiplied by {factor_text(evidence, line, k)}"
-                multiple = Finding(c.key, c.sentence + times + _agreement(found, k * c.line), exact=False)
+                multiple = guess_of_multiple(evidence, line, c.key, c.sentence, k)
+                multiple = multiple._replace(diagnosis=multiple.diagnosis + _agreement(found, k * c.line))
     return multiple
+
+
+def guess_of_multiple(evidence: Evidence, line: str, key: str, sentence: str, k: float) -> Finding:
+    """Report a line that is k times what a mistake leads to; without a name for k it is a guess, and said to be one."""
+    times = factor_text(evidence, line, k)
+    perhaps = "perhaps " if times == f"{k:.6g}" else ""
+    return Finding(key, f"{perhaps}{sentence}, and the result is multiplied by {times}", exact=False)
 
 
 def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:
@@ -155,6 +172,26 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
         for text, direction in ((line, value), (f"sign({line})", np.sign(value))):
             sentence = f"it has an extra term {{k}} {text}, as of a regulariser, which is not in the cost"
             yield Candidate("extra term", expected, sentence, direction)
+        if COST in evidence.graph.successors[line]:
+            others = expected - evidence.contribution(COST)[line]
+            for text, direction in _other_penalties(evidence, line):
+                sentence = f"the term that comes from the cost itself is {{k}} {text}, not that of {line}"
+                yield Candidate("regulariser", others, sentence, direction)
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
             yield Candidate("another line", evidence.line(other), f"it has the value of d{other}")
+
+
+def _other_penalties(evidence: Evidence, line: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Return what the derivative of a penalty may be by mistake: the sign of the weights, or other weights."""
+    value = evidence.forward_values[line]
+    yield f"sign({line})", np.sign(value)
+    for name in evidence.graph.params:
+        other = evidence.forward_values[name]
+        for text, array in ((name, other), (f"{name}.T", other.T)):
+            if (
+                name != line
+                and array.ndim <= value.ndim
+                and all(n in (1, size) for n, size in zip(array.shape[::-1], value.shape[::-1], strict=False))
+            ):
+                yield text, np.broadcast_to(array, value.shape)

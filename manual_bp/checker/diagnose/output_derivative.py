@@ -84,6 +84,15 @@ def mistakes_at_output(form: OutputDerivative) -> Iterator[Candidate]:
         yield Candidate(key, form.array(other), sentence)
         if cost == SQUARED_ERROR:
             yield Candidate(key, 2 * form.array(other), sentence)
+    A, Y = form.operands
+    if SQUARED_ERROR == DERIVATIVES[form.derivative][1] and min(A.shape, default=0) == 1 < A.size:
+        why = "as where a column and a row or vector broadcast to a matrix"
+        yield Candidate(
+            "broadcast", form._replace(operands=(A, 0 * Y + Y.mean())).array(), f"the mean of {form.Y} is used, {why}"
+        )
+        yield Candidate(
+            "broadcast", form._replace(operands=(0 * A + A.mean(), Y)).array(), f"the mean of {form.A} is used, {why}"
+        )
     if form.prime:
         g_prime = form.prime[3:].format(**names)
         yield Candidate("missing g'", form.array(prime=""), f"the output's g', {g_prime}, is missing")
@@ -125,9 +134,12 @@ def _possible_targets(evidence: Evidence, A: np.ndarray) -> Iterator[tuple[str, 
             continue
         if Y.shape == A.shape:
             yield name, Y
+        elif Y.ndim == 1 and A.shape in ((len(Y), 1), (1, len(Y))):
+            yield (f"{name}[:, None]", Y[:, None]) if A.shape[1] == 1 else (name, Y[None])
         elif Y.dtype.kind == "i" and Y.ndim == 1 and A.ndim == 2 and len(Y) in A.shape:
             columns = A.shape[1] == len(Y)
-            classes = A.shape[0] if columns else A.shape[1]
-            if (Y < classes).all():
-                one_hot = np.eye(classes)[Y]
-                yield f"one_hot({name})", one_hot.T if columns else one_hot
+            n = A.shape[0] if columns else A.shape[1]
+            if not 0 <= Y.min(initial=0) <= Y.max(initial=0) < n:
+                continue  # these are no classes
+            one_hot = np.eye(n)[Y]
+            yield f"one_hot({name})", one_hot.T if columns else one_hot

@@ -23,6 +23,7 @@ class Arguments(NamedTuple):
     names: tuple[str, ...]
     params: tuple[str, ...]
     rebuild: Callable[[Sequence], tuple]
+    numbers: dict[str, float]  # the Python numbers that are not arrays, by name
 
     def cast(self, dtype: Any) -> "Arguments":
         """Return copies with every floating-point array in `dtype`, in NumPy or JAX as before."""
@@ -62,7 +63,7 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     """
     names = argument_names(cost, 1 + len(args))
     paths, structure = jax.tree_util.tree_flatten_with_path((params, *args))
-    found = []
+    found, others = [], {}
     for index, (path, leaf) in enumerate(paths):
         of_params, name = path[0].idx == 0, path_name(path, names)
         is_number = numbers and of_params and isinstance(leaf, float | int)
@@ -71,6 +72,8 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
                 raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")
             found.append((index, array, name, of_params))
+        elif isinstance(leaf, float | int) and not isinstance(leaf, bool):
+            others[name] = float(leaf)
     leaves = [leaf for _, leaf in paths]
 
     def rebuild(arrays: Sequence) -> tuple:
@@ -80,7 +83,7 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
         return _in_order_of((params, *args), jax.tree.unflatten(structure, replaced))
 
     of_params = tuple(name for _, _, name, of_params in found if of_params)
-    return Arguments([f[1] for f in found], tuple(f[2] for f in found), of_params, rebuild)
+    return Arguments([f[1] for f in found], tuple(f[2] for f in found), of_params, rebuild, others)
 
 
 def _in_order_of(given: Any, tree: Any) -> Any:

@@ -15,7 +15,12 @@ def number_of_examples(graph: CostGraph, arrays: Sequence) -> int:
     """Return m, the size that appears in the shape of every node and argument, or 1 if there is none."""
     used = [i for i, name in enumerate(graph.inputs) if name not in graph.params]
     shapes = [n.shape for n in graph.nodes.values()] + [np.shape(arrays[i]) for i in used]
-    shapes = [s for s in shapes if s]
+    m = _common_size([s for s in shapes if s])
+    # a vector may hold something else, such as class weights or a key
+    return _common_size([s for s in shapes if len(s) > 1]) if m == 1 else m
+
+
+def _common_size(shapes: Sequence[tuple[int, ...]]) -> int:
     common = set.intersection(*map(set, shapes)) if shapes else set()
     last, first = ({s[k] for s in shapes if len(s) > 1} for k in (-1, 0))
     for same in (last, first):

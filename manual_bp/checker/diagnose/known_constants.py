@@ -1,0 +1,100 @@
+"""The constants that an engineer multiplies by: sizes, their square roots, the numbers of the cost, norms."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from jax.extend import core
+
+from manual_bp.checker.diagnose.evidence import Evidence
+
+
+def name_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
+    """Write |c| as 1/sqrt(5), (m - 1)/m, 1/keep and so on, with the source of the number, or return ""."""
+    for text, value, source in _known(evidence):
+        if value > 0 and abs(value - 1) > 1e-9 and abs(abs(c) - value) <= tolerance * value:
+            return f"{text}, where {source}" if source else text
+    return ""
+
+
+def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
+    sizes, m = _sizes(evidence), evidence.m
+    for name, n in evidence.numbers.items():
+        yield from _about_number(name, n, f"{name} = {n:.6g}")
+    for n, source in sizes.items():
+        yield f"{n}", n, source
+        yield f"1/{n}", 1 / n, source
+    if m > 1 and set(evidence.graph.params) != set(evidence.graph.roots):  # the arguments of a rule hold no examples
+        yield from _about_size("m", m, f"m = {m}")
+    for n, source in sizes.items():
+        yield from _about_size(str(n), n, source)
+    for n in literals(evidence):
+        yield from _about_number(f"{n:.6g}", n, f"{n:.6g} is a number in the cost")
+    for n in range(3, 13):
+        yield f"{n}", n, ""
+        yield f"1/{n}", 1 / n, ""
+    for name, value in evidence.forward_values.items():
+        size = float(np.linalg.norm(value)) if value.dtype.kind == "f" and np.isfinite(value).all() else 0.0
+        if size:
+            for power in (1, 2, 3):
+                text = f"norm({name})" + f"**{power}" * (power > 1)
+                yield text, size**power, ""
+                yield f"1/{text}", size**-power, ""
+
+
+def _about_size(text: str, n: int, source: str) -> Iterator[tuple[str, float, str]]:
+    yield f"sqrt({text})", math.sqrt(n), source
+    yield f"1/sqrt({text})", 1 / math.sqrt(n), source
+    yield f"{text}**2", n**2, source
+    yield f"1/{text}**2", n**-2, source
+    if n > 1:
+        yield f"({text} - 1)/{text}", (n - 1) / n, source
+        yield f"{text}/({text} - 1)", n / (n - 1), source
+        yield f"({text} - 1)", n - 1, source
+        yield f"1/({text} - 1)", 1 / (n - 1), source
+
+
+def _about_number(text: str, n: float, source: str) -> Iterator[tuple[str, float, str]]:
+    if not n or not math.isfinite(n):
+        return
+    n = abs(n)
+    yield text, n, source
+    yield f"1/{text}", 1 / n, source
+    yield f"{text}**2", n**2, source
+    yield f"1/{text}**2", n**-2, source
+    if n < 1:
+        other = 1 - n
+        yield f"(1 - {text})", other, source
+        yield f"1/(1 - {text})", 1 / other, source
+        yield f"{text}/(1 - {text})", n / other, source
+        yield f"(1 - {text})/{text}", other / n, source
+    elif n > 1:
+        yield f"sqrt({text})", math.sqrt(n), source
+        yield f"1/sqrt({text})", 1 / math.sqrt(n), source
+
+
+def _sizes(evidence: Evidence) -> dict[int, str]:
+    """Return the sizes of all axes, each with the first array and axis that has it."""
+    found: dict[int, str] = {}
+    for name, value in evidence.forward_values.items():
+        for axis, n in enumerate(value.shape):
+            if n > 1:
+                found.setdefault(n, f"{name} has size {n} along axis {axis}")
+    return found
+
+
+def literals(evidence: Evidence) -> list[float]:
+    """Return the numbers written in the cost, but for 0, 1 and 2."""
+    found: dict[float, None] = {}
+
+    def collect(jaxpr: core.Jaxpr) -> None:
+        for equation in jaxpr.eqns:
+            for operand in equation.invars:
+                if isinstance(operand, core.Literal) and np.ndim(operand.val) == 0:
+                    if np.asarray(operand.val).dtype.kind == "f":
+                        found[float(operand.val)] = None
+            for inner in core.jaxprs_in_params(equation.params):
+                collect(inner)
+
+    collect(evidence.graph.jaxpr.jaxpr)
+    return [n for n in found if abs(n) not in (0.0, 1.0, 2.0, 0.5) and math.isfinite(n)]
