@@ -63,7 +63,7 @@ RULES = {
     "a norm over both axes": (
         _rms, (x, W), lambda u, x, w: _rms_back(x, w, u, (0, 1))[0], r"axes \(0, 1\), not over \(1,\)",
     ),
-    "a norm's half term": (_rms, (x, W), lambda u, x, w: _rms_back(x, w, u, 1, 0.5)[0], "0.5 times"),
+    "a norm's half term": (_rms, (x, W), lambda u, x, w: _rms_back(x, w, u, 1, 0.5)[0], "through `x \\* x`"),
     "shifted": (lambda x: 2 * x, (x,), lambda u, x: 2 * jnp.roll(u, 1, axis=1), "one place later.* along axis 1"),
     "flipped": (lambda x: 2 * x, (x,), lambda u, x: 2 * u[::-1], "in reverse order along axis 0"),
     "sorted": (lambda x: jnp.sort(x, axis=1), (x,), lambda u, x: u, "another order along axis 1"),

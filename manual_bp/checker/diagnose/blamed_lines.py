@@ -8,8 +8,10 @@ import numpy as np
 
 from manual_bp.checker.diagnose.constant_factors import factor_mistake
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.factor_products import FACTORS
 from manual_bp.checker.diagnose.function_terms import in_function_terms
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, guess_of_multiple, identify_mistake
+from manual_bp.checker.diagnose.norm_equation import NORM
 from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
 
@@ -58,7 +60,8 @@ def _explain_by_paths(
     def unclear(n: str, finding: Finding) -> bool:
         through = finding.diagnosis.removeprefix("the term that comes through d").split(" ")[0]
         names = finding.mistake == "missing term" and through in unnamed
-        return finding.mistake == UNKNOWN or not finding.exact or (n in unnamed and evidence.graph.of_rule) or names
+        vague = finding.mistake in (UNKNOWN, NORM) or not (finding.exact or finding.mistake in FACTORS)
+        return vague or (n in unnamed and evidence.graph.of_rule) or names
 
     doubted = {n for n, finding in findings.items() if unclear(n, finding)}
     shaped = {n: found[n] for n in evidence.found if np.isfinite(found[n]).all()}

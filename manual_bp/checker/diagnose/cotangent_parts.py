@@ -7,6 +7,7 @@ import numpy as np
 
 from manual_bp.checker._report import Line
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Finding
+from manual_bp.checker.diagnose.factor_products import EXTRA
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.rounding import relative_error
@@ -39,7 +40,7 @@ def explain_by_cotangents(lines: tuple[Line, ...], traced: TracedCost, rule: Lin
 
 def _is_guess(line: Line) -> bool:
     term = line.mistake == "missing term" and "through dout" in line.diagnosis
-    return line.verdict == "wrong" and (line.mistake == UNKNOWN or line.line.startswith("dout") or term)
+    return line.verdict == "wrong" and (line.mistake in (UNKNOWN, EXTRA) or line.line.startswith("dout") or term)
 
 
 def _with_finding(line: Line, finding: Finding | None) -> Line:

@@ -11,6 +11,7 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.known_constants import name_constant
 from manual_bp.checker.diagnose.known_factors import ELEMENTS, known_factors, readable, spread_over
 
+FACTORS = MISSING, WRONG, EXTRA = "missing factor", "wrong factor", "extra factor"
 FEWEST = 5  # elements, fewer of which any factor fits by chance
 
 
@@ -122,11 +123,11 @@ def explain_factor(evidence: Evidence, equation: BackwardEquation, found: NDArra
     if used and right:
         wrong, true = readable(used.code(), names), readable(right.code(), names)
         if wrong == "1":
-            return Finding("missing factor", f"the factor {true} is missing: d{line} equals {d}")
-        return Finding("wrong factor", f"{d} is multiplied by {wrong}, not by {true}")
+            return Finding(MISSING, f"the factor {true} is missing: d{line} equals {d}")
+        return Finding(WRONG, f"{d} is multiplied by {wrong}, not by {true}")
     if used and used.first:
         derivative = f"which is not the derivative of {equation.successor} by {line}"
-        return Finding("wrong factor", f"{d} is multiplied by {readable(used.code(), names)}, {derivative}")
+        return Finding(WRONG, f"{d} is multiplied by {readable(used.code(), names)}, {derivative}")
     return _of_ratio(extra, names) if extra and extra.first else None
 
 
@@ -134,8 +135,8 @@ def _of_ratio(extra: FactorProduct, names: list[str]) -> Finding:
     code = readable(extra.code(), names)
     if code.startswith(("1 / ", "-1 / ")):
         sign = ", and the sign is wrong" if code.startswith("-") else ""
-        return Finding("missing factor", f"the factor {code.split('1 / ', 1)[1]} is missing{sign}")
-    return Finding("extra factor", f"it has the factor {code} too many")
+        return Finding(MISSING, f"the factor {code.split('1 / ', 1)[1]} is missing{sign}")
+    return Finding(EXTRA, f"it has the factor {code} too many")
 
 
 def factor_code(evidence: Evidence, D: NDArray, expected: NDArray) -> str:

@@ -14,6 +14,7 @@ from manual_bp.checker.diagnose.evidence import Candidate, Evidence
 from manual_bp.checker.diagnose.known_constants import literals
 from manual_bp.checker.diagnose.known_factors import values_of_shape
 
+NORM = "norm"
 MOST = 50_000  # elements
 
 
@@ -61,31 +62,32 @@ class NormEquation(NamedTuple):
         u = f"{d} * {w}" if w else d
         scale = "the standard deviation" if self.centred else "the norm"
         variance = f"var({x})" if self.centred else f"mean({x}**2)" if self.divisor == n else f"sum({x}**2)"
-        key = "norm"
         if self.centred:
-            yield Candidate(key, self.line(U, U, mean=0), f"mean({x}) is taken as a constant: mean({u}) is missing")
-            yield Candidate(key, self.line(U, U, mean=-1), f"mean({u}) has the wrong sign")
-            yield Candidate(key, self.line(U, U, mean=n), f"a sum of {u} is used in place of the mean")
-        yield Candidate(key, self.line(U, U, square=0), f"{variance} is taken as a constant: the term of it is missing")
-        yield Candidate(key, self.line(U, U, 0, 0), f"{variance} and the mean are taken as constants")
-        yield Candidate(key, self.line(U, U, square=-1), f"the term that comes through {variance} has the wrong sign")
+            yield Candidate(NORM, self.line(U, U, mean=0), f"mean({x}) is taken as a constant: mean({u}) is missing")
+            yield Candidate(NORM, self.line(U, U, mean=-1), f"mean({u}) has the wrong sign")
+            yield Candidate(NORM, self.line(U, U, mean=n), f"a sum of {u} is used in place of the mean")
+        yield Candidate(
+            NORM, self.line(U, U, square=0), f"{variance} is taken as a constant: the term of it is missing"
+        )
+        yield Candidate(NORM, self.line(U, U, 0, 0), f"{variance} and the mean are taken as constants")
+        yield Candidate(NORM, self.line(U, U, square=-1), f"the term that comes through {variance} has the wrong sign")
         if self.divisor > 1:
             size = f"{self.divisor} times what it should be: a sum over axis {self.axes} in place of the mean"
             yield Candidate(
-                key, self.line(U, U, square=self.divisor), f"the term that comes through {variance} is {size}"
+                NORM, self.line(U, U, square=self.divisor), f"the term that comes through {variance} is {size}"
             )
         for other in {n, n - 1} - {self.divisor, 0}:
             text = f"it divides by {other}, not by {self.divisor}, in the term that comes through {variance}"
-            yield Candidate(key, self.line(U, U, square=self.divisor / other), text)
+            yield Candidate(NORM, self.line(U, U, square=self.divisor / other), text)
         for factor in (2.0, 0.5):
             yield Candidate(
-                key,
+                NORM,
                 self.line(U, U, square=factor),
                 f"the term that comes through {variance} is {factor:g} times too large",
             )
         for power, text in ((0, f"1 / {scale} is missing"), (2, f"1 / {scale} is applied twice")):
-            yield Candidate(key, self.line(U, U, power=power), text)
-        yield Candidate(key, self.line(U, U, power=-1), f"{scale} is used in place of 1 over it")
+            yield Candidate(NORM, self.line(U, U, power=power), text)
+        yield Candidate(NORM, self.line(U, U, power=-1), f"{scale} is used in place of 1 over it")
         for a in _choices(D.ndim):
             if a != self.axes:
                 text = f"the sums go over axes {a}, not over {self.axes}"
@@ -94,26 +96,26 @@ class NormEquation(NamedTuple):
                 centre = U.mean(a, keepdims=True) if self.centred else 0.0
                 divisor = m if self.divisor == n else self.divisor
                 bracket = U - centre - N * (U * N).sum(a, keepdims=True) / divisor
-                yield Candidate(key, r * bracket, text)
+                yield Candidate(NORM, r * bracket, text)
                 for axis in set(a) - set(self.axes):
                     first = f", and {scale} is that of index 0 of axis {axis} throughout"
-                    yield Candidate(key, np.take(r, [0], axis) * bracket, text + first)
+                    yield Candidate(NORM, np.take(r, [0], axis) * bracket, text + first)
         if w:
-            yield Candidate(key, self.line(D, D), f"the factor {w} is missing")
+            yield Candidate(NORM, self.line(D, D), f"the factor {w} is missing")
             yield Candidate(
-                key, self.line(U, D), f"the factor {w} is missing in the term that comes through {variance}"
+                NORM, self.line(U, D), f"the factor {w} is missing in the term that comes through {variance}"
             )
-            yield Candidate(key, self.line(U * W, U * W), f"the factor {w} is applied twice")
+            yield Candidate(NORM, self.line(U * W, U * W), f"the factor {w} is applied twice")
             N, r = self._normal()
             centre = U.mean(self.axes, keepdims=True) if self.centred else 0.0
             projected = N * (U * N).sum(self.axes, keepdims=True) / self.divisor
             text = f"the factor {w} is applied twice in the term that comes through {variance}"
-            yield Candidate(key, r * (U - centre - W * projected), text)
-            yield Candidate(key, self.line(U, U * W), text)
+            yield Candidate(NORM, r * (U - centre - W * projected), text)
+            yield Candidate(NORM, self.line(U, U * W), text)
         for name, other in weights.items():
             if name != w:
                 text = f"{d} is multiplied by {name or '1'}, not by {w or '1'}"
-                yield Candidate(key, self.line(D * other, D * other), text)
+                yield Candidate(NORM, self.line(D * other, D * other), text)
 
     def _normal(self) -> tuple[NDArray, NDArray]:
         x = self.value - self.value.mean(self.axes, keepdims=True) if self.centred else self.value

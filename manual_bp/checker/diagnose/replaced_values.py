@@ -116,7 +116,7 @@ def _forward_values(evidence: Evidence) -> tuple[dict[int, list[np.ndarray]], li
 
 
 def _is_named(graph: CostGraph, name: str) -> bool:
-    return name in graph.inputs or graph.nodes[name].tapped
+    return name not in graph.nodes or graph.nodes[name].tapped
 
 
 def _fit_to(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

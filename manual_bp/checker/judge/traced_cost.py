@@ -18,7 +18,8 @@ from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
 class TracedCost(NamedTuple):
     """A cost traced at some arguments.
 
-    `cut(roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once.
+    `cut(roots)` makes a `CutGraph`, and `count_kinks(eps, arrays)` counts units. Each is compiled once. `may_differ()`
+    says whether another evaluation could give another cost, because another trace or Python could.
     """
 
     cost: Callable
@@ -27,6 +28,7 @@ class TracedCost(NamedTuple):
     eps: float
     cut: Callable[..., CutGraph]
     count_kinks: Callable
+    may_differ: Callable[[], bool]
 
     @property
     def precision(self) -> str:
@@ -40,10 +42,6 @@ class TracedCost(NamedTuple):
         """Return the graph cut at every node, with the derivatives by the parameters or, if need be, by all roots."""
         roots = self.graph.roots.keys() & names
         return self.cut(self.graph.params if roots <= set(self.graph.params) else tuple(self.graph.roots))
-
-    def may_differ(self) -> bool:
-        """Return whether another evaluation could give another cost, because another trace or Python could."""
-        return not same_program(trace_jaxpr(self.cost, self.arguments, []), self.graph.jaxpr)
 
     def cost_again(self) -> float:
         def of_arrays(arrays: list) -> Any:
@@ -83,7 +81,8 @@ def _traced(cost: Callable, arguments: Arguments, through: frozenset[str]) -> Tr
     graph = build_graph(cost, arguments, through)
     cut = functools.cache(functools.partial(CutGraph, graph))
     count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=(0, 2))
-    return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks)
+    may_differ = functools.cache(lambda: not same_program(trace_jaxpr(cost, arguments, []), graph.jaxpr))
+    return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks, may_differ)
 
 
 def has_narrow_floats(arguments: Arguments) -> bool:
