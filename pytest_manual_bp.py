@@ -73,13 +73,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Pages(config.invocation_params.dir / folder))
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    report = yield
+    report = (yield).get_result()
     if made := item.stash.get(MADE, []):
         report.gradient_reports = [*made]
         made.clear()
-    return report
 
 
 class Pages:
@@ -110,7 +109,7 @@ class Pages:
         none = "<p>No test has used assert_gradients_match or assert_custom_vjp.</p>"
         self._write("index", "Gradient reports", "\n".join(["<dl>", *rows, "</dl>"]) if rows else none)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         count = "1 report" if len(self.found) == 1 else f"{len(self.found)} reports"
         terminalreporter.write_line(f"{count} of gradients: {self.folder / 'index.html'}")
 

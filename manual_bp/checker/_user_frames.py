@@ -8,8 +8,11 @@ LIBRARIES = {"manual_bp", "pytest_manual_bp", "jax", "jaxlib", "numpy", *sys.std
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:
     """Leave out the frames of this library, of JAX, of NumPy and of Python's own modules."""
-    if trace is None:
-        return None
-    rest = user_frames(trace.tb_next)
-    module = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
-    return rest if module in LIBRARIES else TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    frames = []
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] not in LIBRARIES:
+            frames.append((trace.tb_frame, trace.tb_lasti, trace.tb_lineno))
+        trace = trace.tb_next
+    for frame in reversed(frames):
+        trace = TracebackType(trace, *frame)
+    return trace
