@@ -12,7 +12,8 @@ import numpy as np
 from shapes import M
 
 @dataclasses.dataclass
-class Unused: pass
+class Settings:
+    n: "int" = 1
 
 def cost(W, X, Y, tap):
     return ((W @ X - Y) ** 2).sum(axis=0).mean()
@@ -90,7 +91,7 @@ def test_what_is_missing_is_written_out(check, text, missing, to_write):
     [
         ("import sys\nsys.exit(0)\n", ["sys.exit(0)"], "SystemExit: 0"),
         ("def cost(W:\n    pass\n", ["def cost(W:"], "SyntaxError: '(' was never closed"),
-        (FILE.replace("rng.normal", "rng.norm", 1), ["return rng.norm("], "AttributeError"),
+        (FILE.replace("np.random", "__import__('json').loads('')"), [".loads('').default"], "json.decoder.JSON"),
         (FILE.replace("W @ X", "X @ W", 1), ["return ((X @ W"], "TypeError: dot_general"),
         (FILE.replace("return 2", "return None + 2"), [], "ValueError: backward raised TypeError at"),
         (FILE.replace(".mean()", ""), [], "ValueError: cost must return one floating-point scalar"),

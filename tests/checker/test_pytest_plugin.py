@@ -120,7 +120,14 @@ def test_no_report_and_no_folder(run, pytester):
 
 
 def test_any_name_becomes_a_file_of_its_own(tmp_path):
-    names = ["a.py::t[x/y]", "a.py::t[x:y]", "a.py::T[x y]", "a.py::t[" + "ü" * 300 + "w" * 300 + "]", "<b>.py::t"]
+    names = [
+        "a.py::t[x/y]",
+        "a.py::t[x:y]",
+        "a.py::T[x y]",
+        "a.py::T[x;y]",
+        "a.py::t[" + "ü" * 300 + "w" * 300 + "]",
+        "<b>.py::t",
+    ]
     pages = pytest_manual_bp.Pages(tmp_path)
     pages.found = [(name, "<b>right</b>\nmore") for name in names]
     pages.pytest_sessionfinish()
