@@ -83,7 +83,7 @@ def _report_on(module: ModuleType) -> Report:
         print(note, file=sys.stderr)
     given = found["inputs"]()
     if isinstance(given, list):
-        raise NotChecked("inputs() must return a tuple of the arguments; it returned a list: return tuple(...) of it")
+        raise NotChecked("inputs() must return a tuple, as by `return params, X, Y`; it returned a list")
     given = given if type(given) is tuple else (given,)  # a named tuple is one argument
     return check_custom_vjp(rule, *given) if rule else check_gradients(found["cost"], found["backward"], *given)
 
@@ -107,7 +107,7 @@ def _arguments(function: Callable) -> list[str]:
 
 
 def _explain(error: BaseException) -> str:
-    """Return the lines of the traceback that are the user's, and the error, without JAX's word on its own lines."""
+    """Return the error below the user's own lines of its traceback, without JAX's note on the lines that it hides."""
     trace = user_frames(error.__traceback__)
     error.__notes__ = [note for note in getattr(error, "__notes__", ()) if "JAX_TRACEBACK_FILTERING" not in note]
     shown = traceback.format_exception(error.with_traceback(trace), chain=False)

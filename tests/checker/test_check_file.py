@@ -106,7 +106,7 @@ def test_an_error_shows_lines_of_the_user_only(check, text, lines, last):
 
 def test_inputs_in_a_list_are_refused_and_a_rule_that_is_left_out_is_named(check):
     status, _, err = check(COST + BACKWARD + "\ndef inputs(): return [1.0]\n")
-    assert status == 2 and "must return a tuple of the arguments; it returned a list" in err
+    assert status == 2 and "must return a tuple, as by `return params, X, Y`; it returned a list" in err
     status, out, err = check(f"{FILE}rule = print\n")
     assert (status, out[:5]) == (0, "right") and "note: rule is not checked" in err
 
