@@ -39,14 +39,14 @@ from manual_bp._training.history import History
 from manual_bp._training.state import TrainState, train_state
 from manual_bp._training.step import train_step
 from manual_bp._version import __version__ as __version__
-from manual_bp.checker import assert_gradients_match, check_custom_vjp, check_gradients
+from manual_bp.checker import assert_custom_vjp, assert_gradients_match, check_custom_vjp, check_gradients
 from manual_bp.privacy import private_value_and_grad
 
 __all__ = [
     "Activation", "CheckpointError", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation", "FitResult", "History",
     "KroneckerFactors", "Layer", "MatchedLoss", "Network", "Params", "Record", "Saved", "SavedModelError", "TrainState",
-    "accumulate", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients", "checker",
-    "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",
+    "accumulate", "assert_custom_vjp", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients",
+    "checker", "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",
     "gauss_newton_product", "grad", "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "load",
     "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms", "place",
     "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment", "signal_to_noise",

@@ -1,6 +1,7 @@
 """`python -m manual_bp`: check and time the hand-written gradients on this machine.
 
 Twelve networks are compared with `jax.grad`, and one is timed. The exit status is 1 if a gradient is wrong.
+`python -m manual_bp check FILE.py` checks the functions of a file.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp import Layer, Network, Params, __version__, value_and_grad
+from manual_bp.checker._check_file import check_file
 
 
 class Case(NamedTuple):
@@ -54,7 +57,12 @@ BATCH_SIZES, DRAWS, ROUNDS = (32, 256, 2048), 8, 100
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and return the exit status: 1 if a gradient is wrong, 0 if all are right."""
-    argparse.ArgumentParser("python -m manual_bp", description="Check and time the gradients here.").parse_args(argv)
+    parser = argparse.ArgumentParser("python -m manual_bp", description="Check and time the gradients here.")
+    about = "check the backward pass or the custom_vjp that a file defines"
+    command = parser.add_subparsers().add_parser("check", help=about, description=about)
+    command.add_argument("file", type=Path, metavar="FILE.py", help="defines cost and backward, or rule; and inputs")
+    if "file" in (given := parser.parse_args(argv)):
+        return check_file(given.file)
     machine = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"
     print(f"manual_bp {__version__}, jax {jax.__version__}, Python {platform.python_version()}; {machine}\n")
     print(f"{'relative error of the gradient':72} {'float64':>8} {'float32':>8} {'jax.grad':>8}")

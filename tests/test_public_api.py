@@ -13,14 +13,14 @@ import manual_bp as bp
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
-    "Activation", "CheckpointError", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation", "FitResult",
-    "History", "KroneckerFactors", "Layer", "MatchedLoss", "Network", "Params", "Record", "Saved", "SavedModelError",
-    "TrainState", "accumulate", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients",
+    "Activation", "CheckpointError", "Cost", "Dataset", "EarlyStopping", "Epoch", "Evaluation", "FitResult", "History",
+    "KroneckerFactors", "Layer", "MatchedLoss", "Network", "Params", "Record", "Saved", "SavedModelError", "TrainState",
+    "accumulate", "assert_custom_vjp", "assert_gradients_match", "backpropagate", "check_custom_vjp", "check_gradients",
     "checker", "clipped_gradients", "convert", "cost", "evaluate", "fit", "forward", "gauss_newton_diagonal",
     "gauss_newton_product", "grad", "gradients", "gram_matrix", "hessian_product", "init", "kfac_factors", "load",
-    "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms",
-    "place", "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment",
-    "signal_to_noise", "train_epoch", "train_state", "train_step", "use_cpu_devices", "value_and_grad", "variance",
+    "noise_scale", "output_gradient", "per_example_gradients", "per_example_layer_norms", "per_example_norms", "place",
+    "predict", "privacy", "private_value_and_grad", "save", "scale_by_kfac", "second_moment", "signal_to_noise",
+    "train_epoch", "train_state", "train_step", "use_cpu_devices", "value_and_grad", "variance",
 ]  # fmt: skip
 
 

@@ -69,4 +69,4 @@ def test_a_gradient_of_another_dtype_or_shape_is_wrong():
 def test_command():
     done = subprocess.run([sys.executable, "-m", "manual_bp", "--help"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: python -m manual_bp [-h]\n")
+    assert done.stdout.startswith("usage: python -m manual_bp [-h] {check} ...\n")

@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _refuse_non_functions(check: Callable[P, R]) -> Callable[P, R]:
+def refuse_non_functions(check: Callable[P, R]) -> Callable[P, R]:
     """Look at the first three arguments before Python counts them."""
 
     @functools.wraps(check)
@@ -39,7 +39,7 @@ def _refuse_non_functions(check: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-@_refuse_non_functions
+@refuse_non_functions
 def check_gradients(
     cost: Callable,
     backward: Callable,
@@ -132,22 +132,3 @@ def check_gradients(
 def _in_own_order(traced: TracedCost, backward: Callable, *arguments: Any) -> dict[str, Any]:
     lines = read_lines(backward(*arguments), arguments[0], traced.names()).in_own_order or {}
     return {"d" + name: line for name, line in lines.items()}
-
-
-@_refuse_non_functions
-def assert_gradients_match(cost: Callable, backward: Callable, params: Any, *args: Any, **options: Any) -> None:
-    """Raise `AssertionError` with the report of `check_gradients`, unless every line is right.
-
-    It is meant for tests. A line that cannot be judged, such as a gradient of zero, fails too, because such a test
-    would show nothing. The options are those of `check_gradients`.
-
-    Example:
-        >>> cost = lambda params, X: jnp.sum(jnp.tanh(params["W"] @ X))
-        >>> backward = lambda params, X: {"dW": (1 - np.tanh(params["W"] @ X) ** 2) @ X.T}
-        >>> bp.assert_gradients_match(cost, backward, {"W": np.ones((2, 3))}, np.eye(3, 5))
-    """
-    __tracebackhide__ = True
-    report = check_gradients(cost, backward, params, *args, **options)
-    report.raise_if_wrong()
-    if report.verdict != "right":
-        raise AssertionError(f"the gradients could not be verified\n{report}")

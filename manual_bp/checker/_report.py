@@ -21,6 +21,8 @@ _HTML: dict[Verdict, str] = {"right": "#198754", "wrong": "#e03131", "inherited"
 class WrongGradient(AssertionError):
     """An error for a wrong backward pass, with the report as its message."""
 
+    __module__ = "manual_bp.checker"  # the name that a traceback shows
+
 
 class Line(NamedTuple):
     """The verdict on one line of a backward pass.

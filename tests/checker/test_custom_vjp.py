@@ -233,3 +233,15 @@ def test_a_rule_inside_the_cost_is_not_the_truth(factor, follows_rule):
         assert report.verdict == "cannot tell" and "check_custom_vjp" in report["dW"].diagnosis
     else:
         assert (report.verdict, report["the rule"].verdict, report["dW"].verdict) == ("wrong", "wrong", "right")
+
+
+def test_assert_custom_vjp():
+    bp.assert_custom_vjp(right, W, B, X)
+    kink = jax.custom_vjp(jnp.abs)
+    kink.defvjp(lambda x: (jnp.abs(x), x), lambda x, u: (u * jnp.sign(x),))
+    with pytest.raises(bp.checker.WrongGradient, match="^wrong: ") as of_wrong:
+        bp.assert_custom_vjp(layer(from_dZ(lambda a, u: u)), W, B, X)
+    with pytest.raises(AssertionError, match="could not be verified") as of_doubt:
+        bp.assert_custom_vjp(kink, np.array([0.0, 1.0]))
+    for caught in (of_wrong, of_doubt):
+        assert [entry.name for entry in caught.traceback.filter(caught)] == ["test_assert_custom_vjp"]
