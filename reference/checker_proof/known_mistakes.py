@@ -26,10 +26,20 @@ def keys_in(sources: Iterable[str]) -> set[str]:
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             given = [k.value for k in node.keywords if k.arg == "mistake"]
-            given += node.args[PLACES[called] :][:1] if called in PLACES else []
+            given += _argument(node, PLACES[called]) if called in PLACES else []
             for key in given:
                 found |= _strings(key, 0, meanings, set())
     return found
+
+
+def _argument(call: ast.Call, place: int) -> list[ast.expr]:
+    """Return the argument at a place, if there is one; a starred one before it stands for the two errors of a line."""
+    at = 0
+    for argument in call.args:
+        if at == place:
+            return [argument]
+        at += 2 if isinstance(argument, ast.Starred) else 1
+    return []
 
 
 def _meanings(nodes: list[ast.AST]) -> dict[str, list[tuple[ast.expr, int]]]:

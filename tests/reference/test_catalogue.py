@@ -26,6 +26,7 @@ def test_every_entry_is_a_mistake():
         ("Finding('one', f'{a} sentence')", {"one"}),
         ("yield Candidate('one' if c else 'other', line, 'sentence')", {"one", "other"}),
         ("line = Line(name, 'wrong', None, None, 'one', 'why')", {"one"}),
+        ("Line(name, 'wrong', *errors, 'one', 'why')", {"one"}),
         ("line._replace(verdict='wrong', mistake='one', diagnosis='why')", {"one"}),
         ("ONE = 'one'\nFinding(ONE, 'why')", {"one"}),
         ("verdict, key = ('wrong', 'one') if c else ('cannot tell', None)\nLine(n, verdict, 0, 0, key)", {"one"}),
