@@ -87,8 +87,8 @@ RULES = (
     PackagedRule("optax.losses.safe_softmax_cross_entropy", lambda f: (f, (X, np.abs(X)))),
     PackagedRule(
         "optax.losses.safe_softmax_cross_entropy",
-        lambda f: (lambda logits, one_hot: f(logits, one_hot), (X, one_hot)),
-        "one-hot labels: autodiff takes the derivative by a label of 0 for 0, the rule is right",
+        lambda f: (lambda logits, labels: f(logits, labels), (X, one_hot)),
+        "one-hot labels, a false alarm: autodiff of the function takes the derivative by a label of 0 for 0",
     ),
     PackagedRule("distrax.multiply_no_nan", lambda f: (f, (x, positive))),
     PackagedRule("distrax._src.utils.math.power_no_nan", lambda f: (f, (positive, x))),
