@@ -29,7 +29,7 @@ def keys_in(sources: Iterable[str]) -> set[str]:
             given += _argument(node, PLACES[called]) if called in PLACES else []
             for key in given:
                 found |= _strings(key, 0, meanings, set())
-    return found
+    return found - {""}
 
 
 def _argument(call: ast.Call, place: int) -> list[ast.expr]:
