@@ -33,17 +33,22 @@ def without_rounding(text: str) -> str:
 def test_code_prints_what_the_page_says(page, deep, monkeypatch, tmp_path):
     """Run each Python block, in order, in one namespace; a text block right after one holds what it prints."""
     monkeypatch.chdir(tmp_path)
-    text = page.read_text()
-    if page.stem == "mistakes" and not deep:  # each group of mistakes needs the lines that all share, and no other
-        shared, *groups = text.split("\n## ")
-        text = shared + next(group for group in groups if group.startswith("Rules"))
+    texts = [page.read_text()]
+    if page.stem == "mistakes":  # each group of mistakes needs the lines that all share, and no others
+        shared, *groups = texts[0].split("\n## ")
+        texts = [shared + group for group in groups if deep or group.startswith("Rules")]
+    for text in texts:
+        run_and_compare(page.name, text)
+
+
+def run_and_compare(name: str, text: str):
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M)
     namespace = {}
     with jax.enable_x64(False):
         for (language, code), (after, output) in itertools.pairwise([*blocks, ("", "")]):
             if language == "python" and "jax.distributed" not in code:  # several processes: training/test_processes.py
                 with contextlib.redirect_stdout(io.StringIO()) as printed:
-                    exec(compile(code, page.name, "exec"), namespace)
+                    exec(compile(code, name, "exec"), namespace)
                 shown = output if after == "text" else ""
                 assert without_rounding(printed.getvalue()) == without_rounding(shown)
 

@@ -23,9 +23,20 @@ def run() -> int:
 
 
 def with_reports(text: str) -> str:
-    """Return the page with what its code prints below each block; all blocks run in one namespace."""
-    namespace = {}
+    """Return the page with what its code prints below each block.
 
+    The blocks of a group of mistakes run in one namespace, after those above the first group.
+    """
+    shared, *groups = re.split(r"^(?=## )", text, flags=re.M)
+    written = [_with_reports(shared, {})]
+    for group in groups:
+        namespace = {}
+        _with_reports(shared, namespace)
+        written.append(_with_reports(group, namespace))
+    return "".join(written)
+
+
+def _with_reports(text: str, namespace: dict) -> str:
     def with_report(block: re.Match) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(block[1], PAGE.name, "exec"), namespace)

@@ -115,7 +115,7 @@ def error_of_rule(f: Callable, args: Sequence, step: float) -> float:
             def at(array: np.ndarray, i: int = i) -> float:
                 return float(value(*args[:i], jnp.asarray(array), *args[i + 1 :]))
 
-            expected = central_differences(at, args[i], step)
+            expected = central_differences(at, np.asarray(args[i]), step)
             errors.append(np.linalg.norm(line - expected) / np.linalg.norm(expected))
     return float(max(errors))
 
