@@ -40,7 +40,7 @@ class Checked(NamedTuple):
         """Return what is not as it should be: no report, a false alarm or a false "right", or ""."""
         verdict = self.says.split(":")[0]
         if self.error is None:
-            return "" if verdict == "cannot tell" else "no report"
+            return "" if verdict in ("right", "wrong", "cannot tell") else "no report"
         agree = self.error <= self.limit
         return "" if agree == (verdict == "right") else f"central differences {'agree' if agree else 'differ'}"
 
@@ -86,9 +86,9 @@ def check(rule: PackagedRule) -> Checked:
             f, args = rule.call(pkgutil.resolve_name(rule.name))
             report = check_custom_vjp(f, *args)
         except Exception as error:
-            return Checked(rule, package, f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        if report.verdict == "cannot tell":
-            reason = next(line.diagnosis for line in report.lines if line.verdict == "cannot tell")
+            return Checked(rule, package, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        if report.verdict == "cannot tell" or report.dtype not in STEPS:
+            reason = next((line.diagnosis for line in report.lines if line.verdict == "cannot tell"), report.dtype)
             return Checked(rule, package, headline(report), reason=reason)
         step, limit = STEPS[report.dtype]
         return Checked(rule, package, headline(report), error_of_rule(f, args, step), limit)
