@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from reference.commands import checker, cross_check, estimators, published, quantities
+from reference.commands import catalogue, checker, cross_check, estimators, published, quantities, rules
 from reference.grid import PROBLEMS
 
 # the short and the long description of each
@@ -25,6 +25,16 @@ COMMANDS = {
         "Run the gradient checker over published sets of equations as they are printed, right and wrong. "
         "The status is 1 if one of them does not get the verdict that it should.",
     ),
+    "catalogue": (
+        "write the reports on the page of mistakes",
+        "Run the code on docs/mistakes.md and write what the gradient checker reports below it. The status is 1 if the "
+        "page does not show every mistake that the checker knows.",
+    ),
+    "rules": (
+        "let the gradient checker check rules of released packages",
+        "Check rules of custom_vjp and custom_jvp in the packages that are installed, also by central differences, and "
+        "write docs/rules.md if none is missing. The status is 1 if the checker and central differences disagree.",
+    ),
     "estimators": (
         "compare MLPClassifier and MLPRegressor with scikit-learn's",
         "Train the estimators and scikit-learn's on the same real data, and score both on the same "
@@ -44,7 +54,13 @@ def main(argv: list[str] | None = None) -> int:
     for name, (instead, description) in COMMANDS.items():
         commands.add_parser(name, help=f"instead, {instead}", description=description)
     args = parser.parse_args(argv)
-    without_grid = {"checker": checker, "published": published, "estimators": estimators}
+    without_grid = {
+        "checker": checker,
+        "published": published,
+        "catalogue": catalogue,
+        "rules": rules,
+        "estimators": estimators,
+    }
     if args.command in without_grid:
         if args.only:
             parser.error("--only is for the cases of the cross-check")

@@ -63,7 +63,7 @@ def test_a_lower_precision_fails(monkeypatch):
     def tf32(x):
         return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=10)
 
-    monkeypatch.setattr(products, "_dot", lambda a, i, b, j, *rest: product(tf32(a), i, tf32(b), j, *rest))
+    monkeypatch.setattr(products, "_dot", lambda a, b, *rest, **options: product(tf32(a), tf32(b), *rest, **options))
     for problem in (MULTILABEL, RELU):
         assert verification.check(TF32, problem)["ok"] and not verification.check(HIGHEST, problem)["ok"]
 

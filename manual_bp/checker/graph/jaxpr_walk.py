@@ -31,6 +31,8 @@ def walk(closed: Any, inputs: Sequence, visit: Visit, into: frozenset[str], lift
             return lift(atom.val) if isinstance(atom, core.Literal) else carried[atom]
 
         for equation in jaxpr.eqns:
+            if not equation.outvars:
+                continue  # jax.debug.print and the like, which no value depends on
             operands = [read(atom) for atom in equation.invars]
             if equation.primitive.name in into:
                 called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
