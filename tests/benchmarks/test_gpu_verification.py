@@ -9,8 +9,6 @@ from manual_bp._machine import products
 from reference.autodiff import Model
 from reference.grid import PROBLEMS, Problem
 
-pytestmark = pytest.mark.usefixtures("unjitted")
-
 HIGHEST, FLOAT64, TF32, BFLOAT16 = verification.PRECISIONS
 BY_NAME = {problem.name: problem for problem in PROBLEMS}
 MULTILABEL, RELU = BY_NAME["two layers, multilabel"], BY_NAME["relu regression"]
@@ -19,11 +17,10 @@ MANY_UNITS = Problem("many units", Model((6, 41, 3)), 61, "indices")
 
 @pytest.fixture(autouse=True)
 def apart():
-    """What was traced with a mistake is not kept."""
+    """What was made with a mistake is not kept."""
     verification._by_hand.cache_clear()
     yield
     verification._by_hand.cache_clear()
-    jax.clear_caches()
 
 
 @pytest.mark.parametrize("precision", [HIGHEST, FLOAT64, BFLOAT16], ids=lambda precision: precision.name)
@@ -44,19 +41,19 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_the_equations_fails(mistake, plant, monkeypatch):
+def test_a_mistake_in_the_equations_fails(mistake, plant, monkeypatch, unjitted):
     """Even in the precision whose bounds are the widest."""
     monkeypatch.setattr(verification, "bp", plant(*MISTAKES[mistake]))
     row = verification.check(BFLOAT16, RELU, (0,))
     assert row["wrong"] and not row["ok"], row
 
 
-def test_a_ten_thousandth_fails_in_float32(plant, monkeypatch):
+def test_a_ten_thousandth_fails_in_float32(plant, monkeypatch, unjitted):
     monkeypatch.setattr(verification, "bp", plant("_equations", "W=product(dZ[l]", "W=1.0001 * product(dZ[l]"))
     assert verification.check(HIGHEST, RELU, (0,))["wrong"]
 
 
-def test_a_lower_precision_fails(monkeypatch):
+def test_a_lower_precision_fails(monkeypatch, unjitted):
     """Products of factors with the 10 bits of TF32 pass as TF32, and not as float32."""
     product = products._dot
 
@@ -64,8 +61,7 @@ def test_a_lower_precision_fails(monkeypatch):
         return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=10)
 
     monkeypatch.setattr(products, "_dot", lambda a, b, *rest, **options: product(tf32(a), tf32(b), *rest, **options))
-    for problem in (MULTILABEL, RELU):
-        assert verification.check(TF32, problem)["ok"] and not verification.check(HIGHEST, problem)["ok"]
+    assert verification.check(TF32, RELU, (0,))["ok"] and not verification.check(HIGHEST, RELU, (0,))["ok"]
 
 
 def test_units_at_kinks_move_within_rounding():
