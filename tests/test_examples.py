@@ -61,7 +61,7 @@ def test_hardly_any_privacy_budget_teaches_hardly_anything(capsys):
     assert plain >= 80
 
 
-def test_mislabelled_digits_are_found_and_drawn(capsys, tmp_path):
+def test_mislabelled_digits_are_found_and_drawn(capsys, tmp_path, deep):
     path = tmp_path / "found.png"
     argv = ("--seed", "1", "--plot", str(path))
     out = run(capsys, mislabelled_digits, *argv)
@@ -76,8 +76,9 @@ def test_mislabelled_digits_are_found_and_drawn(capsys, tmp_path):
     assert norm[4] <= norm[3] - 10 and loss[4] <= loss[3] - 10
     png = path.read_bytes()
     assert png.startswith(b"\x89PNG") and 30_000 < len(png) < 150_000
-    assert run(capsys, mislabelled_digits, *argv) == out
-    assert path.read_bytes() == png
+    if deep:
+        assert run(capsys, mislabelled_digits, *argv) == out
+        assert path.read_bytes() == png
 
 
 def test_wrong_labels_are_of_another_class():
