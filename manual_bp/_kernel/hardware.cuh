@@ -108,7 +108,7 @@ struct Matrix {
     }
 };
 
-// What a lane contributes to an mma: N registers, and for FLOAT32 as many that hold what TF32 cuts off
+// What a lane contributes to an mma: N registers, and for FLOAT32 as many that hold what TF32 leaves out
 template <int N>
 struct Fragment {
     uint32_t big[N], small[N];
@@ -117,8 +117,8 @@ struct Fragment {
     MEMBER void load(int i, const Matrix<float>& M, int row, int column) {
         float x = M(row, column);
         if (PRECISION == FLOAT32) {
-            // cut off, not rounded: one instruction, exact in the difference, and NaN stays NaN
-            big[i] = as_bits(x) & 0xffffe000u;
+            // to the nearest: errors of one sign would add up. NaN may become 0 here, and then stays in `small`
+            big[i] = (as_bits(x) + 0x1000u) & 0xffffe000u;
             small[i] = as_bits(x - as_float(big[i]));
         } else {
             big[i] = as_bits(x);
