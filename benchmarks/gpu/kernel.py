@@ -70,7 +70,7 @@ def check(sizes: tuple[int, ...], m: int, hidden: str, precision: Precision) -> 
 
 @functools.lru_cache(maxsize=1)  # it may be large
 def _arguments(sizes: tuple[int, ...], m: int, hidden: str, dtype: str) -> tuple[Any, ...]:
-    """(params, X, Y), in which the first example that has no ReLU at its kink takes the place of those that have one."""
+    """(params, X, Y); the first example without a ReLU at its kink takes the place of those that have one."""
     problem = random_problem(sizes, m, dtype)
     params = tuple(bp.Layer(W, b + 0.1) for W, b in problem.params)  # a bias along the wrong axis shows only if not 0
     if hidden != "relu":

@@ -38,7 +38,8 @@ def cost_and_gradient(
 ) -> tuple[Array, Params]:
     """C and its gradient of checked arguments, the gradient in the dtypes of `like`.
 
-    `by_xla` computes the same from (params, like, X, Y, weights). It is taken, with a warning, where the kernel does not run.
+    `by_xla` computes the same from (params, like, X, Y, weights). It is taken, with a warning, where the kernel cannot
+    run.
     """
     chip, dtype = chip_here(), X.dtype
     if problem := takes.refusal(network, dtype, X.shape[1], chip if isinstance(chip, Chip) else None):

@@ -134,11 +134,12 @@ struct Fragment {
 };
 
 DEVICE void multiply(float (&c)[4], const Fragment<4>& a, const Fragment<2>& b) {
-    if (PRECISION == FLOAT32) mma_tf32(c, a.small, b.big), mma_tf32(c, a.big, b.small);
-    if (PRECISION == BFLOAT16)
-        mma_bfloat16(c, a.big, b.big);
-    else
-        mma_tf32(c, a.big, b.big);
+    if (PRECISION == BFLOAT16) return mma_bfloat16(c, a.big, b.big);
+    if (PRECISION == TF32) return mma_tf32(c, a.big, b.big);
+    // Tensor cores cut sums off, and errors of one sign add up. So a long sum is formed outside of them
+    float term[4] = {0, 0, 0, 0};
+    mma_tf32(term, a.small, b.big), mma_tf32(term, a.big, b.small), mma_tf32(term, a.big, b.big);
+    UNROLL for (int i = 0; i < 4; i++) c[i] += term[i];
 }
 
 // The part of a matrix that a warp holds in fragments: `down` by `across` of 16 by 8 numbers, from (row, column) on

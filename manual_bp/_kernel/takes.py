@@ -68,7 +68,7 @@ class Form:
             "WIDTH": hidden[0],
             "OUT": n_L,
             "TILE": self.tile,
-            "UNROLLED": 1 if not self.is_light else 2 if self.precision == "BFLOAT16" else 4,
+            "UNROLLED": 1 if not self.is_light else 4 if self.precision == "TF32" else 2,
             "AHEAD": int(self.is_light),
             "ACTIVATIONS": ", ".join(NAMES[g].upper() for g in self.network.activations),
             "COST": COST_NAMES[self.network.cost].upper(),
