@@ -1,7 +1,6 @@
-"""The gradient in one kernel, where this build has one and the device takes it."""
+"""The gradient in one kernel, where the device takes it."""
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import manual_bp as bp
 from benchmarks.program import Compiled, Problem
 
-ABSENT = "this build has no fused kernel"
 REFUSALS = (TypeError, ValueError, RuntimeError)  # which shapes and dtypes it takes, and what fails on the device
 
 
@@ -28,17 +26,10 @@ class Fused(Compiled):
 
 def gradient(problem: Problem) -> Compiled | str:
     """`bp.value_and_grad` by the kernel, or the reason why there is none."""
-    if not is_there(bp.value_and_grad):
-        return ABSENT
     try:
         return Fused(with_kernel(bp.value_and_grad)(problem.network), problem.args)
     except REFUSALS as error:
         return words(error)
-
-
-def is_there(function: Callable[..., Any]) -> bool:
-    """Whether a function of the library takes the keyword `kernel`."""
-    return "kernel" in inspect.signature(function).parameters
 
 
 def with_kernel(function: Callable[..., Any]) -> Callable[..., Any]:

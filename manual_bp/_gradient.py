@@ -50,13 +50,14 @@ def value_and_grad(
             arguments are ordinary arrays, and so are the cost and the gradient, each on one device. With
             block_size="auto", examples that are taken at once are not shared out, because that would be slower. The
             function is then an ordinary one that calls compiled code, without `lower`.
-        kernel: "fused" computes the gradient of a narrow network in one kernel of an NVIDIA GPU (extra `cuda13`). It
-            takes up to 16 hidden layers of up to 128 units, fewer where they are wide, and up to 32 outputs; identity,
-            sigmoid, tanh, relu, leaky_relu, elu, and softmax at the output; the library's costs; float32, with products
-            in TF32 unless `jax.default_matmul_precision` asks for more, and bfloat16. With more than 128 inputs, XLA
-            computes W[1] X before the kernel and dW[1] after it. It refuses a mesh, `jax.vmap` and `jax.grad`. It has
-            been compiled and emulated, and has never run on a GPU. Where there is no GPU, XLA computes the gradient,
-            with a warning. "auto" takes the kernel where it was measured to be faster: nowhere so far.
+        kernel: "fused" computes the gradient of a narrow network in one kernel of an NVIDIA GPU of compute capability
+            8.0 or more (extra `cuda13`). It takes up to 16 hidden layers of up to 128 units, fewer where they are wide,
+            and up to 32 outputs; identity, sigmoid, tanh, relu, leaky_relu, elu, and softmax at the output; the
+            library's costs; float32, with products in TF32 unless `jax.default_matmul_precision` asks for more, and
+            bfloat16. With more than 128 inputs, XLA computes W[1] X before the kernel and dW[1] after it. It refuses a
+            mesh, `jax.vmap` and `jax.grad`. It has been compiled and emulated, and has never run on a GPU. Without a
+            GPU, or with a JAX that cannot call the kernel, XLA computes the gradient, with a warning. "auto" takes the
+            kernel where it was measured to be faster: nowhere so far.
 
     Raises:
         TypeError, ValueError: a network, block_size, mesh or kernel of the wrong type or value; on a call, arguments as

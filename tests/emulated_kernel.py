@@ -21,7 +21,8 @@ from manual_bp._kernel.takes import Form
 
 HOPPER = Chip("9.0", 132, 232448)
 SOURCES = Path(takes.__file__).parent
-TEXT = (SOURCES / "fused.cu").read_text()
+TEXTS = {name: (SOURCES / name).read_text() for name in ("fused.cu", "hardware.cuh")}
+TEXT = TEXTS["fused.cu"]
 EMULATION = Path(__file__).parent / "kernel"
 
 
@@ -40,12 +41,14 @@ def library(form: Form, old: str = "", new: str = "") -> ctypes.CDLL:
     text = "".join(f"#define {name} {value}\n" for name, value in form.defines.items())
     folder = _folder() / hashlib.sha256(f"{text}{old}{new}".encode()).hexdigest()[:16]
     folder.mkdir()
-    assert TEXT.count(old) == 1 or not old, f"{old!r} occurs {TEXT.count(old)} times"
-    (folder / "fused.cu").write_text(TEXT.replace(old, new) if old else TEXT)
+    times = sum(given.count(old) for given in TEXTS.values())
+    assert times == 1 or not old, f"{old!r} occurs {times} times"
+    for name, given in TEXTS.items():
+        (folder / name).write_text(given.replace(old, new) if old else given)
     (folder / "main.cc").write_text(f'{text}#include "emulate_main.cc"\n')
     # longjmp between stacks is what _FORTIFY_SOURCE refuses
     command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-w", "-shared", "-fPIC"]
-    include = [f"-I{path}" for path in (folder, SOURCES, EMULATION)]
+    include = [f"-I{path}" for path in (folder, EMULATION)]
     subprocess.run([*command, *include, str(folder / "main.cc"), "-o", str(folder / "kernel.so")], check=True)
     return ctypes.CDLL(str(folder / "kernel.so"))
 

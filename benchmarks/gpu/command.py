@@ -76,6 +76,7 @@ def run_steps(chosen: Sequence[Step], folder: Path, until: float, cache: str) ->
     """
     kept = {
         "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PLATFORMS": "",  # bounds come from the CPU, on a GPU too
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

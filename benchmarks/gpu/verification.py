@@ -59,8 +59,8 @@ def check(precision: Precision, problem: Problem, seeds: Sequence[int] = SEEDS) 
     """The leaf whose error, over draws with and without weights, takes most of its bound; and the units at kinks."""
     with jax.enable_x64(True), jax.default_matmul_precision(precision.products):
         roundings, at_kinks = _roundings(_by_hand(problem), problem, precision.dtype, precision.roundoff, seeds)
-        allowed, _ = _amplification(problem)
-    taken = {leaf: found / (MARGIN * max(allowed[leaf], LEAST)) for leaf, found in roundings.items()}
+        of_autodiff, _ = _amplification(problem)
+    taken = {leaf: found / allowed(of_autodiff[leaf]) for leaf, found in roundings.items()}
     leaf = max(taken, key=lambda leaf: taken[leaf])
     error, wrong = roundings[leaf] * precision.roundoff, [leaf for leaf, part in taken.items() if not part <= 1]
     return {
@@ -68,11 +68,16 @@ def check(precision: Precision, problem: Problem, seeds: Sequence[int] = SEEDS) 
         "case": problem.name,
         "leaf": leaf,
         "error": error if np.isfinite(error) else None,
-        "bound": MARGIN * max(allowed[leaf], LEAST) * precision.roundoff,
+        "bound": allowed(of_autodiff[leaf]) * precision.roundoff,
         "units_at_kinks": at_kinks,
         "wrong": wrong,
         "ok": not wrong,
     }
+
+
+def allowed(roundings: float) -> float:
+    """The roundings that a leaf may have, from those of autodiff in float32 on the CPU."""
+    return MARGIN * max(roundings, LEAST)
 
 
 def _roundings(

@@ -5,8 +5,6 @@ from collections.abc import Callable, Collection
 
 import jax
 
-import manual_bp as bp
-from benchmarks import fused
 from benchmarks.environment import INSTALL_PEERS, is_here, torch_without_gpu
 from benchmarks.training import accuracy, in_jax, task
 from benchmarks.training.trainer import Trainer, Training
@@ -75,8 +73,6 @@ def _program(
 def _impossible(name: str) -> str | None:
     """The reason why a program whose package is there cannot run here, if there is one."""
     on_gpu = jax.default_backend() == "gpu"
-    if name == "manual_fused" and not fused.is_there(bp.train_epoch):
-        return fused.ABSENT
     if name in ("manual_fused", "torch_graph") and not on_gpu:
         return "it needs a GPU"
     return torch_without_gpu() if _package(name) == "torch" else None

@@ -2,9 +2,21 @@
 
 import dataclasses
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from manual_bp._kernel import launch
+
+# A kernel that does nothing
+NOTHING = """.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry fused(.param .u64 result) { ret; }
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,15 +33,36 @@ class Chip:
         return self.capability.replace(".", "")
 
 
-def chip_of(device: Any) -> Chip:
-    """The chip of a device of JAX."""
-    return Chip(device.compute_capability, device.core_count, device.shared_memory_per_block_optin)
+def chip_of(devices: Any) -> Chip:
+    """The chip whose kernel all these devices of JAX run: the least of each number."""
+    return Chip(
+        min((device.compute_capability for device in devices), key=float),
+        min(device.core_count for device in devices),
+        min(device.shared_memory_per_block_optin for device in devices),
+    )
 
 
 @functools.cache
-def chip_here() -> Chip | None:
-    """The chip of this process's first NVIDIA GPU; None if there is none, and with it no call target for the kernel."""
+def chip_here() -> Chip | str:
+    """The chip of this process's NVIDIA GPUs, or the reason why the kernel does not run here."""
     try:
-        return chip_of(jax.local_devices(backend="cuda")[0])
+        devices = jax.local_devices(backend="cuda")
     except RuntimeError:
-        return None
+        return "there is no NVIDIA GPU here"
+    return chip_of(devices) if runs_ptx(devices[0]) else f"jax {jax.__version__} does not run kernels in PTX"
+
+
+def runs_ptx(device: Any) -> bool:
+    """Whether JAX has the call that runs the kernel, which is XLA's own and carries no promise to stay."""
+
+    def compile_nothing() -> None:
+        call = launch.call(NOTHING, 1, 0, jax.ShapeDtypeStruct((1,), jnp.float32), [0])
+        jax.jit(lambda: call(), out_shardings=SingleDeviceSharding(device)).lower().compile()
+
+    try:
+        # in a thread, since the caller may be tracing for a mesh
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(compile_nothing).result()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

@@ -14,9 +14,10 @@
 // reads as X, and dW[1] = dZ[1] A[0]^T, from the dZ[1] that it writes. Here such an A[0] has no rows.
 //
 // The compiler is given: HIDDEN, the number of hidden layers; INPUTS, the true rows of X; OUTPUTS, the true n_L; N0,
-// WIDTH and OUT, the sizes of the matrices, padded with zeros, where N0 = 0 stands for a wide A[0]; TILE; PRECISION; UNROLLED, the steps of a product that are
-// interleaved; AHEAD, whether a tile of X is read while the one before is computed on; ACTIVATIONS, the names of
-// g[1..L]; COST; INDICES, whether Y holds class indices; WEIGHTED, whether there are example weights.
+// WIDTH and OUT, the sizes of the matrices, padded with zeros, where N0 = 0 stands for a wide A[0]; TILE; PRECISION;
+// UNROLLED, the steps of a product that are interleaved; AHEAD, whether a tile of X is read while the one before is
+// computed on; ACTIVATIONS, the names of g[1..L]; COST; INDICES, whether Y holds class indices; WEIGHTED, whether there
+// are example weights.
 #include "hardware.cuh"
 
 enum { IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTMAX };
@@ -25,7 +26,8 @@ enum { CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR };
 constexpr int L = HIDDEN + 1;
 typedef Chosen<INDICES, int, Stored>::type Target;
 DEVICE constexpr bool is_size(int n) { return n == 16 || n == 32 || n == 48 || n == 64 || n == 96 || n == 128; }
-static_assert(HIDDEN > 0 && (WIDE || is_size(N0)) && is_size(WIDTH) && (OUT == 16 || OUT == 32), "sizes that warps can share");
+static_assert(HIDDEN > 0 && (WIDE || is_size(N0)) && is_size(WIDTH) && (OUT == 16 || OUT == 32),
+              "sizes that warps can share");
 static_assert(INPUTS <= ROWS_OF_X && OUTPUTS <= OUT && (TILE == 64 || TILE == 32), "padded sizes");
 
 DEVICE constexpr int n(int l) { return l == 0 ? N0 : l < L ? WIDTH : OUT; }

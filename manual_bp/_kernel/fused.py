@@ -1,6 +1,7 @@
 """The cost and its gradient by the fused kernel, inside of a jitted function."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -12,16 +13,18 @@ from jaxtyping import Array
 
 from manual_bp import _output as output
 from manual_bp._costs import is_index
-from manual_bp._kernel import nvrtc, takes
+from manual_bp._kernel import launch, nvrtc, takes
 from manual_bp._kernel.chips import Chip, chip_here
 from manual_bp._kernel.packing import pack, unpack
-from manual_bp._kernel.takes import TAKEN, THREADS, Form
+from manual_bp._kernel.takes import TAKEN, Form
 from manual_bp._machine.products import on_cpu, weight_gradient, weighted_input
 from manual_bp._machine.sharding import mesh_of
 from manual_bp._network import Network, Params
 
 # The precisions of `jax.default_matmul_precision` for which XLA takes TF32 as well
 TF32 = (None, "default", "fastest", "tensorfloat32", "TF32_TF32_F32")
+# The version of PTX that drivers of CUDA 13.0 read. NVRTC may be newer than the driver, and writes its own
+PTX_VERSION = (9, 0)
 
 
 def cost_and_gradient(
@@ -35,13 +38,14 @@ def cost_and_gradient(
 ) -> tuple[Array, Params]:
     """C and its gradient of checked arguments, the gradient in the dtypes of `like`.
 
-    `by_xla` computes the same from (params, like, X, Y, weights). It is taken, with a warning, where there is no GPU.
+    `by_xla` computes the same from (params, like, X, Y, weights). It is taken, with a warning, where the kernel cannot
+    run.
     """
     chip, dtype = chip_here(), X.dtype
-    if problem := takes.refusal(network, dtype, chip):
+    if problem := takes.refusal(network, dtype, X.shape[1], chip if isinstance(chip, Chip) else None):
         raise ValueError(problem)
-    if chip is None:
-        _warn()
+    if not isinstance(chip, Chip):
+        _warn(chip)
         return by_xla(params, like, X, Y, weights)
     if not mesh_of(X, *jax.tree.leaves(params)).empty:
         raise ValueError(f"kernel='fused' has arrays on a mesh; expected {TAKEN}")
@@ -73,12 +77,8 @@ def _targets_and_weights(form: Form, Y: Array, weights: Array | None) -> tuple[A
 
 
 @functools.cache
-def _warn() -> None:
-    warnings.warn(
-        "kernel='fused' needs an NVIDIA GPU and there is none here: XLA computes the gradient",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+def _warn(reason: str) -> None:
+    warnings.warn(f"kernel='fused' is not run, since {reason}: XLA computes the gradient", RuntimeWarning, stacklevel=2)
 
 
 def _precision(dtype: jnp.dtype) -> str:
@@ -99,13 +99,8 @@ def _kernel(form: Form, chip: Chip) -> Callable[..., Sequence[Array]]:
     def kernel(W: Array, b: Array, X: Array, Y: Array, weights: Array) -> Sequence[Array]:
         m = X.shape[1]
         blocks = min(-(-m // form.tile), chip.processors)
-        call = jax.ffi.ffi_call(
-            # XLA's own; it carries no promise to stay
-            "__gpu$xla.gpu.ptx",
-            results(form, blocks, X),
-            custom_call_api_version=2,
-            legacy_backend_config=_launch(form, chip, blocks),
-        )
+        written, text = results(form, blocks, X), ptx(form, chip.architecture)
+        call = launch.call(text, blocks, form.shared_bytes, written, range(6, 6 + len(written)))
         return call(W, b, X, Y, weights, jnp.full((1,), m, jnp.int32))
 
     @kernel.def_vmap
@@ -129,34 +124,15 @@ def results(form: Form, blocks: int, X: Array) -> list[jax.ShapeDtypeStruct]:
     return [jax.ShapeDtypeStruct((blocks, form.row_size), jnp.float32), *dZ_1]
 
 
-def _launch(form: Form, chip: Chip, blocks: int) -> str:
-    """The call in the words of XLA, which reads them as an attribute of MLIR."""
-    entries = {
-        "name": '"fused"',
-        "kernel_type": '"ptx"',
-        "kernel_data": _quoted(ptx(form, chip.architecture)),
-        "grid_x": f"{blocks} : i32",
-        "grid_y": "1 : i32",
-        "grid_z": "1 : i32",
-        "block_x": f"{THREADS} : i32",
-        "block_y": "1 : i32",
-        "block_z": "1 : i32",
-        "shared_mem_bytes": f"{form.shared_bytes} : i32",
-        "output_indices": "[6, 7]" if form.is_wide else "[6]",
-    }
-    return "{" + ", ".join(f"{name} = {value}" for name, value in entries.items()) + "}"
-
-
-def _quoted(text: str) -> str:
-    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\0A"), ("\t", "\\09")):
-        text = text.replace(character, escaped)
-    return f'"{text}"'
-
-
 @functools.cache
 def ptx(form: Form, architecture: str) -> str:
-    """The kernel in PTX."""
-    return compiled(form, f"--gpu-architecture=compute_{architecture}")[0].rstrip(b"\0").decode()
+    """The kernel in PTX, for the driver to compile."""
+    text = compiled(form, f"--gpu-architecture=compute_{architecture}")[0].rstrip(b"\0").decode()
+    return re.sub(r"(?<=^\.version )(\d+)\.(\d+)", _readable, text, count=1, flags=re.M)
+
+
+def _readable(version: re.Match[str]) -> str:
+    return "{}.{}".format(*min((int(version[1]), int(version[2])), PTX_VERSION))
 
 
 def compiled(form: Form, *options: str, result: str = "PTX") -> tuple[bytes, str]:

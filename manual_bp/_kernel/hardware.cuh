@@ -108,7 +108,7 @@ struct Matrix {
     }
 };
 
-// What a lane contributes to an mma: N registers, and for FLOAT32 as many that hold what TF32 cuts off
+// What a lane contributes to an mma: N registers, and for FLOAT32 as many that hold what TF32 leaves out
 template <int N>
 struct Fragment {
     uint32_t big[N], small[N];
@@ -117,8 +117,8 @@ struct Fragment {
     MEMBER void load(int i, const Matrix<float>& M, int row, int column) {
         float x = M(row, column);
         if (PRECISION == FLOAT32) {
-            // cut off, not rounded: one instruction, exact in the difference, and NaN stays NaN
-            big[i] = as_bits(x) & 0xffffe000u;
+            // to the nearest: errors of one sign would add up. NaN may become 0 here, and then stays in `small`
+            big[i] = (as_bits(x) + 0x1000u) & 0xffffe000u;
             small[i] = as_bits(x - as_float(big[i]));
         } else {
             big[i] = as_bits(x);
@@ -134,11 +134,12 @@ struct Fragment {
 };
 
 DEVICE void multiply(float (&c)[4], const Fragment<4>& a, const Fragment<2>& b) {
-    if (PRECISION == FLOAT32) mma_tf32(c, a.small, b.big), mma_tf32(c, a.big, b.small);
-    if (PRECISION == BFLOAT16)
-        mma_bfloat16(c, a.big, b.big);
-    else
-        mma_tf32(c, a.big, b.big);
+    if (PRECISION == BFLOAT16) return mma_bfloat16(c, a.big, b.big);
+    if (PRECISION == TF32) return mma_tf32(c, a.big, b.big);
+    // Tensor cores cut sums off, and errors of one sign add up. So a long sum is formed outside of them
+    float term[4] = {0, 0, 0, 0};
+    mma_tf32(term, a.small, b.big), mma_tf32(term, a.big, b.small), mma_tf32(term, a.big, b.big);
+    UNROLL for (int i = 0; i < 4; i++) c[i] += term[i];
 }
 
 // The part of a matrix that a warp holds in fragments: `down` by `across` of 16 by 8 numbers, from (row, column) on

@@ -11,7 +11,6 @@ from manual_bp._kernel.chips import Chip
 from manual_bp._network import Network
 
 Kernel = Literal["auto", "fused"]
-THREADS = 256
 # Sizes of a layer whose 16 by 8 tiles eight warps can share; others are padded with zeros
 PADDED = (16, 32, 48, 64, 96, 128)
 NAMES = {ACTIVATIONS[name]: name for name in ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")}
@@ -20,11 +19,14 @@ COST_NAMES = {cost: "cross_entropy" for cost in CROSS_ENTROPIES.values()} | {cos
 MOST_LAYERS = 16
 # The registers of a thread, of 255, that sums may take, such that no form spills (tests/gpu/test_spills.py)
 REGISTERS = 168
+# Examples are counted in 32 bits, and the last tile may go past them
+MOST_EXAMPLES = 2**31 - 64
 
 TAKEN = (
-    "1 to 16 hidden layers of up to 128 units, up to 32 outputs and any number of inputs; the activations identity, "
-    "sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; parameters in float32 or "
-    "bfloat16; no mesh, jax.vmap, jax.jvp or jax.grad"
+    "1 to 16 hidden layers of up to 128 units, as many as fit the GPU, up to 32 outputs and any number of inputs; the "
+    "activations identity, sigmoid, tanh, relu, leaky_relu and elu, and softmax at the output; the library's costs; "
+    "parameters in float32 or bfloat16; fewer than 2^31 - 64 examples; compute capability 8.0 or more; no mesh, "
+    "jax.vmap, jax.jvp or jax.grad"
 )
 
 
@@ -66,7 +68,7 @@ class Form:
             "WIDTH": hidden[0],
             "OUT": n_L,
             "TILE": self.tile,
-            "UNROLLED": 1 if not self.is_light else 2 if self.precision == "BFLOAT16" else 4,
+            "UNROLLED": 1 if not self.is_light else 4 if self.precision == "TF32" else 2,
             "AHEAD": int(self.is_light),
             "ACTIVATIONS": ", ".join(NAMES[g].upper() for g in self.network.activations),
             "COST": COST_NAMES[self.network.cost].upper(),
@@ -126,9 +128,9 @@ def check_option(kernel: Kernel, mesh: Any, block_size: Any = None) -> None:
         )
 
 
-def refusal(network: Network, dtype: jnp.dtype, chip: Chip | None) -> str | None:
+def refusal(network: Network, dtype: jnp.dtype, m: int, chip: Chip | None) -> str | None:
     """A sentence with what came and what the kernel takes; None for a network that it takes on the chip, if any."""
-    problem = _problem(network, dtype)
+    problem = _problem(network, dtype, m)
     if problem is None and chip is not None:
         precision = "BFLOAT16" if dtype == jnp.bfloat16 else "FLOAT32"
         if float(chip.capability) < 8:
@@ -147,7 +149,7 @@ def form_of(network: Network, precision: str, indices: bool, weighted: bool, chi
     return None
 
 
-def _problem(network: Network, dtype: jnp.dtype) -> str | None:
+def _problem(network: Network, dtype: jnp.dtype, m: int) -> str | None:
     _, *hidden, n_L = network.sizes
     for g in network.activations:
         if g not in NAMES:
@@ -158,4 +160,6 @@ def _problem(network: Network, dtype: jnp.dtype) -> str | None:
         return f"sizes {network.sizes}"
     if dtype not in (jnp.float32, jnp.bfloat16):
         return f"parameters of dtype {dtype}"
+    if m >= MOST_EXAMPLES:
+        return f"{m:,} examples"
     return None

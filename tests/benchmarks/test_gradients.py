@@ -6,7 +6,7 @@ from benchmark_runs import gradients as cell
 from cpu_mesh import cpu_mesh
 from jax.sharding import AxisType
 
-from benchmarks import blocked, environment, fused, measure, plans, records, rows, text
+from benchmarks import blocked, environment, measure, plans, records, rows, text
 from benchmarks.display import markdown
 from benchmarks.gradients import command, programs, table
 from benchmarks.program import Compiled, random_problem
@@ -99,8 +99,6 @@ def test_on_a_gpu(monkeypatch):
     assert isinstance(in_blocks, Compiled) and "scan[" in str(jax.make_jaxpr(in_blocks.function)(*in_blocks.args))
     monkeypatch.setattr(programs, "is_spread", lambda X, platform: platform == "gpu")
     assert programs.of_cell((7, 5, 3), 8, "float32")["autodiff_blocks"] == made["autodiff_blocks"]
-    if not fused.is_there(programs.bp.value_and_grad):
-        assert made["fused"] == fused.ABSENT
     with jax.default_matmul_precision(None):
         assert environment.is_tf32("float32") and not environment.is_tf32("bfloat16")
     with jax.default_matmul_precision("highest"):

@@ -100,7 +100,7 @@ def test_training_by_a_kernel(taken, x32, monkeypatch):
 
 def test_programs_that_need_a_gpu(x32):
     made = programs.steps((12, 8, 3), 5, ["manual_fused", "torch_graph"])
-    assert made["manual_fused"] in (fused.ABSENT, "it needs a GPU")
+    assert made["manual_fused"] == "it needs a GPU"
     assert made["torch_graph"] == "it needs a GPU" or "torch cannot be imported" in str(made["torch_graph"])
 
 

@@ -28,6 +28,6 @@ def test_a_spill_is_seen():
 def test_ptx():
     form = form_of(CORNERS["5x64"], "TF32", CHIPS["H100"])
     text = fused.ptx(form, "90")
-    assert ".target sm_90" in text and ".entry fused" in text
+    assert ".version 9.0" in text and ".target sm_90" in text and ".entry fused" in text
     # sums are in a fixed order
     assert not re.search(r"\b(atom|red)\.", text)

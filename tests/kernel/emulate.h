@@ -90,6 +90,12 @@ DEVICE float from_lane_xor(float x, int k) {
     return warp.x[parity][lane ^ k];
 }
 
+// A sum of a tensor core, which is cut off to 24 bits
+DEVICE float cut_off(double sum) {
+    const float nearest = (float)sum;
+    return fabs((double)nearest) > fabs(sum) ? nextafterf(nearest, 0) : nearest;
+}
+
 // The fragments as PTX describes them. In TF32 (k = 8) register h of a holds (g + 8 (h % 2), t + 4 (h / 2)) and of b
 // (t + 4 h, g); in bfloat16 (k = 16) it holds two neighbours of k, (g + 8 (h % 2), 2 t + 8 (h / 2)) and the next.
 template <int PACKED>
@@ -100,17 +106,20 @@ DEVICE void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     memcpy(warp.b[parity][lane], b, 8);
     emulated::wait_for_lanes(warp);
     const int g = lane / 4, t = lane % 4;
-    for (int h = 0; h < 4; h++)
+    for (int h = 0; h < 4; h++) {
+        double sum = c[h];
         for (int k = 0; k < 8; k++) {
             const uint32_t x = warp.a[parity][g * 4 + k % 4][h / 2 + k / 4 * 2];
             const uint32_t y = warp.b[parity][(2 * t + h % 2) * 4 + k % 4][k / 4];
             if (PACKED) {
-                c[h] += as_float(x << 16) * as_float(y << 16);
-                c[h] += as_float(x & 0xffff0000u) * as_float(y & 0xffff0000u);
+                sum += (double)as_float(x << 16) * as_float(y << 16);
+                sum += (double)as_float(x & 0xffff0000u) * as_float(y & 0xffff0000u);
             } else {
-                c[h] += as_float(x & ~0x1fffu) * as_float(y & ~0x1fffu);
+                sum += (double)as_float(x & ~0x1fffu) * as_float(y & ~0x1fffu);
             }
         }
+        c[h] = cut_off(sum);
+    }
 }
 DEVICE void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma<0>(c, a, b); }
 DEVICE void mma_bfloat16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma<1>(c, a, b); }

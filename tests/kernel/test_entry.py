@@ -1,6 +1,6 @@
 """`kernel="fused"` as a user asks for it, without a GPU: the call is made in the emulation's place."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import pytest
 from emulated_kernel import HOPPER
 
 import manual_bp as bp
-from manual_bp._kernel import fused, takes
+from manual_bp._kernel import chips, fused, takes
 from manual_bp._kernel.chips import Chip
 
 NETWORK = bp.Network((5, 16, 12, 3), "tanh")
@@ -81,11 +81,52 @@ def test_training(gpu):
 def test_without_a_gpu():
     args = arguments()
     fused._warn.cache_clear()
-    with pytest.warns(RuntimeWarning, match="XLA computes the gradient") as warned:
+    with pytest.warns(RuntimeWarning, match="no NVIDIA GPU here: XLA computes the gradient") as warned:
         found = [bp.value_and_grad(NETWORK, kernel="fused")(*args) for _ in range(2)]
         jax.jit(bp.value_and_grad(NETWORK, kernel="fused"))(*args)
     assert len(warned) == 1
     assert close(found, [bp.value_and_grad(NETWORK)(*args)] * 2, 0)
+
+
+class Device(NamedTuple):
+    """What the kernel asks of a device of JAX."""
+
+    compute_capability: str
+    core_count: int
+    shared_memory_per_block_optin: int
+
+
+def test_two_gpus_and_a_jax_without_the_call(monkeypatch):
+    """The kernel is one that both GPUs run; if JAX has no call for it, XLA computes the gradient."""
+    monkeypatch.setattr(jax, "local_devices", lambda backend: [Device("10.0", 148, 232448), Device("9.0", 132, 232448)])
+    for runs, found in ((True, HOPPER), (False, f"jax {jax.__version__} does not run kernels in PTX")):
+        monkeypatch.setattr(chips, "runs_ptx", lambda device, runs=runs: runs)
+        chips.chip_here.cache_clear()
+        assert chips.chip_here() == found
+    chips.chip_here.cache_clear()
+
+
+def test_ptx_is_no_newer_than_the_driver(monkeypatch):
+    """NVRTC's own version may be one that the driver does not read; an older one stays."""
+    form = takes.form_of(NETWORK, "TF32", True, False, HOPPER)
+    for written, expected in (("9.5", "9.0"), ("13.10", "9.0"), ("8.4", "8.4")):
+        text = f"// NVRTC {written}\n.version {written}\n.target sm_90\n"
+        monkeypatch.setattr(fused, "compiled", lambda *_, text=text: (f"{text}\0".encode(), ""))
+        assert fused.ptx.__wrapped__(form, "90") == f"// NVRTC {written}\n.version {expected}\n.target sm_90\n"
+
+
+def test_very_many_examples(monkeypatch):
+    """They are counted in 32 bits."""
+    monkeypatch.setattr(fused, "chip_here", lambda: HOPPER)
+    monkeypatch.setattr(fused, "ptx", lambda *_: "")
+    params, f = arguments()[0], bp.value_and_grad(NETWORK, kernel="fused")
+    for m in (2**31 - 65, 2**31 - 64):
+        X, Y = jax.ShapeDtypeStruct((5, m), jnp.float32), jax.ShapeDtypeStruct((m,), jnp.int32)
+        if m == 2**31 - 65:
+            assert jax.eval_shape(f, params, X, Y)[0].shape == ()
+        else:
+            with pytest.raises(ValueError, match=r"kernel='fused' has 2,147,483,584 examples; expected"):
+                jax.eval_shape(f, params, X, Y)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +159,8 @@ def test_refused_options():
         bp.train_epoch(NETWORK, optax.sgd(0.1), 8, dropout=0.5, kernel="fused")
     with pytest.raises(ValueError, match="together with a mesh"):
         bp.train_epoch(NETWORK, optax.sgd(0.1), 8, mesh=mesh, kernel="fused")
-    problem = takes.refusal(NETWORK, jnp.dtype("float32"), Chip("7.5", 72, 65536))
-    assert problem and "compute capability 7.5, below 8.0" in problem
+    problem = takes.refusal(NETWORK, jnp.dtype("float32"), 7, Chip("7.5", 72, 65536))
+    assert problem and "compute capability 7.5, below 8.0; expected " in problem
 
 
 def test_refused_transformations(monkeypatch):
