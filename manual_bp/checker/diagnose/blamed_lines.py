@@ -160,7 +160,8 @@ def _mistake_between(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     inferred = _infer_mistake(evidence, nodes, {line: found})
     if inferred is None:
         return None
-    return inferred.finding._replace(diagnosis=f"already in d{inferred.node}: {inferred.finding.diagnosis}")
+    fact = f"already in d{inferred.node}: {inferred.finding.diagnosis}"
+    return inferred.finding._replace(diagnosis=fact, at=inferred.node)
 
 
 def _join(evidence: Evidence, lines: set[str]) -> str:

@@ -24,7 +24,7 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     for n, source in sizes.items():
         yield f"{n}", n, source
         yield f"1/{n}", 1 / n, source
-    if m > 1 and set(evidence.graph.params) != set(evidence.graph.roots):  # the arguments of a rule hold no examples
+    if m > 1 and set(evidence.graph.params) != set(evidence.graph.roots):
         yield from _about_size("m", m, f"m = {m}")
     for n, source in sizes.items():
         yield from _about_size(str(n), n, source)
