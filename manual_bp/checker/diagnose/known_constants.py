@@ -37,7 +37,8 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
         size = float(np.linalg.norm(value)) if value.dtype.kind == "f" and np.isfinite(value).all() else 0.0
         if size:
             for power in (1, 2, 3):
-                text = f"norm({name})" + f"**{power}" * (power > 1)
+                norm = f"norm({name})" if value.size > 1 else name if value.item() > 0 else f"abs({name})"
+                text = norm + f"**{power}" * (power > 1)
                 yield text, size**power, ""
                 yield f"1/{text}", size**-power, ""
 
