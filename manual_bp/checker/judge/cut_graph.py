@@ -6,6 +6,7 @@ itself.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ class CutGraph:
         self._zeros = {n: jnp.zeros(node.shape) for n, node in graph.nodes.items()}
         self._size = sum(a.nbytes for a in self._zeros.values())
         self._flags = jnp.array(False), jnp.array(True)
-        self._program = jax.jit(functools.partial(differentiate, graph, self.roots))
+        self._program = jax.jit(self._as_one_vector)
         self._last: dict[tuple, Any] = {}
 
     def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
@@ -73,9 +74,20 @@ class CutGraph:
     def _run(self, arrays: Sequence, lines: Arrays, shifts: Arrays) -> CutResult:
         zeros = self._zeros
         given = {n: (lines.get(n, zeros[n]), self._flags[n in lines]) for n in zeros}
-        cost, found, node_values = self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts})
-        to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
-        return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
+        vector = np.asarray(self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts}), np.float64)
+        names = [*zeros, *self.roots, *zeros]  # the lines, then the values of the nodes
+        shapes = [zeros[n].shape if n in zeros else np.shape(arrays[self.graph.roots[n]]) for n in names]
+        parts = np.split(vector[1:], np.cumsum([math.prod(s) for s in shapes])[:-1])
+        shaped = [(n, part.reshape(s)) for n, part, s in zip(names, parts, shapes, strict=True)]
+        lines_found = len(zeros) + len(self.roots)
+        return CutResult(float(vector[0]), dict(shaped[:lines_found]), dict(shaped[lines_found:]))
+
+    def _as_one_vector(self, arrays: list, given: dict, shifts: dict) -> Any:
+        """Return all results as one array, since each array of JAX takes longer to fetch than to compute."""
+        cost, found, node_values = differentiate(self.graph, self.roots, arrays, given, shifts)
+        nodes = self.graph.nodes
+        results = [cost, *(found[n] for n in (*nodes, *self.roots)), *(node_values[n] for n in nodes)]
+        return jnp.concatenate([jnp.ravel(a).astype(float) for a in results])
 
     @functools.cached_property
     def _program_with_noise(self) -> Callable:
