@@ -82,7 +82,8 @@ def prove_checker(subjects: int = 12, compare: bool = True, stream: TextIO | Non
             passes += len(reports)
             alarms += [report for report in reports if report.verdict == "wrong"]
             rejected += bool(compare and _rejected_by_jax(subject, Style("columns", "output", "parameters")))
-            planted += _plant(subject, traced, compare, every, correct_styles()[number % every :: every])
+            styles, seen = correct_styles()[number % every :: every], {p.mistake.key for p in planted}
+            planted += _plant(subject, traced, compare, every, styles, seen)
             print(f"{number} of {subjects} networks, {len(planted)} mistakes", file=stream, flush=True)
     proof = Proof(tuple(planted), passes, tuple(alarms), rejected if compare else None, time.perf_counter() - start)
     print(f"\n{proof}", file=stream)
@@ -108,14 +109,17 @@ def _check_correct(subject: Subject, traced: TracedCost | None, draws: int) -> I
             yield report_on(traced, planted_pass(subject, style))
 
 
-def _plant(subject: Subject, traced: TracedCost, compare: bool, every: int, styles: list[Style]) -> Iterator[Planted]:
-    """Plant the mistakes, in the styles by turns."""
+def _plant(
+    subject: Subject, traced: TracedCost, compare: bool, every: int, styles: list[Style], seen: set[str]
+) -> Iterator[Planted]:
+    """Plant every so many of the mistakes, and one of each kind not seen before, in the styles by turns."""
     possible = possible_mistakes(subject, *styles)
     by_style = {style: {m: _fingerprint(lines) for m, lines in found.items()} for style, found in possible.items()}
     turns = cycle(by_style)
     mistakes = dict.fromkeys(m for found in by_style.values() for m in found)
-    first = {m.key: m for m in reversed(mistakes)}
-    for mistake in [m for i, m in enumerate(mistakes) if i % every == 0 or m is first[m.key]]:
+    chosen = [m for i, m in enumerate(mistakes) if i % every == 0]
+    first = {m.key: m for m in reversed(mistakes) if m.key not in {*seen, *(m.key for m in chosen)}}
+    for mistake in [*chosen, *first.values()]:
         style = next(style for style in turns if mistake in by_style[style])
         report = report_on(traced, planted_pass(subject, style, mistake))
         alike = [m for m, seen in by_style[style].items() if seen == by_style[style][mistake]]

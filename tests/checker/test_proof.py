@@ -67,18 +67,18 @@ def test_the_proof_would_notice_a_checker_that_does_not_look(monkeypatch, deep):
     for name, found in (("identify_mistake", Finding("unknown", "")), ("_infer_mistake", None)):
         monkeypatch.setattr(blamed_lines, name, lambda *given, found=found: found)
     monkeypatch.setattr(blamed_lines, "_explain_by_paths", lambda evidence, wrong, found, findings: findings)
-    found = prove_checker(2 if deep else 1, compare=False, stream=io.StringIO(), every=2)
+    found = prove_checker(2 if deep else 1, compare=False, stream=io.StringIO(), every=1 if deep else 3)
     assert all(p.detected for p in found.planted)
     assert sum(p.line for p in found.planted) < 0.8 * len(found.planted)
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_independent_mistakes_are_each_named(number):
+def test_independent_mistakes_are_each_named(number, deep):
     """Factors are left out because they can cancel, and zeros because nothing is visible after them."""
     plain = {"missing g'", "g' at A", "g for g'", "g' kept", "wrong activation index", "Z for A", "dW for W",
              "updated W", "wrong axis", "unsummed", "extra term", "missing term"}  # fmt: skip
     checked = 0
-    for seed in range(6):
+    for seed in range(6 if deep else 3):
         subject, traced = traced_subject(seed)
         rng = random.Random(seed)
         for average in ("output", "parameters"):
@@ -95,7 +95,7 @@ def test_independent_mistakes_are_each_named(number):
                 named = {(line.line, line.mistake) for line in report.lines if line.verdict == "wrong"}
                 assert named == {(m.line, m.key) for m in chosen}, f"{subject.name}, {average}: {chosen}\n{report}"
                 checked += len(chosen) == number
-    assert checked >= 30
+    assert checked >= (30 if deep else 15)
 
 
 def test_the_plants_are_right_without_mistakes():
