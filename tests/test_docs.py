@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import linecache
 import re
 import tomllib
 from pathlib import Path
@@ -47,6 +48,7 @@ def run_and_compare(name: str, text: str):
     with jax.enable_x64(False):
         for (language, code), (after, output) in itertools.pairwise([*blocks, ("", "")]):
             if language == "python" and "jax.distributed" not in code:  # several processes: training/test_processes.py
+                linecache.cache[name] = len(code), None, code.splitlines(True), name  # reports quote it
                 with contextlib.redirect_stdout(io.StringIO()) as printed:
                     exec(compile(code, name, "exec"), namespace)
                 shown = output if after == "text" else ""

@@ -112,28 +112,31 @@ def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray,
     if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size, eps):
         why = "central differences do not settle here, as at a kink"
         return Line("d" + name, "cannot tell", error, None, None, why)
+    c = float(own @ true / (true @ true)) if true.any() else 0.0
+    if c and np.linalg.norm(own - c * true) <= max(10 * unsure, tolerance * size):  # along random directions
+        return Line("d" + name, "wrong", error, None, *_factor(arguments, c, line.shape, max(1e-5, tolerance)))
     chosen = np.random.default_rng(0).choice(array.size, min(array.size, ELEMENTS), replace=False)
     units = (np.reshape(np.arange(array.size) == i, array.shape).astype(float) for i in chosen)
     expected = np.array([extrapolated_slope(along(unit), eps)[0] for unit in units])
-    return Line("d" + name, "wrong", error, None, *_diagnose(arguments, line, chosen, expected, max(1e-5, tolerance)))
+    return Line("d" + name, "wrong", error, None, *_diagnose(line, chosen, expected, max(1e-5, tolerance)))
 
 
-def _diagnose(
-    arguments: Arguments, line: np.ndarray, chosen: np.ndarray, expected: np.ndarray, tolerance: float
-) -> tuple[str, str]:
-    """Name the factor or the transpose by which the elements chosen differ, or the element that is the farthest off."""
+def _diagnose(line: np.ndarray, chosen: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[str, str]:
+    """Say whether the line is zero or transposed, or name the element, of those chosen, that is the farthest off."""
     found = line.ravel()[chosen]
     if not line.any():
         return "zero", f"it is 0 everywhere; it should have elements up to {np.abs(expected).max():.3g}"
-    c = float(found @ expected / (expected @ expected)) if expected.any() else 0.0
-    if abs(c - 1) > 10 * tolerance and c and relative_error(found, c * expected) <= tolerance:
-        return constant_mistake(c, _examples(arguments), line.shape, tolerance)[:2]
     is_square = line.ndim == 2 and line.shape[0] == line.shape[1]
     if is_square and relative_error(line.T.ravel()[chosen], expected) <= tolerance:
         return "transposed", "it is transposed"
     worst = int(np.argmax(np.abs(found - expected)))
     at = [int(i) for i in np.unravel_index(chosen[worst], line.shape)]
     return "unknown", f"no factor fits; most at {at}, found {found[worst]:.6g}, expected {expected[worst]:.6g}"
+
+
+def _factor(arguments: Arguments, c: float, shape: tuple[int, ...], tolerance: float) -> tuple[str, str]:
+    finding = constant_mistake(c, _examples(arguments), shape, tolerance)
+    return finding.mistake, finding.diagnosis
 
 
 def _examples(arguments: Arguments) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
-from manual_bp.checker.diagnose.corrected_code import corrected_line
+from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import has_custom_vjp
@@ -110,7 +110,7 @@ def _judged_lines(
         if name in steps and errors[0] == np.inf:
             yield Line("d" + name, "wrong", *errors, "zero by rounding", STEPPED.format(name=name, steps=steps[name]))
         elif finding and evidence:
-            diagnosis = finding.mistake, finding.diagnosis, corrected_line(evidence, name)
+            diagnosis = finding.mistake, finding.diagnosis, correction(evidence, name, finding)
             yield Line("d" + name, "wrong", *errors, *diagnosis, returned=name in judgement.verdicts)
         elif name in judgement.verdicts:
             # a wrong line without a finding follows from a line that was not returned

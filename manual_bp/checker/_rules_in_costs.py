@@ -25,7 +25,7 @@ def report_on_rules(traced: TracedCost, report: Report, report_on: Callable[[Tra
     if not differ:
         return report
     lines = ", ".join("d" + n for n in differ)
-    why = f"the rule of a custom_vjp in the cost is not the derivative of its function: by it {lines} differ"
+    why = f"the rule of a custom_vjp in the cost is not the derivative of its function, which changes {lines}"
     if report.verdict != "wrong":
         agrees = f"{why}; the line agrees with the rule. check_custom_vjp checks the rule"
         doubted = (x._replace(verdict="cannot tell", diagnosis=x.diagnosis or agrees) for x in report.lines)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import linecache
 import re
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def with_reports(text: str) -> str:
 
 def _with_reports(text: str, namespace: dict) -> str:
     def with_report(block: re.Match) -> str:
+        linecache.cache[PAGE.name] = len(block[1]), None, block[1].splitlines(True), PAGE.name  # reports quote it
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(block[1], PAGE.name, "exec"), namespace)
         report = f"\n```text\n{printed.getvalue()}```\n" if printed.getvalue() else ""

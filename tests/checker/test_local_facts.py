@@ -61,7 +61,7 @@ RULES = {
         "summed over axis 0, not along axis 1",
     ),
     "a norm over both axes": (
-        _rms, (x, W), lambda u, x, w: _rms_back(x, w, u, (0, 1))[0], r"axes \(0, 1\), not over \(1,\)",
+        _rms, (x, W), lambda u, x, w: _rms_back(x, w, u, (0, 1))[0], r"axes \(0, 1\), not over axis 1",
     ),
     "a norm's half term": (_rms, (x, W), lambda u, x, w: _rms_back(x, w, u, 1, 0.5)[0], "through `x \\* x`"),
     "shifted": (lambda x: 2 * x, (x,), lambda u, x: 2 * jnp.roll(u, 1, axis=1), "one place later.* along axis 1"),

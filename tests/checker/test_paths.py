@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import manual_bp as bp
+from manual_bp.checker.diagnose.function_terms import _renamed
 
 RNG = np.random.default_rng(4)
 X, W, B = RNG.normal(size=(3, 5)), RNG.normal(size=5), RNG.normal(size=5)
@@ -169,3 +170,21 @@ def test_a_cost_without_taps():
     line = bp.check_gradients(cost, decoder_only, {"W": RNG.normal(size=(5, 2))}, X)["dW"]
     assert line.mistake == "missing term" and "the contribution of W through `X @ params" in line.diagnosis
     assert "Z" not in line.diagnosis + line.suggestion
+
+
+def test_no_name_that_the_checker_made_up():
+    def cost(params, X):
+        return jnp.sum((jnp.tanh(X @ params["W"]) @ params["W"].T - X) ** 2)
+
+    def difference(params, X):
+        W, A = params["W"], np.tanh(X @ params["W"])
+        D = 2 * (A @ W.T - X)
+        return {"W": X.T @ (D @ W * (1 - A**2)) - D.T @ A}
+
+    line = bp.check_gradients(cost, difference, {"W": RNG.normal(size=(5, 2))}, X)["dW"]
+    assert line.mistake == "wrong sign" and "`" in line.diagnosis and "_" not in line.diagnosis
+
+
+def test_a_value_called_a_is_no_article():
+    renamed = _renamed("da * (1 - a) is taken as a constant", {"a": "`f(x)`"})
+    assert renamed == "the derivative by `f(x)` * (1 - `f(x)`) is taken as a constant"

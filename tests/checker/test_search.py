@@ -26,9 +26,9 @@ def verdict(name, form, values, *change, seed=0, sizes="equal"):
 
 def test_the_search_finds_nothing(deep):
     printed = io.StringIO()
-    found = search_checker(*((2000, 2000) if deep else (16, 8)), seed=0, stream=printed)
+    found = search_checker(*((2000, 2000) if deep else (10, 6)), seed=0, stream=printed)
     assert str(found) in printed.getvalue()
-    assert len(found.trials) == (4000 if deep else 24)
+    assert len(found.trials) == (4000 if deep else 16)
     assert [(t.what, t.report) for t in found.failures()] == []
 
 
@@ -37,9 +37,9 @@ def test_the_search_would_notice(monkeypatch):
     for answer, fails in (("right", {"wrong", "hidden"}), ("wrong", {"right"})):
         monkeypatch.setattr(search, "report", lambda *given, answer=answer: bp.checker.Report((), (), (), answer, 0.0))
         monkeypatch.setattr(bp.checker.Report, "verdict", property(lambda self: self.dtype))
-        found = search_checker(10, 10, stream=io.StringIO())
+        found = search_checker(6, 6, stream=io.StringIO())
         assert {t.truth for t in found.trials if t.is_failure} <= fails
-        assert sum(t.is_failure for t in found.trials) >= 8
+        assert sum(t.is_failure for t in found.trials) >= 5
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)

@@ -9,7 +9,7 @@ import numpy as np
 from manual_bp.checker.diagnose.constant_factors import factor_mistake
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.factor_products import FACTORS
-from manual_bp.checker.diagnose.function_terms import in_function_terms
+from manual_bp.checker.diagnose.function_terms import in_function_terms, without_invented_names
 from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, guess_of_multiple, identify_mistake
 from manual_bp.checker.diagnose.norm_equation import NORM
 from manual_bp.checker.diagnose.path_mistakes import path_finder
@@ -48,7 +48,9 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
         before = None if finding.exact else _mistake_between(evidence, line, found[line])
         findings[line] = before if before and (before.exact or finding.mistake == UNKNOWN) else finding
     findings = _explain_by_paths(as_returned, wrong, found, findings)
-    return in_function_terms(evidence, wrong, findings) if evidence.graph.of_rule else findings
+    if evidence.graph.of_rule:
+        return in_function_terms(evidence, wrong, findings)
+    return without_invented_names(evidence, findings)
 
 
 def _explain_by_paths(
@@ -160,7 +162,8 @@ def _mistake_between(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     inferred = _infer_mistake(evidence, nodes, {line: found})
     if inferred is None:
         return None
-    return inferred.finding._replace(diagnosis=f"already in d{inferred.node}: {inferred.finding.diagnosis}")
+    fact = f"already in d{inferred.node}: {inferred.finding.diagnosis}"
+    return inferred.finding._replace(diagnosis=fact, at=inferred.node)
 
 
 def _join(evidence: Evidence, lines: set[str]) -> str:

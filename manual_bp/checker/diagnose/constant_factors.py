@@ -4,6 +4,7 @@ from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.known_constants import name_constant
 
 CONSTANT = "scaled by a constant"
+PLAIN_FACTORS = "missing 1/m", "extra 1/m", "factor 2", "factor n_l", "wrong sign", CONSTANT
 
 
 def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
@@ -55,6 +56,8 @@ def factor_text(evidence: Evidence, line: str, c: float) -> str:
 
 def _widths(evidence: Evidence, line: str) -> tuple[int, ...]:
     """Return the sizes of a line and of those that it is computed from, except m."""
+    if evidence.graph.of_rule:
+        return ()  # a rule has no layers
     expected = evidence.expected
     shapes = [expected[n].shape for n in (line, *evidence.graph.successors[line]) if n in expected]
     return tuple(n for n in dict.fromkeys(n for shape in shapes for n in shape) if n not in (1, 2, evidence.m))

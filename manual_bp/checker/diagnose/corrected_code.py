@@ -5,7 +5,8 @@ import re
 import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elementwise, Product, Sum, find_equations
-from manual_bp.checker.diagnose.evidence import Evidence
+from manual_bp.checker.diagnose.constant_factors import PLAIN_FACTORS
+from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.factor_products import factor_code
 from manual_bp.checker.diagnose.norm_equation import NormEquation
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative
@@ -13,6 +14,22 @@ from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
 from manual_bp.checker.diagnose.weighted_sum import WeightedSum
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
+
+
+def correction(evidence: Evidence, line: str, finding: Finding) -> str:
+    """Write the line to mend, which may be another one than the line that is wrong, or return ""."""
+    graph = evidence.graph
+    code = corrected_line(evidence, line)
+    if finding.at and not graph.of_rule and _contains(code, finding.at):
+        code = corrected_line(evidence, finding.at)
+    unseen = [n for n, node in graph.nodes.items() if not node.tapped and n not in evidence.returned]
+    if finding.mistake in PLAIN_FACTORS and any(_contains(code, n) for n in unseen):
+        return ""  # the factor says it all, and the code would name a line that the user may not have
+    return code
+
+
+def _contains(code: str, node: str) -> bool:
+    return re.search(rf"(?<![\w.])d{re.escape(node)}(?!\w)", code) is not None
 
 
 def corrected_line(evidence: Evidence, line: str) -> str:
@@ -65,7 +82,10 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
                 g_prime = f"({code})" if " / " in code else code or g_prime
             if g_prime.startswith("g'") and equation.line.rsplit(".", 1)[-1][:1] not in ("Z", "z"):
                 return ""  # the step between them is not an activation
-            D = _in_full(evidence, successor)
+            D, g_prime = _in_full(evidence, successor), re.sub(r"(?<![\w.])(?=sqrt\()", "np.", g_prime)
+            g_prime = re.sub(r"(?<![\w.])(?=norm\()", "np.linalg.", g_prime)
+            if over := re.fullmatch(r"1/([\w.]+(\(\w+\))?)", g_prime):
+                return f"{D} / {over[1]}"
             return D if g_prime == "1" else f"{D} * {g_prime}"
         case OutputDerivative() as output:
             return output.text(evidence.m, evidence.scale)

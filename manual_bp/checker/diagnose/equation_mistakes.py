@@ -73,11 +73,13 @@ def _mistakes_in_dW(evidence: Evidence, equation: BackwardEquation, form: Produc
 
 def _mistakes_in_db(evidence: Evidence, equation: BackwardEquation, axes: tuple[int, ...]) -> Iterator[Candidate]:
     D, shape, d = equation.upstream, equation.expected.shape, f"d{equation.successor}"
-    yield Candidate("unsummed", D, f"{d} is not summed over the examples")
+    rule = evidence.graph.of_rule
+    right = f"axis {', '.join(map(str, axes))}" if rule else "the examples"
+    yield Candidate("unsummed", D, f"{d} is not summed over {right}")
     for other in range(D.ndim):
         if (other,) != axes:
             for keep in (True, False):
-                sentence = f"{d} is summed over axis {other}, the units, not over the examples"
+                sentence = f"{d} is summed over axis {other}{', the units' * (not rule)}, not over {right}"
                 yield Candidate("wrong axis", D.sum(axis=other, keepdims=keep), sentence)
     for total in (D.sum(), np.broadcast_to(D.sum(), shape)):
         yield Candidate("wrong axis", total, f"{d} is summed over all axes")

@@ -16,11 +16,15 @@ STEPS = 16  # slices, at most, of an argument of rank 3
 
 
 class Finding(NamedTuple):
-    """The key of a mistake, and a sentence. It is not exact if the line is only a multiple of the mistaken one."""
+    """The key of a mistake, and a sentence. It is not exact if the line is only a multiple of the mistaken one.
+
+    `at` is the node to mend, if that is not the line itself.
+    """
 
     mistake: str
     diagnosis: str
     exact: bool = True
+    at: str = ""
 
 
 class Candidate(NamedTuple):
@@ -50,7 +54,9 @@ class Evidence:
         graph = cut.graph
         self.numbers = numbers
         self.graph, self.cut, self.arrays, self.tolerance = graph, cut, arrays, tolerance
-        self.m, self.scale, self.transposed = judgement.m, judgement.scale, judgement.transposed
+        # the arguments of a rule hold no examples
+        self.m = 1 if graph.of_rule else judgement.m
+        self.scale, self.transposed = judgement.scale, judgement.transposed
         self.found = judgement.well_shaped()
         self.returned = self.found.keys()
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}

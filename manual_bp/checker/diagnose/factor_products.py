@@ -73,7 +73,8 @@ def _search(evidence: Evidence, factors: dict[str, NDArray], target: NDArray) ->
                         product = FactorProduct(constant, first, second, divided)
                         # a node divided by what it is computed from says nothing
                         quotient = divided and bool(second) and first in evidence.graph.nodes
-                        found.append((len(product.code()) + 10 * (constant not in ("", "-")) + 25 * quotient, product))
+                        number = bool(constant) and not constant.lstrip("-").isidentifier() and constant != "-"
+                        found.append((len(product.code()) + 10 * number + 25 * quotient, product))
     return min(found, key=lambda f: f[0])[1] if found else None
 
 

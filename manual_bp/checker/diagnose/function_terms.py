@@ -25,11 +25,24 @@ def in_function_terms(evidence: Evidence, wrong: list[str], findings: dict[str, 
     return {n: f._replace(diagnosis=_renamed(f.diagnosis, names)) for n, f in moved.items()}
 
 
+def without_invented_names(evidence: Evidence, findings: dict[str, Finding]) -> dict[str, Finding]:
+    """Write the code of a cost's value for a name that the checker made up, such as Z__."""
+    graph = evidence.graph
+    invented = [n for n, node in graph.nodes.items() if n.endswith("_") and not node.tapped]
+    if not invented:
+        return findings
+    calls = list(calls_in_order(graph.jaxpr, graph.into))
+    names = {n: describe_value(calls[graph.nodes[n].equation]) for n in sorted(invented, key=len, reverse=True)}
+    return {n: f._replace(diagnosis=_renamed(f.diagnosis, names)) for n, f in findings.items()}
+
+
 def _renamed(text: str, names: dict[str, str]) -> str:
     """Write d and a name as the derivative by the code, and a name alone as the code, outside of code."""
     if not names:
         return text
-    pattern = rf"(?<![\w.\]])(d?)({'|'.join(map(re.escape, names))})(?![\w\[])"
+    # a value may be called "a", but the article is followed by a word
+    article = r"(?!(?<=\ba) [a-z])"
+    pattern = rf"(?<![\w.\]])(d?)({'|'.join(map(re.escape, names))})(?![\w\[]){article}"
     parts = text.split("`")
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(pattern, lambda m: ("the derivative by " if m[1] else "") + names[m[2]], parts[i])

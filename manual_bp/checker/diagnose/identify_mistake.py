@@ -160,7 +160,7 @@ def candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
 def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     expected = evidence.expected[line]
     if expected.ndim == 2:
-        yield Candidate("transposed", expected.T, f"d{line} is transposed")
+        yield Candidate("transposed", expected.T, "it is transposed")
     equations = find_equations(evidence, line)
     for equation in equations:
         rest = expected - equation.expected  # the other terms
@@ -175,7 +175,8 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
         if COST in evidence.graph.successors[line]:
             others = expected - evidence.contribution(COST)[line]
             for text, direction in _other_penalties(evidence, line):
-                sentence = f"the term that comes from the cost itself is {{k}} {text}, not that of {line}"
+                other = "not the derivative of the one in the cost"
+                sentence = f"the term of the regulariser is {{k}} {text}, {other}"
                 yield Candidate("regulariser", others, sentence, direction)
     for other in confusable(evidence, line, [*evidence.graph.nodes, *evidence.graph.params]):
         if other not in evidence.graph.successors[line] and evidence.expected[other].shape == expected.shape:
@@ -183,8 +184,9 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
 
 
 def _other_penalties(evidence: Evidence, line: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Return what the derivative of a penalty may be by mistake: the sign of the weights, or other weights."""
+    """Return what the derivative of a penalty may be by mistake: the weights, their sign, or other weights."""
     value = evidence.forward_values[line]
+    yield line, value
     yield f"sign({line})", np.sign(value)
     for name in evidence.graph.params:
         other = evidence.forward_values[name]

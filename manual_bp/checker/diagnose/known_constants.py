@@ -24,7 +24,7 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     for n, source in sizes.items():
         yield f"{n}", n, source
         yield f"1/{n}", 1 / n, source
-    if m > 1 and set(evidence.graph.params) != set(evidence.graph.roots):  # the arguments of a rule hold no examples
+    if m > 1 and set(evidence.graph.params) != set(evidence.graph.roots):
         yield from _about_size("m", m, f"m = {m}")
     for n, source in sizes.items():
         yield from _about_size(str(n), n, source)
@@ -37,7 +37,8 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
         size = float(np.linalg.norm(value)) if value.dtype.kind == "f" and np.isfinite(value).all() else 0.0
         if size:
             for power in (1, 2, 3):
-                text = f"norm({name})" + f"**{power}" * (power > 1)
+                norm = f"norm({name})" if value.size > 1 else name if value.item() > 0 else f"abs({name})"
+                text = norm + f"**{power}" * (power > 1)
                 yield text, size**power, ""
                 yield f"1/{text}", size**-power, ""
 

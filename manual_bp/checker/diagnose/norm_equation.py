@@ -72,7 +72,7 @@ class NormEquation(NamedTuple):
         yield Candidate(NORM, self.line(U, U, 0, 0), f"{variance} and the mean are taken as constants")
         yield Candidate(NORM, self.line(U, U, square=-1), f"the term that comes through {variance} has the wrong sign")
         if self.divisor > 1:
-            size = f"{self.divisor} times what it should be: a sum over axis {self.axes} in place of the mean"
+            size = f"{self.divisor} times what it should be: a sum over {_axes(self.axes)} in place of the mean"
             yield Candidate(
                 NORM, self.line(U, U, square=self.divisor), f"the term that comes through {variance} is {size}"
             )
@@ -90,7 +90,7 @@ class NormEquation(NamedTuple):
         yield Candidate(NORM, self.line(U, U, power=-1), f"{scale} is used in place of 1 over it")
         for a in _choices(D.ndim):
             if a != self.axes:
-                text = f"the sums go over axes {a}, not over {self.axes}"
+                text = f"the sums go over {_axes(a)}, not over {_axes(self.axes)}"
                 m = int(np.prod([self.value.shape[i] for i in a]))
                 N, r = self._normal()
                 centre = U.mean(a, keepdims=True) if self.centred else 0.0
@@ -121,6 +121,10 @@ class NormEquation(NamedTuple):
         x = self.value - self.value.mean(self.axes, keepdims=True) if self.centred else self.value
         r = ((x**2).sum(self.axes, keepdims=True) / self.divisor + self.eps) ** -0.5
         return x * r, r
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {axes}"
 
 
 def _choices(ndim: int) -> list[tuple[int, ...]]:

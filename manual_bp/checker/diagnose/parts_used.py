@@ -75,12 +75,12 @@ def _by_jacobian(evidence: Evidence, equation: BackwardEquation, found: NDArray)
     where = f", in {int((met > 1).sum())} of {found.size} elements"
     for made, text in _overwritten(terms, D.shape):
         if evidence.same(found, made.reshape(found.shape)):
-            return Finding("set for add", f"{text}: the terms that meet in an element are to be added{where}")
+            return Finding("set for add", f"{text}; add the terms that meet in an element{where}")
     return None
 
 
 def _overwritten(terms: NDArray, shape: tuple[int, ...]) -> Iterator[tuple[NDArray, str]]:
-    last = "only the last of the terms with equal indices is kept, as by = for +=, or by += with a repeated index"
+    last = "only the last of the terms with equal indices is kept, as by =, or by += with a repeated index"
     yield _last(terms), last
     yield _last(terms[::-1]), "only the first of the terms with equal indices is kept"
     groups = 1

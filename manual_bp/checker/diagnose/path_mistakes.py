@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, constant_mistake, factor_mistake
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
 from manual_bp.checker.diagnose.replaced_values import replacement_finder
 from manual_bp.checker.diagnose.scaled_paths import Change, ScaledPaths
-from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
+from manual_bp.checker.diagnose.source_lines import describe_source, describe_value, find_source
 from manual_bp.checker.graph.places import Place
 from manual_bp.checker.judge.cut_graph import Arrays
 
@@ -69,7 +69,7 @@ def _factor_mistake(evidence: Evidence, found: Arrays, factor: float) -> Finding
             return Finding(
                 "factor n_l", f"{fact}, and {n} is the length of an axis: there is a division by it too many"
             )
-    return constant_mistake(factor, 1)
+    return factor_mistake(evidence, next(iter(found)), factor)
 
 
 def _rank(fit: _Fit) -> tuple:
@@ -136,6 +136,10 @@ def _same(evidence: Evidence, lines: Arrays, found: Arrays) -> bool:
 
 def _describe(places: Sequence[Place]) -> str:
     """Name the path by a sum on it, or by its last equation, or by the use of a value."""
+    yours = [p for p in places if find_source(p.calls)]
+    if not yours:  # only the sum that weights the outputs
+        return "it"
+    places = yours
     whole = [p for p in places if p.alone or p.is_output]
     sums = [p for p in whole if p.calls[-1].primitive.name.startswith(("reduce", "cumsum", "cumlogsumexp"))]
     uses = [p for p in places if p.root and p not in whole]

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.diagnose.known_factors import index_arrays
 from manual_bp.checker.diagnose.scaled_paths import ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
 from manual_bp.checker.graph.arguments import is_float
@@ -17,7 +18,7 @@ from manual_bp.checker.graph.places import Place, calls_in_order
 from manual_bp.checker.judge.cut_graph import Arrays
 
 MOST_RUNS = 600
-MISSING_FACTOR, REPLACED, TWICE = "missing factor", "another value", "factor twice"
+MISSING_FACTOR, REPLACED, TWICE, SET = "missing factor", "another value", "factor twice", "set for add"
 
 
 class Replacement(NamedTuple):
@@ -49,6 +50,9 @@ def replacement_finder(paths: ScaledPaths) -> Callable[[Collection[str], Collect
                 continue
             if not moved.issuperset(wrong) or not moved.isdisjoint(right):
                 continue
+            if place.origin and place.origin[-1].primitive.name == "gather":
+                for finding, kept in _overwritten(paths.evidence, place.shape):
+                    yield Replacement(finding, paths.lines({}, place.key, kept))
             factor = operands[n][1 - j] if j >= 0 else None
             for finding, ratio in _ratios(place, kind, factor, values, paths.evidence):
                 runs += 1
@@ -84,6 +88,20 @@ def _ratios(
         shaped = _fit_to(array, place.shape)
         if shaped is not None and shaped.all() and not _equal(shaped, right):
             yield Finding(REPLACED, f"{where}, {other} is used in place of {name}"), (shaped / right) ** power
+
+
+def _overwritten(evidence: Evidence, shape: tuple[int, ...]) -> Iterator[tuple[Finding, np.ndarray]]:
+    """Keep one of the rows with equal indices, as where the rows of a gradient are set and not added."""
+    for name, ids in index_arrays(evidence).items():
+        if ids.shape != shape[: ids.ndim]:
+            continue
+        for which, step in (("last", -1), ("first", 1)):
+            kept = np.zeros(ids.size)
+            kept[::step][np.unique(ids.ravel()[::step], return_index=True)[1]] = 1
+            columns = kept.reshape(*ids.shape, *(1,) * (len(shape) - ids.ndim))
+            text = f"only the {which} term is kept where {name} repeats, as by = for +="
+            finding = Finding(SET, f"{text}; add them: np.add.at, or .at[].add")
+            yield finding, np.broadcast_to(columns, shape)
 
 
 def _forward_values(evidence: Evidence) -> tuple[dict[int, list[np.ndarray]], list[_Value]]:

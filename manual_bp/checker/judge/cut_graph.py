@@ -6,6 +6,7 @@ itself.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from manual_bp.checker.graph.jaxpr_walk import Visit, apply_equation, walk
 from manual_bp.checker.judge.noise import noisy_equations
 
 Arrays = Mapping[str, np.ndarray]
-KEPT, KEPT_BYTES = 16, 2**20  # results that are kept, and the most that the arrays of one may take
+KEPT, KEPT_BYTES = 32, 2**20  # results that are kept, and the most that the arrays of one may take
 
 
 class CutResult(NamedTuple):
@@ -45,9 +46,12 @@ class CutGraph:
 
     def __init__(self, graph: CostGraph, roots: Sequence[str]):
         self.graph, self.roots = graph, tuple(roots)
-        self._zeros = {n: np.zeros(node.shape) for n, node in graph.nodes.items()}
-        self._program = jax.jit(functools.partial(differentiate, graph, self.roots))
-        self._last: dict[tuple, CutResult] = {}
+        # arrays of JAX need no copy at each call
+        self._zeros = {n: jnp.zeros(node.shape) for n, node in graph.nodes.items()}
+        self._size = sum(a.nbytes for a in self._zeros.values())
+        self._flags = jnp.array(False), jnp.array(True)
+        self._program = jax.jit(self._as_one_vector)
+        self._last: dict[tuple, Any] = {}
 
     def __call__(self, arrays: Sequence, lines: Arrays | None = None, shifts: Arrays | None = None) -> CutResult:
         """Differentiate at `arrays`, with `lines` in place of autodiff's, and `shifts` added to the nodes' values.
@@ -55,11 +59,13 @@ class CutGraph:
         The last results are kept if they are small, because a report asks for most of them several times.
         """
         lines, shifts = lines or {}, shifts or {}
-        if sum(a.nbytes for a in (*arrays, *self._zeros.values())) > KEPT_BYTES:
-            return self._run(arrays, lines, shifts)
-        given = tuple(tuple((n, _content(a)) for n, a in sorted(x.items())) for x in (lines, shifts))
-        key = (*map(_content, arrays), *given)
-        result = self._last.pop(key, None) or self._run(arrays, lines, shifts)
+        return self._kept(arrays, (lines, shifts), lambda: self._run(arrays, lines, shifts))
+
+    def _kept(self, arrays: Sequence, given: tuple, compute: Callable[[], Any]) -> Any:
+        if self._size + sum(a.nbytes for a in arrays) > KEPT_BYTES:
+            return compute()
+        key = (*map(_content, arrays), *map(_content, given))
+        result = self._last.pop(key, None) or compute()
         self._last[key] = result
         if len(self._last) > KEPT:
             del self._last[next(iter(self._last))]
@@ -67,10 +73,21 @@ class CutGraph:
 
     def _run(self, arrays: Sequence, lines: Arrays, shifts: Arrays) -> CutResult:
         zeros = self._zeros
-        given = {n: (lines.get(n, zeros[n]), n in lines) for n in zeros}
-        cost, found, node_values = self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts})
-        to_numpy = functools.partial(jax.tree.map, lambda a: np.asarray(a, np.float64))
-        return CutResult(float(cost), to_numpy(found), to_numpy(node_values))
+        given = {n: (lines.get(n, zeros[n]), self._flags[n in lines]) for n in zeros}
+        vector = np.asarray(self._program(list(arrays), given, zeros | {n: shifts[n] for n in shifts}), np.float64)
+        names = [*zeros, *self.roots, *zeros]  # the lines, then the values of the nodes
+        shapes = [zeros[n].shape if n in zeros else np.shape(arrays[self.graph.roots[n]]) for n in names]
+        parts = np.split(vector[1:], np.cumsum([math.prod(s) for s in shapes])[:-1])
+        shaped = [(n, part.reshape(s)) for n, part, s in zip(names, parts, shapes, strict=True)]
+        lines_found = len(zeros) + len(self.roots)
+        return CutResult(float(vector[0]), dict(shaped[:lines_found]), dict(shaped[lines_found:]))
+
+    def _as_one_vector(self, arrays: list, given: dict, shifts: dict) -> Any:
+        """Return all results as one array, since each array of JAX takes longer to fetch than to compute."""
+        cost, found, node_values = differentiate(self.graph, self.roots, arrays, given, shifts)
+        nodes = self.graph.nodes
+        results = [cost, *(found[n] for n in (*nodes, *self.roots)), *(node_values[n] for n in nodes)]
+        return jnp.concatenate([jnp.ravel(a).astype(float) for a in results])
 
     @functools.cached_property
     def _program_with_noise(self) -> Callable:
@@ -81,18 +98,26 @@ class CutGraph:
 
     def with_noise(self, arrays: Sequence, size: float, draw: int) -> dict[str, np.ndarray]:
         """Return autodiff's lines for a cost in which each equation has a relative error of this size."""
-        lines = self._program_with_noise(list(arrays), size, draw)
-        return {n: np.asarray(line, np.float64) for n, line in lines.items()}
+
+        def run() -> dict[str, np.ndarray]:
+            lines = self._program_with_noise(list(arrays), size, draw)
+            return {n: np.asarray(line, np.float64) for n, line in lines.items()}
+
+        return self._kept(arrays, (size, draw), run)
 
     def traced(self, arrays: Sequence) -> dict:
         """Return autodiff's derivatives in a form that JAX can differentiate again."""
         return differentiate(self.graph, self.roots, list(arrays), {}, self._zeros)[1]
 
 
-def _content(array: Any) -> bytes:
-    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        array = jax.random.key_data(array)
-    return np.asarray(array).tobytes()
+def _content(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return tuple((name, _content(array)) for name, array in sorted(given.items()))
+    if isinstance(given, int | float):
+        return given
+    if jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
+        given = jax.random.key_data(given)
+    return np.asarray(given).tobytes()
 
 
 def differentiate(

@@ -40,9 +40,13 @@ def eps_of_values(line: np.ndarray) -> float:
     """
     values = np.asarray(line, np.float64)
     mantissa, _ = np.frexp(values[np.isfinite(values) & (values != 0)])
-    for bits in (8, 11, 24):  # bfloat16, float16, float32
-        exact, needed = (np.mod(mantissa * 2.0**b, 1) == 0 for b in (bits, bits - 3))
-        if mantissa.size and exact.all() and needed.mean() <= 0.5:
+
+    def exact(bits: int) -> np.ndarray:
+        return np.mod(mantissa * 2.0**bits, 1) == 0
+
+    # what needs more bits than float32 has is not looked at further
+    for bits in (8, 11, 24) if mantissa.size and exact(24).all() else ():  # bfloat16, float16, float32
+        if exact(bits).all() and exact(bits - 3).mean() <= 0.5:
             return 2.0 ** (1 - bits)
     return float(np.finfo(np.float64).eps)
 

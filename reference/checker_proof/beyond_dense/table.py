@@ -35,12 +35,12 @@ class Table(NamedTuple):
         return "\n".join(_lines(self))
 
 
-def tabulate(cases: tuple[Case, ...] = CASES) -> Table:
-    """Check every variant of every case."""
+def tabulate(cases: tuple[Case, ...] = CASES, every: int = 1) -> Table:
+    """Check the right variant of every case, and every wrong one or, with 2, every other one."""
     outcomes, right = [], {}
     for case in cases:
         check = checker_of(case)
-        outcomes += [outcome(case, variant, check(variant)) for variant in case.wishes]
+        outcomes += [outcome(case, variant, check(variant)) for variant in list(case.wishes)[::every]]
         right[case.name] = check("right")
     return Table(tuple(outcomes), right)
 
