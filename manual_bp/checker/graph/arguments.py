@@ -11,6 +11,7 @@ import numpy as np
 
 # The names of the last arguments of <u, f>: the cotangents of the outputs of f
 COTANGENT = "the cotangent of "
+ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 class Arguments(NamedTuple):
@@ -66,8 +67,7 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     found, others = [], {}
     for index, (path, leaf) in enumerate(paths):
         of_params, name = path[0].idx == 0, path_name(path, names)
-        is_number = numbers and of_params and isinstance(leaf, float | int)
-        if is_number or isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        if isinstance(leaf, ARRAYS) or (numbers and of_params and isinstance(leaf, float | int)):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
                 raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")

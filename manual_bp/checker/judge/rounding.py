@@ -15,7 +15,7 @@ from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, apply_equation, walk
 from manual_bp.checker.judge.cut_graph import CutGraph
 
-KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "abs", "sign"})
+KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "eq", "ne", "abs", "sign"})
 REDUCED = frozenset({"reduce_max", "reduce_min"})
 
 
@@ -111,7 +111,9 @@ def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence, arguments: t
 
     def visit(n: int, equation: Any, inputs: list[tuple]) -> list[tuple]:
         operands, active = [v for v, _ in inputs], any(a for _, a in inputs)
-        if equation.primitive.name in KINKED and active and all(is_float(jnp.asarray(v)) for v in operands):
+        is_nan = len({id(v) for v in equation.invars}) < len(operands)  # x != x
+        floats = all(is_float(jnp.asarray(v)) for v in operands)
+        if equation.primitive.name in KINKED and active and floats and not is_nan:
             near.append(_count_near_zero(operands[0] - (operands[1] if len(operands) > 1 else 0), eps))
         outputs = apply_equation(equation, operands)
         if equation.primitive.name in REDUCED and active:

@@ -16,6 +16,7 @@ from manual_bp.checker.judge.rounding import eps_of_values, relative_error, roun
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 COARSE = 0.01  # rounding larger than this can hide a mistake
+TINY = 1e-9  # an error in float64 that is smaller than any mistake, as where the function is itself an approximation
 
 
 class Judgement(NamedTuple):
@@ -113,7 +114,8 @@ def judge_lines(
     trials = {scale: tried(scale) for scale in scales}
     scale = min(trials, key=lambda s: trials[s].badness())
     trial = trials[scale]
-    judged = {n: _verdict(graph, n, trial, bounds, expected[n]) for n in order}
+    tiny = 0.0 if tolerance or traced.eps > 1e-10 else TINY
+    judged = {n: _verdict(graph, n, trial, bounds, expected[n], tiny) for n in order}
     # nothing can be computed from a line of another shape: those below it are taken to follow from it
     below = set[str]().union(*(graph.descendants(n) for n in graph.nodes if n in order and n not in shaped))
     judged |= {n: ("inherited", "") for n in below & judged.keys() if judged[n][0] == "wrong"}
@@ -153,11 +155,16 @@ def _find_bounds(
     return bounds
 
 
-def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray) -> tuple[Verdict, str]:
+def _verdict(
+    graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray, tiny: float
+) -> tuple[Verdict, str]:
     if not graph.successors[name] and trial.global_errors.get(name) == 0:
         return "right", ""  # the cost does not depend on it
     if not np.isfinite(expected).all():
         return "cannot tell", "autodiff's own derivative is not finite here"
+    if name not in trial.right and (error := trial.global_errors.get(name, np.inf)) <= tiny:
+        why = "more than rounding explains and less than a mistake: is one of the two functions an approximation?"
+        return "cannot tell", f"it differs from autodiff by {error:.0e} of its norm, {why}"
     if name not in trial.right:
         return "inherited" if name in trial.follows else "wrong", ""
     if name in bounds.zero:

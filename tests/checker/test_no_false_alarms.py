@@ -1,0 +1,83 @@
+"""Right programs of kinds that were once called wrong, and mistakes beside them that must not be called right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import manual_bp as bp
+
+RNG = np.random.default_rng(4)
+x, w = np.array([0.3, -1.2, 0.7]), np.array([0.0, 1.0, 0.4])
+
+
+def with_rule(f, rule):
+    g = jax.custom_vjp(f)
+    g.defvjp(lambda *args: (f(*args), args), rule)
+    return g
+
+
+def without_nan(x, w):
+    return jnp.where(w != 0, w * x, 0.0)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_value_at_a_threshold_of_equality(factor):
+    """Where w is 0, autodiff's derivative by w is 0, and not x."""
+    rule = with_rule(without_nan, lambda args, u: (u * args[1], factor * u * args[0]))
+    report = bp.check_custom_vjp(rule, x, w)
+    assert report["dw"].verdict == ("cannot tell" if factor == 1 else "wrong")
+    cost, backward = (lambda w, x: jnp.sum(without_nan(x, w))), (lambda w, x: {"dw": factor * x})
+    assert bp.check_gradients(cost, backward, w, x).verdict == report["dw"].verdict
+    off = bp.check_gradients(cost, backward, w + 1, x)
+    assert off.verdict == ("right" if factor == 1 else "wrong")
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_leaves_that_are_no_arrays(factor):
+    """A module holds its activation, and None for a bias that it does not have."""
+    params = {"layers": [{"W": RNG.normal(size=(3, 2)), "b": None, "g": jnp.tanh}], "scale": np.array(2.0)}
+
+    def cost(params, X):
+        (layer,) = params["layers"]
+        return jnp.sum(layer["g"](X @ layer["W"]) ** 2) * params["scale"]
+
+    def backward(params, X):
+        (layer,) = params["layers"]
+        A = np.tanh(X @ layer["W"])
+        dW = factor * params["scale"] * X.T @ (2 * A * (1 - A**2))
+        return {"layers": [{"W": dW, "b": None, "g": None}], "scale": np.sum(A**2)}
+
+    report = bp.check_gradients(cost, backward, params, RNG.normal(size=(4, 3)))
+    assert report.verdict == ("right" if factor == 1 else "wrong") and report["dscale"].verdict == "right"
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_rule_of_custom_jvp_gets_arrays_of_jax(factor):
+    @jax.custom_jvp
+    def norm(x):
+        return jnp.sqrt(jnp.sum(x**2))
+
+    @norm.defjvp
+    def _(primals, tangents):
+        assert isinstance(primals[0], jax.Array)
+        return norm(*primals), factor * primals[0].at[:].get() @ tangents[0] / norm(*primals)
+
+    assert bp.check_custom_vjp(norm, x).verdict == ("right" if factor == 1 else "wrong")
+
+
+def test_a_rule_of_custom_jvp_in_numpy():
+    @jax.custom_jvp
+    def three_times(x):
+        return 3 * x
+
+    three_times.defjvp(lambda primals, tangents: (3 * np.asarray(primals[0]), 3 * tangents[0]))
+    assert bp.check_custom_vjp(three_times, x).verdict == "right"
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0, "right"), (2e-11, "cannot tell"), (1e-8, "wrong")])
+def test_a_difference_smaller_than_any_mistake(off, verdict):
+    """The function may be a series, and its rule the derivative of what it approximates."""
+    rule = with_rule(jnp.tanh, lambda args, u: (u * (1 - jnp.tanh(args[0]) ** 2) * (1 + off),))
+    report = bp.check_custom_vjp(rule, x)
+    assert report.verdict == verdict and (verdict != "cannot tell" or "approximation" in report["dx"].diagnosis)
