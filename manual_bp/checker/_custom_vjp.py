@@ -9,6 +9,7 @@ import numpy as np
 
 from manual_bp.checker._by_differences import judge_by_differences
 from manual_bp.checker._one_pass import report_on
+from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._rule import Rule, trace_rule
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
@@ -93,7 +94,7 @@ def check_custom_vjp(
         given = flatten_arguments(f, args[0], args[1:], numbers=False)
         return _judge_at_two_points(f, surrogate, given, tolerance, order, seed, numbers)
 
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+    def report() -> Report:
         with_arrays = jax.tree.map(lambda leaf: np.asarray(leaf) if type(leaf) is float else leaf, args)
         numbers = {*_names(f, with_arrays)} - {*_names(f, args)}
         if numbers:
@@ -102,6 +103,8 @@ def check_custom_vjp(
             except Exception:
                 pass  # f takes a number only as it is, such as one of nondiff_argnums
         return report_at(args, ())
+
+    return in_float64(report)
 
 
 def _names(f: Callable, args: tuple) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
         reason = str(error).strip().splitlines()[0]
     if reason:
         found, cost = {name[1:]: np.asarray(line) for name, line in once.items()}, compiled_cost(traced)
-        lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps)
+        lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps, reason)
         notes = (f"judged by central differences, because autodiff of f without its rule is not possible: {reason}",)
         lines = without_second_order(lines) if order == 2 else lines
         report = Report(tuple(lines), (), notes, traced.precision, cost(arrays), "central differences")

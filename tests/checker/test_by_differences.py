@@ -69,6 +69,44 @@ def test_wrong(mistake):
     assert [line.mistake for line in report.lines if line.verdict == "wrong"] == [mistake]
 
 
+def root(stop, bisect):
+    """Solve y**3 + y = a, where autodiff cannot follow: by bisection, or slowly by damped steps of Newton's method."""
+
+    a = None
+
+    def halve(state):
+        low, high = state
+        y = (low + high) / 2
+        return jnp.where(y**3 + y < a, y, low), jnp.where(y**3 + y < a, high, y)
+
+    def solve(given):
+        nonlocal a
+        a = given
+        if bisect:
+            wide = lambda state: jnp.max(state[1] - state[0]) > stop
+            return sum(jax.lax.while_loop(wide, halve, (a - a - 3, a - a + 3))) / 2
+        far = lambda y: jnp.max(abs(y**3 + y - a)) > stop
+        return jax.lax.while_loop(far, lambda y: y - 0.7 * (y**3 + y - a) / (3 * y**2 + 1), 0 * a)
+
+    return solve
+
+
+@pytest.mark.parametrize(
+    ("stop", "bisect", "one", "verdict"),
+    [
+        (1e-8, True, 1.0, "right"),
+        (1e-8, True, 1.01, "wrong"),
+        (1e-5, True, 1.001, "cannot tell"),  # hidden by the noise
+        (1e-5, False, 1.0, "cannot tell"),
+        (1e-5, False, 1.01, "wrong"),
+    ],
+)
+def test_a_solver_that_stops_early(stop, bisect, one, verdict):
+    solve = jax.custom_vjp(root(stop, bisect))
+    solve.defvjp(lambda a: (solve(a),) * 2, lambda y, u: (u / (3 * y**2 + one),))
+    assert bp.check_custom_vjp(solve, np.array([0.3, -1.2, 0.7])).verdict == verdict
+
+
 def test_transposed():
     W = np.random.default_rng(0).normal(size=(4, 4))
     report = bp.check_gradients(lambda W, X: np.sum((W @ X) ** 2), lambda W, X: (2 * W @ X @ X.T).T, W, X)

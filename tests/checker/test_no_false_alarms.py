@@ -81,3 +81,21 @@ def test_a_difference_smaller_than_any_mistake(off, verdict):
     rule = with_rule(jnp.tanh, lambda args, u: (u * (1 - jnp.tanh(args[0]) ** 2) * (1 + off),))
     report = bp.check_custom_vjp(rule, x)
     assert report.verdict == verdict and (verdict != "cannot tell" or "approximation" in report["dx"].diagnosis)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_scan_that_carries_float32(factor):
+    """JAX as it comes makes float32 of NumPy's float64, so that this works for its user."""
+    with jax.enable_x64(False):
+        start = jnp.zeros(3)
+
+        def last(W, xs):
+            step = lambda carry, x: ((jnp.tanh(W @ carry[0] + x), carry[0]), None)
+            return jax.lax.scan(step, (start, jnp.ones(3)), xs)[0][0]
+
+        W, xs = RNG.normal(size=(3, 3)), RNG.normal(size=(4, 3))
+        by_autodiff = jax.grad(lambda W, xs: factor * jnp.sum(last(W, xs)))
+        report = bp.check_gradients(lambda W, xs: jnp.sum(last(W, xs)), lambda W, xs: {"dW": by_autodiff(W, xs)}, W, xs)
+        assert report.verdict == ("right" if factor == 1 else "wrong") and report.dtype == "float32"
+        rule = with_rule(last, lambda args, u: jax.vjp(last, *args)[1](factor * u))
+        assert bp.check_custom_vjp(rule, W, xs).verdict == report.verdict
