@@ -1,5 +1,7 @@
 """Costs that autodiff cannot take are judged by central differences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,26 +71,22 @@ def test_wrong(mistake):
     assert [line.mistake for line in report.lines if line.verdict == "wrong"] == [mistake]
 
 
-def root(stop, bisect):
+def solve(stop, bisect, a):
     """Solve y**3 + y = a, where autodiff cannot follow: by bisection, or slowly by damped steps of Newton's method."""
-
-    a = None
 
     def halve(state):
         low, high = state
         y = (low + high) / 2
         return jnp.where(y**3 + y < a, y, low), jnp.where(y**3 + y < a, high, y)
 
-    def solve(given):
-        nonlocal a
-        a = given
-        if bisect:
-            wide = lambda state: jnp.max(state[1] - state[0]) > stop
-            return sum(jax.lax.while_loop(wide, halve, (a - a - 3, a - a + 3))) / 2
-        far = lambda y: jnp.max(abs(y**3 + y - a)) > stop
-        return jax.lax.while_loop(far, lambda y: y - 0.7 * (y**3 + y - a) / (3 * y**2 + 1), 0 * a)
-
-    return solve
+    if bisect:
+        return sum(jax.lax.while_loop(lambda s: jnp.max(s[1] - s[0]) > stop, halve, (0 * a - 3, 0 * a + 3))) / 2
+    state = jax.lax.while_loop(
+        lambda s: jnp.max(abs(s[1])) > stop,
+        lambda s: (y := s[0] - 0.7 * s[1] / (3 * s[0] ** 2 + 1), y**3 + y - a),
+        (0 * a, -a),
+    )
+    return state[0]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +100,9 @@ def root(stop, bisect):
     ],
 )
 def test_a_solver_that_stops_early(stop, bisect, one, verdict):
-    solve = jax.custom_vjp(root(stop, bisect))
-    solve.defvjp(lambda a: (solve(a),) * 2, lambda y, u: (u / (3 * y**2 + one),))
-    assert bp.check_custom_vjp(solve, np.array([0.3, -1.2, 0.7])).verdict == verdict
+    root = jax.custom_vjp(functools.partial(solve, stop, bisect))
+    root.defvjp(lambda a: (solve(stop, bisect, a),) * 2, lambda y, u: (u / (3 * y**2 + one),))
+    assert bp.check_custom_vjp(root, np.array([0.3, -1.2, 0.7])).verdict == verdict
 
 
 def test_transposed():

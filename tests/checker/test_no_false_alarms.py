@@ -90,8 +90,8 @@ def test_a_scan_that_carries_float32(factor):
         start = jnp.zeros(3)
 
         def last(W, xs):
-            step = lambda carry, x: ((jnp.tanh(W @ carry[0] + x), carry[0]), None)
-            return jax.lax.scan(step, (start, jnp.ones(3)), xs)[0][0]
+            carried = start, jnp.ones(3)
+            return jax.lax.scan(lambda c, x: ((jnp.tanh(W @ c[0] + x), c[0]), None), carried, xs)[0][0]
 
         W, xs = RNG.normal(size=(3, 3)), RNG.normal(size=(4, 3))
         by_autodiff = jax.grad(lambda W, xs: factor * jnp.sum(last(W, xs)))
