@@ -99,3 +99,24 @@ def test_a_scan_that_carries_float32(factor):
         assert report.verdict == ("right" if factor == 1 else "wrong") and report.dtype == "float32"
         rule = with_rule(last, lambda args, u: jax.vjp(last, *args)[1](factor * u))
         assert bp.check_custom_vjp(rule, W, xs).verdict == report.verdict
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "right"), (1.0005, "wrong")])
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+def test_float32_inside_a_pass_that_returns_float64(given, factor, verdict):
+    """NumPy makes float64 of a float32 array times a float64 scalar, and then no value shows the rounding."""
+
+    def backward(params, X):
+        A = np.tanh(X.astype(np.float32) @ params["W"].astype(np.float32))
+        dA = 2 * A * np.float64(1 / 3) * factor
+        return {"W": X.T @ (dA * (1 - A * A))}
+
+    X = RNG.normal(size=(4, 3)).astype(given)
+    report = bp.check_gradients(
+        lambda params, X: jnp.sum(jnp.tanh(X @ params["W"]) ** 2) / 3,
+        backward,
+        {"W": RNG.normal(size=(3, 2)).astype(given)},
+        X,
+    )
+    assert report.verdict == verdict and report["dW"].global_error > 1e-9
+    assert any("float32 inside" in note for note in report.notes)
