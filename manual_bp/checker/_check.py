@@ -10,7 +10,7 @@ from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
-from manual_bp.checker._second_point import judge_where_constants_move
+from manual_bp.checker._second_point import judge_elsewhere
 from manual_bp.checker.graph.arguments import flatten_arguments
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
@@ -136,7 +136,7 @@ def _checked(
             raise
         return by_differences(str(error).splitlines()[0], traceable=True)
     report = report_on_rules(traced, report, lambda around: judge(around, backward))
-    return judge_where_constants_move(traced, report, returned, backward, tolerance)
+    return judge_elsewhere(traced, report, returned, backward, tolerance)
 
 
 def _in_own_order(traced: TracedCost, backward: Callable, *arguments: Any) -> dict[str, Any]:

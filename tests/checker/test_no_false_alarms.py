@@ -120,3 +120,34 @@ def test_float32_inside_a_pass_that_returns_float64(given, factor, verdict):
     )
     assert report.verdict == verdict and report["dW"].global_error > 1e-9
     assert any("float32 inside" in note for note in report.notes)
+
+
+def huber(r):
+    return jnp.where(jnp.abs(r) <= 1, r**2 / 2, jnp.abs(r) - 0.5)
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1, "right"), (2, "wrong")])
+def test_a_mistake_that_is_hidden_at_a_kink(slope, verdict):
+    """Where a residual is 1, only the inner formula of Huber's loss is used."""
+
+    def prime(r):
+        return jnp.where(jnp.abs(r) <= 1, r, slope * jnp.sign(r))
+
+    p, Y = np.array([1.5, 0.2, 0.75]), np.array([0.5, 0.3, 1.75])
+    report = bp.check_gradients(lambda p, Y: jnp.sum(huber(p - Y)), lambda p, Y: {"dp": prime(p - Y)}, p, Y)
+    assert report.verdict == verdict and (verdict == "right" or "at a kink" in report.notes[0])
+    rule = with_rule(huber, lambda args, u: (u * prime(args[0]),))
+    assert bp.check_custom_vjp(rule, p - Y).verdict == verdict
+    assert bp.check_custom_vjp(rule, np.array([1.0, 0.0, -1.0])).verdict == verdict
+
+
+def test_labels_that_a_rule_is_meant_for():
+    """For labels of 0 and 1, p - y is right; for others, it is not the derivative of this function."""
+
+    def entropy(z, y):
+        return jnp.where(y == 1, jax.nn.softplus(-z), jax.nn.softplus(z))
+
+    z = np.array([0.3, -1.2, 0.7])
+    rule = with_rule(entropy, lambda args, u: (u * (jax.nn.sigmoid(args[0]) - args[1]), 0 * u))
+    report = bp.check_custom_vjp(rule, z, np.array([0.0, 1.0, 1.0]))
+    assert report.verdict == "cannot tell" and "meant for them only" in report["dz"].diagnosis

@@ -3,7 +3,7 @@
 At a kink of the cost (max, abs, a comparison), rounding decides, and two correct backward passes can differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -132,12 +132,12 @@ def _count_near_zero(difference: Any, eps: float) -> Any:
     return jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0)))
 
 
-def moved_off_kinks(graph: CostGraph, arrays: Sequence, arguments: Sequence[str] = ()) -> list:
-    """Move the parameters and these arguments by a thousandth, so that a unit exactly at its kink no longer is."""
+def moved_off_kinks(graph: CostGraph, arrays: Sequence, names: Iterable[str], by: float = 1e-3) -> list:
+    """Move these parameters and arguments by about a thousandth, so that a unit exactly at its kink no longer is."""
     rng, moved = np.random.default_rng(1), {}
-    for name in (*graph.params, *arguments):
+    for name in names:
         a = np.asarray(arrays[graph.roots[name]])
-        size = 1e-3 * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
+        size = by * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
         step = (size * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)).astype(a.dtype)
         moved[name] = arrays[graph.roots[name]] + step
     return graph.with_roots(arrays, moved)
