@@ -10,8 +10,7 @@ from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import is_float
-from manual_bp.checker.graph.cost_graph import has_custom_vjp
-from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
+from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
 from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
@@ -158,5 +157,6 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
         yield f"not returned, so not judged: {_join(missing)}"
-    if has_custom_vjp(graph) and not CUSTOM_VJP <= graph.into:
-        yield "the cost contains a custom_vjp, whose rule autodiff follows; check_custom_vjp checks the rule itself"
+    for kind in sorted(rules_followed(graph)):
+        kind = kind.removesuffix("_call")
+        yield f"the cost contains a {kind}, whose rule autodiff follows; check_custom_vjp checks the rule itself"

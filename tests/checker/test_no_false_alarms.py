@@ -151,3 +151,23 @@ def test_labels_that_a_rule_is_meant_for():
     rule = with_rule(entropy, lambda args, u: (u * (jax.nn.sigmoid(args[0]) - args[1]), 0 * u))
     report = bp.check_custom_vjp(rule, z, np.array([0.0, 1.0, 1.0]))
     assert report.verdict == "cannot tell" and "meant for them only" in report["dz"].diagnosis
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_rule_of_custom_jvp_in_a_cost(factor):
+    @jax.custom_jvp
+    def square(x):
+        return x**2
+
+    square.defjvp(lambda primals, tangents: (square(*primals), factor * primals[0] * tangents[0]))
+
+    def cost(p):
+        return jnp.sum(jax.nn.softplus(square(p)))
+
+    report = bp.check_gradients(cost, jax.grad(cost), x)
+    assert report.verdict == ("right" if factor == 2 else "cannot tell")
+    report = bp.check_gradients(cost, lambda p: 2 * p * jax.nn.sigmoid(p**2), x)
+    assert report.verdict == ("right" if factor == 2 else "wrong")
+    if factor == 3:
+        assert report["the rule"].mistake == "rule" and "a custom_jvp" in report["the rule"].diagnosis
+        assert report["dp"].verdict == "right"
