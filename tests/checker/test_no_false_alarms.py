@@ -118,8 +118,7 @@ def test_float32_inside_a_pass_that_returns_float64(given, factor, verdict):
         {"W": RNG.normal(size=(3, 2)).astype(given)},
         X,
     )
-    assert report.verdict == verdict and report["dW"].global_error > 1e-9
-    assert any("float32 inside" in note for note in report.notes)
+    assert report.verdict == verdict and any("float32 inside" in note for note in report.notes)
 
 
 def huber(r):

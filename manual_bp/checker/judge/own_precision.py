@@ -20,9 +20,9 @@ def lines_in_float32(traced: TracedCost, backward: Callable, found: Arrays, judg
     Under a relative change of 1e-7, a line in float64 moves along a straight line up to 1e-14, and one in float32 by
     steps of 1e-7.
     """
-    errors = judgement.global_errors, judgement.local_errors
-    doubted = [n for n in judgement.with_verdict("wrong") if min(e[n] or 0.0 for e in errors) <= SMALL]
-    doubted = [n for n in doubted if found[n].dtype == np.float64 and np.isfinite(found[n]).all()]
+    errors = {n: (judgement.global_errors[n], judgement.local_errors[n]) for n in judgement.with_verdict("wrong")}
+    doubted = [n for n, of_line in errors.items() if any(e is not None and e <= SMALL for e in of_line)]
+    doubted = [n for n in doubted if found[n].dtype == np.float64 and np.isfinite(found[n]).all() and found[n].any()]
     if not doubted or traced.eps > 1e-10:
         return {}
     rng, steps = np.random.default_rng(0), dict.fromkeys(doubted, np.inf)
