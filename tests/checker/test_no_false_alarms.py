@@ -170,3 +170,18 @@ def test_a_rule_of_custom_jvp_in_a_cost(factor):
     if factor == 3:
         assert report["the rule"].mistake == "rule" and "a custom_jvp" in report["the rule"].diagnosis
         assert report["dp"].verdict == "right"
+
+
+def test_equal_steps_hide_a_mistake():
+    """With equal steps in each row of z, a loss that lacks the maximum is off by the same in each row."""
+    z, ids = np.arange(9.0).reshape(3, 3) / 4, np.array([2, 1, 1])
+
+    def losses(z, top):
+        return jnp.log(jnp.sum(jnp.exp(z - top), axis=1)) + z.max(axis=1) - z[jnp.arange(3), ids]
+
+    def cost(w, z):
+        return jnp.sum(w * losses(z, z.max(axis=1, keepdims=True))) / jnp.sum(w)
+
+    report = bp.check_gradients(cost, lambda w, z: jax.grad(lambda w: w @ losses(z, z) / jnp.sum(w))(w), w + 1, z)
+    assert report.verdict == "cannot tell" and "z is moved" in report["dw"].diagnosis
+    assert bp.check_gradients(cost, jax.grad(cost), w + 1, z).verdict == "right"

@@ -35,7 +35,7 @@ class Arguments(NamedTuple):
         return self.rebuild(self.copied_arrays())
 
     def constants_moved(self, rng: np.random.Generator) -> tuple["Arguments", list[str]]:
-        """Move each float array that holds one value, or those of an array before it, by about a tenth of each value.
+        """Move each float array of equal values or steps, or with those of an array before it, by about a tenth.
 
         Return the names of the arrays too.
         """
@@ -43,7 +43,7 @@ class Arguments(NamedTuple):
         for i, (name, a) in enumerate(zip(self.names, self.arrays, strict=True)):
             values = np.asarray(a, np.float64) if is_float(a) else np.empty(0)
             twice = any(is_float(b) and np.array_equal(values, np.asarray(b, np.float64)) for b in self.arrays[:i])
-            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0):
+            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0 or _is_even(values)):
                 size = abs(values) + (values == 0)
                 arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
                 names.append(name)
@@ -51,6 +51,12 @@ class Arguments(NamedTuple):
 
     def copied_arrays(self) -> list:
         return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
+
+
+def _is_even(values: np.ndarray) -> bool:
+    """Return whether the values are those of an arange or a linspace."""
+    steps = np.diff(values.ravel())
+    return steps.size > 1 and bool(np.ptp(steps) <= 1e-9 * np.abs(steps).max())
 
 
 def is_float(array: Any) -> bool:
