@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from manual_bp.checker._report import Report
 
@@ -15,7 +17,7 @@ def in_float64(check: Callable[[], Report]) -> Report:
     carries.
     """
     found = _run(check, bits_64=True)
-    if _refused(found) and not jax.config.jax_enable_x64:
+    if _refused(found) and jnp.result_type(float) == np.float32:
         again = _run(check, bits_64=False)
         found = found if _refused(again) else again
     if isinstance(found, Exception):
