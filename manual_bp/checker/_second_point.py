@@ -24,9 +24,9 @@ def judge_elsewhere(
 ) -> Report:
     """Withdraw "right" from a pass that is wrong where parameters, or arguments, are moved.
 
-    Those with equal values are moved, and then all, off the kinks. A pass that is given other parameters and returns
-    the same lines, because they were computed before, is not doubted. A pass that is wrong only where an argument is
-    moved may be meant for such data, so that one cannot tell.
+    Those with equal values are moved, and then all, off the kinks. A pass that returns the same lines for any
+    arguments, because they were computed before, is not doubted. A pass that is wrong only where an argument is moved
+    may be meant for such data, so that one cannot tell.
     """
     if report.verdict != "right":
         return report
@@ -37,11 +37,17 @@ def judge_elsewhere(
     tried = [(of_params, only_params, EQUAL)] * bool(of_params) + [(names, moved.arrays, EQUAL)] * (names != of_params)
     params, data = [*traced.graph.params], [n for n in traced.graph.roots if n in returned.found]
     tried += points_off_kinks(traced, params, [*dict.fromkeys(params + data)])
-    for which, arrays, why in tried:
+
+    def call_at(arrays: list) -> tuple[TracedCost, tuple[ReturnedLines, list], bool]:
         elsewhere = traced._replace(arguments=moved._replace(arrays=arrays))
         again = call_on(elsewhere, backward)
-        found = again[0].found
-        if again[0].raised or all(np.array_equal(found.get(n, line), line) for n, line in returned.found.items()):
+        found, lines = again[0].found, returned.found.items()
+        return elsewhere, again, all(np.array_equal(found.get(n, line), line) for n, line in lines)
+
+    for which, arrays, why in tried:
+        elsewhere, again, same = call_at(arrays)
+        # it may only lack what is moved, as r = a lacks y in r = a - y
+        if again[0].raised or (same and call_at(moved_off_kinks(traced.graph, arrays, traced.graph.roots))[2]):
             continue
         second = report_on(elsewhere, backward, again, tolerance)
         if second.verdict == "wrong" and (why is EQUAL or count_units(traced, which)):

@@ -185,3 +185,11 @@ def test_equal_steps_hide_a_mistake():
     report = bp.check_gradients(cost, lambda w, z: jax.grad(lambda w: w @ losses(z, z) / jnp.sum(w))(w), w + 1, z)
     assert report.verdict == "cannot tell" and "z is moved" in report["dw"].diagnosis
     assert bp.check_gradients(cost, jax.grad(cost), w + 1, z).verdict == "right"
+
+
+def test_an_argument_of_zeros_that_a_pass_leaves_out():
+    report = bp.check_gradients(lambda a, y: jnp.sum((a - y) ** 2), lambda a, y: {"da": 2 * a}, x, 0 * x)
+    assert report.verdict == "cannot tell" and "y is moved" in report["da"].diagnosis
+    line = 2 * x
+    before = bp.check_gradients(lambda a, y: jnp.sum((a - y) ** 2), lambda a, y: {"da": line}, x, 0 * x)
+    assert before.verdict == "right"  # computed before
