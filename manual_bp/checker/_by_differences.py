@@ -13,7 +13,8 @@ from manual_bp.checker._report import Line, Report
 from manual_bp.checker.diagnose.constant_factors import constant_mistake
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.nodes import call_with_tap
-from manual_bp.checker.judge.random_directions import EPS, extrapolated_slope, has_kink, random_directions
+from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE
+from manual_bp.checker.judge.random_directions import EPS, extrapolated_slope, has_kink, noise_of, random_directions
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.second_order import without_second_order
@@ -21,6 +22,8 @@ from manual_bp.checker.judge.second_order import without_second_order
 DIRECTIONS, ELEMENTS = 6, 64
 TOLERANCE = 1e-6
 UNCLEAR = 1e-3  # an estimated error above which a difference tells nothing
+FINE = 1e-5  # an error above which no line is right, whatever the noise of the function
+ITERATED = 1e-4  # an error that can come from a while_loop that stops early
 
 
 def report_by_differences(
@@ -50,7 +53,8 @@ def report_by_differences(
         return float(value)
 
     def judged(found: dict[str, np.ndarray]) -> list[Line]:
-        return judge_by_differences(arguments, cost_at, {n: found[n] for n in floats if n in found}, tolerance)
+        lines = {n: found[n] for n in floats if n in found}
+        return judge_by_differences(arguments, cost_at, lines, tolerance, reason=reason)
 
     lines, conventions = judged(returned.found), []
     if returned.in_own_order and any(line.verdict == "wrong" for line in lines):
@@ -73,14 +77,25 @@ def judge_by_differences(
     found: dict[str, np.ndarray],
     tolerance: float | None = None,
     eps: float = EPS,
+    reason: str = "",
 ) -> list[Line]:
-    """Judge the lines found, where cost_at(arrays) computes the cost with this eps."""
-    return [
-        _judge(arguments, cost_at, n, line, tolerance or max(TOLERANCE, eps**0.5), eps) for n, line in found.items()
-    ]
+    """Judge the lines found, where cost_at(arrays) computes the cost with this eps.
+
+    `reason` is the error of autodiff, which says whether there is a loop that decides when to stop.
+    """
+    tolerance, iterates = tolerance or max(TOLERANCE, eps**0.5), NOT_DIFFERENTIABLE[0] in reason
+    return [_judge(arguments, cost_at, n, line, tolerance, eps, iterates) for n, line in found.items()]
 
 
-def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray, tolerance: float, eps: float) -> Line:
+def _judge(
+    arguments: Arguments,
+    cost_at: Callable,
+    name: str,
+    line: np.ndarray,
+    tolerance: float,
+    eps: float,
+    iterates: bool,
+) -> Line:
     place = arguments.names.index(name)
     start = arguments.arrays[place]
     array, line = np.asarray(start, np.float64), np.asarray(line, np.float64)
@@ -99,17 +114,27 @@ def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray,
         return cost_along
 
     directions = [v[name] for v in random_directions({name: array}, DIRECTIONS)]
-    true, errors = np.transpose([extrapolated_slope(along(v), eps) for v in directions])
-    own = np.array([np.sum(line * v) for v in directions])
-    size, unsure = float(max(np.linalg.norm(true), np.linalg.norm(own))), float(np.linalg.norm(errors))
-    distance = np.linalg.norm(own - true)
+    own, noise = np.array([np.sum(line * v) for v in directions]), 0.0
+
+    def compare() -> tuple[np.ndarray, float, float, float]:
+        true, errors = np.transpose([extrapolated_slope(along(v), eps, noise) for v in directions])
+        size = float(max(np.linalg.norm(true), np.linalg.norm(own)))
+        return true, size, float(np.linalg.norm(errors)), float(np.linalg.norm(own - true))
+
+    true, size, unsure, distance = compare()
+    if distance > max(10 * unsure, tolerance * size):
+        noise = max(noise_of(along(v)) for v in directions)
+        true, size, unsure, distance = compare()
     error = float(distance / (np.linalg.norm(true) or np.inf)) if np.any(true) else float("inf") if distance else 0.0
     if size <= unsure or not size:
         why = "the derivative is zero up to rounding, and most mistakes would leave it zero"
         return Line("d" + name, "cannot tell", error, None, None, why)
-    if distance <= max(10 * unsure, tolerance * size) and unsure <= UNCLEAR * size:
+    if distance <= max(min(10 * unsure, FINE * size), tolerance * size) and unsure <= UNCLEAR * size:
         return Line("d" + name, "right", error, None)
-    if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size, eps):
+    if distance <= max(10 * unsure, ITERATED * size * iterates):
+        why = f"it is within {error:.0e} of central differences, and the function is not exact enough to tell more"
+        return Line("d" + name, "cannot tell", error, None, None, f"{why}; make a solver in it iterate longer")
+    if not unsure <= UNCLEAR * size or has_kink(along(np.ones(array.shape)), size, max(eps, noise / size)):
         why = "central differences do not settle here, as at a kink"
         return Line("d" + name, "cannot tell", error, None, None, why)
     c = float(own @ true / (true @ true)) if true.any() else 0.0
@@ -117,7 +142,7 @@ def _judge(arguments: Arguments, cost_at: Callable, name: str, line: np.ndarray,
         return Line("d" + name, "wrong", error, None, *_factor(arguments, c, line.shape, max(1e-5, tolerance)))
     chosen = np.random.default_rng(0).choice(array.size, min(array.size, ELEMENTS), replace=False)
     units = (np.reshape(np.arange(array.size) == i, array.shape).astype(float) for i in chosen)
-    expected = np.array([extrapolated_slope(along(unit), eps)[0] for unit in units])
+    expected = np.array([extrapolated_slope(along(unit), eps, noise)[0] for unit in units])
     return Line("d" + name, "wrong", error, None, *_diagnose(line, chosen, expected, max(1e-5, tolerance)))
 
 

@@ -5,13 +5,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-import jax
-
 from manual_bp.checker._by_differences import report_by_differences
 from manual_bp.checker._one_pass import call_on, report_on
+from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
-from manual_bp.checker._second_point import judge_where_constants_move
+from manual_bp.checker._second_point import judge_elsewhere
 from manual_bp.checker.graph.arguments import flatten_arguments
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
@@ -99,34 +98,45 @@ def check_gradients(
         raise ValueError(f"tolerance must be a positive number, the largest relative error allowed; got {tolerance!r}")
     if order not in (1, 2):
         raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        by_differences = functools.partial(report_by_differences, cost, backward, params, args, tolerance, order)
-        try:
-            traced = trace_cost(cost, params, args)
-            call = call_on(traced, backward)
-        except UNTRACEABLE as error:
-            return by_differences(str(error).splitlines()[0], traceable=False)
-        if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
-            narrow = trace_cost(cost, params, args, as_given=True)
-            again = call_on(narrow, backward)
-            traced, call = (traced, call) if again[0].raised else (narrow, again)
-        judge = functools.partial(report_on, tolerance=tolerance, order=order, finite_differences=finite_differences)
-        try:
-            report = judge(traced, backward, call)
-            returned, after = call
-            if report.verdict == "wrong" and returned.in_own_order:
-                own_order = returned._replace(found=returned.in_own_order, in_own_order=None)
-                reordered = functools.partial(_in_own_order, traced, backward)
-                other = judge(traced, reordered, (own_order, after))
-                if other.verdict != "wrong":
-                    report = dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER))
-                    returned, backward = own_order, reordered
-        except ValueError as error:
-            if not any(part in str(error) for part in NOT_DIFFERENTIABLE):
-                raise
-            return by_differences(str(error).splitlines()[0], traceable=True)
-        report = report_on_rules(traced, report, lambda around: judge(around, backward))
-        return judge_where_constants_move(traced, report, returned, backward, tolerance)
+    return in_float64(functools.partial(_checked, cost, backward, params, args, tolerance, order, finite_differences))
+
+
+def _checked(
+    cost: Callable,
+    backward: Callable,
+    params: Any,
+    args: tuple,
+    tolerance: float | None,
+    order: int,
+    finite_differences: bool,
+) -> Report:
+    by_differences = functools.partial(report_by_differences, cost, backward, params, args, tolerance, order)
+    try:
+        traced = trace_cost(cost, params, args)
+        call = call_on(traced, backward)
+    except UNTRACEABLE as error:
+        return by_differences(str(error).splitlines()[0], traceable=False)
+    if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
+        narrow = trace_cost(cost, params, args, as_given=True)
+        again = call_on(narrow, backward)
+        traced, call = (traced, call) if again[0].raised else (narrow, again)
+    judge = functools.partial(report_on, tolerance=tolerance, order=order, finite_differences=finite_differences)
+    try:
+        report = judge(traced, backward, call)
+        returned, after = call
+        if report.verdict == "wrong" and returned.in_own_order:
+            own_order = returned._replace(found=returned.in_own_order, in_own_order=None)
+            reordered = functools.partial(_in_own_order, traced, backward)
+            other = judge(traced, reordered, (own_order, after))
+            if other.verdict != "wrong":
+                report = dataclasses.replace(other, conventions=(*other.conventions, OWN_ORDER))
+                returned, backward = own_order, reordered
+    except ValueError as error:
+        if not any(part in str(error) for part in NOT_DIFFERENTIABLE):
+            raise
+        return by_differences(str(error).splitlines()[0], traceable=True)
+    report = report_on_rules(traced, report, lambda around: judge(around, backward))
+    return judge_elsewhere(traced, report, returned, backward, tolerance)
 
 
 def _in_own_order(traced: TracedCost, backward: Callable, *arguments: Any) -> dict[str, Any]:

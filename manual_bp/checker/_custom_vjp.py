@@ -9,8 +9,10 @@ import numpy as np
 
 from manual_bp.checker._by_differences import judge_by_differences
 from manual_bp.checker._one_pass import report_on
+from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._rule import Rule, trace_rule
+from manual_bp.checker._second_point import count_units, points_off_kinks, withdrawn
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_unreachable_rule
@@ -93,7 +95,7 @@ def check_custom_vjp(
         given = flatten_arguments(f, args[0], args[1:], numbers=False)
         return _judge_at_two_points(f, surrogate, given, tolerance, order, seed, numbers)
 
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+    def report() -> Report:
         with_arrays = jax.tree.map(lambda leaf: np.asarray(leaf) if type(leaf) is float else leaf, args)
         numbers = {*_names(f, with_arrays)} - {*_names(f, args)}
         if numbers:
@@ -102,6 +104,8 @@ def check_custom_vjp(
             except Exception:
                 pass  # f takes a number only as it is, such as one of nondiff_argnums
         return report_at(args, ())
+
+    return in_float64(report)
 
 
 def _names(f: Callable, args: tuple) -> tuple[str, ...]:
@@ -131,10 +135,25 @@ def _judge_at_two_points(
     elsewhere = rule.with_cotangents(moved.arrays, np.random.default_rng((SEED, seed, 1)), LARGER)
     second = _judge(elsewhere, tolerance, 1, numbers)
     if second.verdict != "wrong":
-        return report
+        return _judge_off_kinks(rule, report, tolerance, numbers)
     moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
     note = f"right for the arguments given; wrong for a cotangent {LARGER:g} times as large{moved_too}"
     return dataclasses.replace(second, notes=(note, *second.notes))
+
+
+def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, numbers: Collection[str]) -> Report:
+    """Judge a right rule where no unit is at a kink. One cannot tell if integers, such as labels, have to be moved."""
+    traced = rule.traced
+    if report.truth != "autodiff":
+        return report
+    arrays, names = traced.arguments.arrays, [*traced.graph.params]
+    continuous = [n for n in names if (a := np.asarray(arrays[traced.graph.roots[n]])).size and np.any(a % 1)]
+    for which, moved, why in points_off_kinks(traced, continuous, names):
+        elsewhere = rule._replace(traced=traced._replace(arguments=traced.arguments._replace(arrays=moved)))
+        second = _judge(elsewhere, tolerance, 1, numbers)
+        if second.verdict == "wrong" and count_units(traced, which):
+            return withdrawn(report, second, which, why, certain=which == continuous or not continuous)
+    return report
 
 
 def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[str]) -> Report:
@@ -149,7 +168,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
         reason = str(error).strip().splitlines()[0]
     if reason:
         found, cost = {name[1:]: np.asarray(line) for name, line in once.items()}, compiled_cost(traced)
-        lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps)
+        lines = judge_by_differences(traced.arguments, cost, found, tolerance, traced.eps, reason)
         notes = (f"judged by central differences, because autodiff of f without its rule is not possible: {reason}",)
         lines = without_second_order(lines) if order == 2 else lines
         report = Report(tuple(lines), (), notes, traced.precision, cost(arrays), "central differences")

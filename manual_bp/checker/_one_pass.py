@@ -10,9 +10,9 @@ from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.graph.arguments import is_float
-from manual_bp.checker.graph.cost_graph import has_custom_vjp
-from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP
+from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
+from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
 from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
@@ -51,18 +51,24 @@ def report_on(
         raise ValueError(returned.raised)
     if not found and not returned.faults:
         raise ValueError("backward returned no lines; expected a dict such as {'dW1': ...} or a pytree like params")
-    judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=not returned.like_params)
+    layouts = not returned.like_params
+    judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=layouts, own_eps={})
     with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
         judgement = judge(arrays, found)
     if overwritten := overwritten_lines(graph, found, judgement):
         found = {n: line for n, line in found.items() if n not in overwritten}
+        judgement = judge(arrays, found)
+    own_eps = {} if tolerance or returned.raised else lines_in_float32(traced, backward, found, judgement)
+    if own_eps:
+        judge = functools.partial(judge, own_eps=own_eps)
         judgement = judge(arrays, found)
     if judgement.with_verdict("wrong", "inherited") and not returned.raised:
         arrays, judgement = reconsider(traced, backward, found, judgement, judge)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
-        evidence = Evidence(cut, arrays, judgement, 1e-7 if traced.eps < 1e-10 else 2e-3, traced.arguments.numbers)
+        precise = traced.eps < 1e-10 and not own_eps
+        evidence = Evidence(cut, arrays, judgement, 1e-7 if precise else 2e-3, traced.arguments.numbers)
         findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
     lines = [*_judged_lines(traced, judgement, findings, evidence)]
     for name, fault in returned.faults.items():
@@ -73,6 +79,8 @@ def report_on(
         f"d{n} is not judged: d{line} was computed in the same array, so that d{n} is lost; return d{n}.copy()"
         for n, line in overwritten.items()
     ]
+    if own_eps:
+        notes.append(f"{_join([*own_eps])}: computed with float32 inside, as its rounding shows, and judged as such")
     notes += _notes(traced, returned, after, judgement)
     if order == 2:
         lines += judge_second_order(traced, backward, judgement)
@@ -149,5 +157,6 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
         yield f"not returned, so not judged: {_join(missing)}"
-    if has_custom_vjp(graph) and not CUSTOM_VJP <= graph.into:
-        yield "the cost contains a custom_vjp, whose rule autodiff follows; check_custom_vjp checks the rule itself"
+    for kind in sorted(rules_followed(graph)):
+        kind = kind.removesuffix("_call")
+        yield f"the cost contains a {kind}, whose rule autodiff follows; check_custom_vjp checks the rule itself"

@@ -1,5 +1,7 @@
 """Costs that autodiff cannot take are judged by central differences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,40 @@ def test_wrong(mistake):
     report = bp.check_gradients(in_numpy, backward, PARAMS, X, Y)
     assert report.verdict == "wrong"
     assert [line.mistake for line in report.lines if line.verdict == "wrong"] == [mistake]
+
+
+def solve(stop, bisect, a):
+    """Solve y**3 + y = a, where autodiff cannot follow: by bisection, or slowly by damped steps of Newton's method."""
+
+    def halve(state):
+        low, high = state
+        y = (low + high) / 2
+        return jnp.where(y**3 + y < a, y, low), jnp.where(y**3 + y < a, high, y)
+
+    if bisect:
+        return sum(jax.lax.while_loop(lambda s: jnp.max(s[1] - s[0]) > stop, halve, (0 * a - 3, 0 * a + 3))) / 2
+    state = jax.lax.while_loop(
+        lambda s: jnp.max(abs(s[1])) > stop,
+        lambda s: (y := s[0] - 0.7 * s[1] / (3 * s[0] ** 2 + 1), y**3 + y - a),
+        (0 * a, -a),
+    )
+    return state[0]
+
+
+@pytest.mark.parametrize(
+    ("stop", "bisect", "one", "verdict"),
+    [
+        (1e-8, True, 1.0, "right"),
+        (1e-8, True, 1.01, "wrong"),
+        (1e-5, True, 1.001, "cannot tell"),  # hidden by the noise
+        (1e-5, False, 1.0, "cannot tell"),
+        (1e-5, False, 1.01, "wrong"),
+    ],
+)
+def test_a_solver_that_stops_early(stop, bisect, one, verdict):
+    root = jax.custom_vjp(functools.partial(solve, stop, bisect))
+    root.defvjp(lambda a: (y := solve(stop, bisect, a), y), lambda y, u: (u / (3 * y**2 + one),))
+    assert bp.check_custom_vjp(root, np.array([0.3, -1.2, 0.7])).verdict == verdict
 
 
 def test_transposed():

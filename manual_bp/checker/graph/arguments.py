@@ -11,6 +11,7 @@ import numpy as np
 
 # The names of the last arguments of <u, f>: the cotangents of the outputs of f
 COTANGENT = "the cotangent of "
+ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 class Arguments(NamedTuple):
@@ -34,7 +35,7 @@ class Arguments(NamedTuple):
         return self.rebuild(self.copied_arrays())
 
     def constants_moved(self, rng: np.random.Generator) -> tuple["Arguments", list[str]]:
-        """Move each float array that holds one value, or those of an array before it, by about a tenth of each value.
+        """Move each float array of equal values or steps, or with those of an array before it, by about a tenth.
 
         Return the names of the arrays too.
         """
@@ -42,7 +43,7 @@ class Arguments(NamedTuple):
         for i, (name, a) in enumerate(zip(self.names, self.arrays, strict=True)):
             values = np.asarray(a, np.float64) if is_float(a) else np.empty(0)
             twice = any(is_float(b) and np.array_equal(values, np.asarray(b, np.float64)) for b in self.arrays[:i])
-            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0):
+            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0 or _is_even(values)):
                 size = abs(values) + (values == 0)
                 arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
                 names.append(name)
@@ -50,6 +51,12 @@ class Arguments(NamedTuple):
 
     def copied_arrays(self) -> list:
         return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
+
+
+def _is_even(values: np.ndarray) -> bool:
+    """Return whether the values are those of an arange or a linspace."""
+    steps = np.diff(values.ravel())
+    return steps.size > 1 and bool(np.ptp(steps) <= 1e-9 * np.abs(steps).max())
 
 
 def is_float(array: Any) -> bool:
@@ -66,8 +73,7 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     found, others = [], {}
     for index, (path, leaf) in enumerate(paths):
         of_params, name = path[0].idx == 0, path_name(path, names)
-        is_number = numbers and of_params and isinstance(leaf, float | int)
-        if is_number or isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        if isinstance(leaf, ARRAYS) or (numbers and of_params and isinstance(leaf, float | int)):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
                 raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")

@@ -5,13 +5,21 @@ each product with a parameter, tapped or not, so a mistake always lies between t
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
 from manual_bp.checker.graph.arguments import COTANGENT, Arguments, is_float
-from manual_bp.checker.graph.jaxpr_walk import CALLS, CUSTOM_VJP, primitives_inside, walk
+from manual_bp.checker.graph.jaxpr_walk import (
+    CALLS,
+    CUSTOM_JVP,
+    CUSTOM_VJP,
+    functions_of_custom_jvp,
+    primitives_inside,
+    walk,
+)
 from manual_bp.checker.graph.nodes import Node, call_with_tap, find_nodes, recording_tap
 
 COST = "the cost"
@@ -131,8 +139,11 @@ def _find_successors(
     return {name: tuple(fed[name]) for name in fed}
 
 
-def has_custom_vjp(graph: CostGraph) -> bool:
-    return bool(CUSTOM_VJP & primitives_inside(graph.jaxpr.jaxpr))
+def rules_followed(graph: CostGraph) -> frozenset[str]:
+    """Return the kinds of custom rules that autodiff of the cost follows, but for those of JAX's own functions."""
+    inside = CUSTOM_VJP & primitives_inside(graph.jaxpr.jaxpr)
+    own = (f for f in functions_of_custom_jvp(graph.jaxpr.jaxpr) if not f.startswith(str(Path(jax.__file__).parent)))
+    return (inside | (CUSTOM_JVP if any(own) else frozenset())) - graph.into
 
 
 def has_unreachable_rule(graph: CostGraph) -> bool:

@@ -115,3 +115,15 @@ def primitives_inside(jaxpr: Any) -> set[str]:
         inside = map(primitives_inside, core.jaxprs_in_params(equation.params))
         names |= {equation.primitive.name}.union(*inside)
     return names
+
+
+def functions_of_custom_jvp(jaxpr: Any) -> list[str]:
+    """List the files of the functions in a jaxpr that have a rule of custom_jvp."""
+    found = []
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        if equation.primitive.name in CUSTOM_JVP:
+            called = equation.params["call_jaxpr"]
+            found.append(getattr(called, "jaxpr", called).debug_info.func_filename or "")
+        for inside in core.jaxprs_in_params(equation.params):
+            found += functions_of_custom_jvp(inside)
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from manual_bp.checker.graph.cost_graph import CostGraph
-from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 
 
 def number_of_examples(graph: CostGraph, arrays: Sequence) -> int:
@@ -108,3 +108,23 @@ def common_ratio(found: Arrays, expected: Arrays) -> float | None:
     constants = np.array([constant_ratio(found[name], expected[name]) for name in found], float)  # None becomes nan
     same = np.ptp(constants) <= 1e-6 * abs(constants[0])
     return float(constants[0]) if same and constants[0] > 0 and abs(constants[0] - 1) > 1e-6 else None
+
+
+def possible_scales(graph: CostGraph, shaped: Arrays, expected: Arrays, right: set[str], m: int) -> list[float]:
+    """Return the factors by which every dZ and dA may differ from the cost's derivative, dW and db making up for it."""
+    deltas = {n: line for n, line in shaped.items() if n in graph.nodes}
+    gradients = shaped.keys() - deltas.keys()
+    if not deltas or right == shaped.keys():
+        return [1.0]
+    c = common_ratio(deltas, expected)
+    if c and gradients and gradients <= right:
+        return [float(m) if abs(c - m) <= 1e-6 * m else c]
+    return [1.0, float(m)] if m > 1 else [1.0]
+
+
+def scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays: Sequence) -> list[float]:
+    """Return the factor that at least two gradients take out of their deltas, such as the sum of the weights."""
+    local = cut(arrays, {n: line for n, line in shaped.items() if n in graph.nodes}).lines
+    found = [constant_ratio(line, local[n]) for n, line in shaped.items() if n in graph.roots]
+    constants = [1 / c for c in found if c and c > 0 and abs(c - 1) > 1e-6]
+    return [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]

@@ -1,5 +1,6 @@
 """Derivatives along random directions by central differences of the cost: where autodiff cannot go, and to check it."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -52,6 +53,22 @@ def random_directions(like: dict[str, np.ndarray], number: int) -> Iterator[dict
         yield {name: a / norm for name, a in v.items()}
 
 
+def noise_of(f: Callable[[float], float]) -> float:
+    """Return the standard deviation of the noise in f(t) near 0, such as that of a solver that stops early, or 0.
+
+    The k-th differences of a smooth f at close points vanish, and those of noise do not (Moré and Wild, 2011). They
+    give the same deviation for each k where they are noise.
+    """
+    found = [0.0]
+    for step in (1e-3, 1e-5):
+        values = [f(k * step) for k in range(-4, 5)]
+        orders = [np.diff(values, k) / math.sqrt(math.comb(2 * k, k)) for k in (4, 5, 6)]
+        deviations = [float(np.sqrt(np.mean(d**2))) for d in orders]
+        if max(deviations) <= 4 * min(deviations):
+            found.append(max(deviations))
+    return max(found)
+
+
 def has_kink(f: Callable[[float], float], slope: float, eps: float = EPS) -> bool:
     """Return whether the slopes on both sides of 0 differ: (f(h) - 2 f(0) + f(-h)) / h does not fall with h then."""
     step = max(1e-4, eps ** (1 / 3))
@@ -59,11 +76,11 @@ def has_kink(f: Callable[[float], float], slope: float, eps: float = EPS) -> boo
     return narrow > 1e-3 * slope and narrow > 0.9 * wide
 
 
-def extrapolated_slope(f: Callable[[float], float], eps: float = EPS) -> tuple[float, float]:
-    """Return f'(0) and an estimate of its error, for an f that is computed with this eps."""
+def extrapolated_slope(f: Callable[[float], float], eps: float = EPS, noise: float = 0.0) -> tuple[float, float]:
+    """Return f'(0) and an estimate of its error, for an f that is computed with this eps and has this noise."""
     best, smallest = np.nan, np.inf
     for h in STARTS:
-        slope, error = _ridders(f, h, eps)
+        slope, error = _ridders(f, h, eps, noise)
         if error < smallest:
             best, smallest = slope, error
         if smallest <= max(1e-8, 100 * eps) * abs(best):
@@ -71,13 +88,13 @@ def extrapolated_slope(f: Callable[[float], float], eps: float = EPS) -> tuple[f
     return best, smallest
 
 
-def _ridders(f: Callable[[float], float], h: float, eps: float) -> tuple[float, float]:
-    """Extrapolate central differences to a step of 0 (Ridders, 1982); rounding adds eps |f| / h to the error."""
+def _ridders(f: Callable[[float], float], h: float, eps: float, noise: float) -> tuple[float, float]:
+    """Extrapolate central differences to a step of 0 (Ridders, 1982); rounding and noise of f add to the error."""
     ratio, table = 1.4, list[list[float]]()
     best, smallest = np.nan, np.inf
     for row in range(10):
         after, before = f(h), f(-h)
-        rounding = eps * max(abs(after), abs(before)) / h
+        rounding = max(eps * max(abs(after), abs(before)), 3 * noise) / h
         table.append([(after - before) / (2 * h)])
         for k in range(1, row + 1):
             factor = ratio ** (2 * k)

@@ -26,7 +26,7 @@ def reconsider(
     data = tuple(n for n in doubted if n in traced.graph.roots and n not in traced.graph.params)
     kinks = 0 if reasons else int(traced.count_kinks(traced.eps, arrays, data))
     if kinks:
-        moved = moved_off_kinks(traced.graph, arrays, data)
+        moved = moved_off_kinks(traced.graph, arrays, (*traced.graph.params, *data))
         again = call_backward(backward, traced.arguments._replace(arrays=moved).copies(), traced.names()).found
         if found.keys() <= again.keys():
             elsewhere = judge(moved, {n: again[n] for n in found})

@@ -3,16 +3,20 @@
 import difflib
 import math
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
-from manual_bp.checker.graph.arguments import is_float, path_suffix
+from manual_bp.checker.graph.arguments import ARRAYS, is_float, path_suffix
 from manual_bp.checker.judge.raised_error import lines_before_error
 
 OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
+
+
+NUMBERS = (*ARRAYS, float, int)  # the leaves of params that have a line
 
 
 class ReturnedLines(NamedTuple):
@@ -42,11 +46,13 @@ def call_backward(backward: Callable, arguments: tuple, known: list[str]) -> Ret
 def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     """Read a pytree like params, or a dict of lines such as "dW1", or "dlayers" with the subtree for layers."""
     # the parameters come first among the known, in the order of the leaves of params
-    of_params = known[: len(jax.tree.leaves(params))]
+    of_params = known[: len(_numbers(params))]
     raw = raw.tolist() if isinstance(raw, np.ndarray) and raw.dtype == object else raw
-    leaves = jax.tree.leaves(raw, is_leaf=lambda leaf: leaf is None)
-    if len(leaves) == len(of_params) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
-        triples = zip(of_params, leaves, jax.tree.leaves(params), strict=True)
+    leaves, like = (jax.tree.leaves(tree, is_leaf=lambda leaf: leaf is None) for tree in (raw, params))
+    if len(leaves) == len(like) and jax.tree.structure(_skeleton(raw)) == jax.tree.structure(_skeleton(params)):
+        # a leaf that is no number, such as the activation of a layer, has no line
+        pairs = ((leaf, p) for leaf, p in zip(leaves, like, strict=True) if isinstance(p, NUMBERS))
+        triples = ((n, *pair) for n, pair in zip(of_params, pairs, strict=True))
         judged = ((n, leaf) for n, leaf, p in triples if not _says_none(leaf) or isinstance(p, float) or is_float(p))
         return _read_arrays(judged)._replace(like_params=True)
     is_pair = isinstance(raw, tuple) and len(raw) == 2 and not isinstance(raw[1], str)
@@ -79,7 +85,7 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
 
     A vector is in the order of ravel_pytree, or in that of the keys of params if it is right only there.
     """
-    shapes = [np.shape(p) for p in jax.tree.leaves(params)]
+    shapes = [np.shape(p) for p in _numbers(params)]
     orders = [list(range(len(shapes)))]
     orders += [own] if (own := _own_order(params)) != orders[0] else []
     found, size = jax.tree.leaves(raw), sum(map(math.prod, shapes))
@@ -107,6 +113,10 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     )
 
 
+def _numbers(params: Any) -> list:
+    return [leaf for leaf in jax.tree.leaves(params) if isinstance(leaf, NUMBERS)]
+
+
 def _is_number(value: Any) -> bool:
     return jax.tree.structure(value) == jax.tree.structure(0) and np.ndim(value) == 0
 
@@ -124,8 +134,8 @@ def _split(vector: Any, names: list[str], shapes: list[tuple[int, ...]], order: 
 
 def _own_order(params: Any) -> list[int]:
     """Number the leaves as JAX does, which sorts the keys of a dict, and list them in the order of the keys."""
-    numbers = iter(range(len(jax.tree.leaves(params))))
-    numbered = jax.tree.map(lambda _: next(numbers), params)
+    numbers = count()
+    numbered = jax.tree.map(lambda leaf: next(numbers) if isinstance(leaf, NUMBERS) else None, params)
 
     def listed(tree: Any, like: Any) -> list[int]:
         if isinstance(like, dict):

@@ -3,7 +3,7 @@
 At a kink of the cost (max, abs, a comparison), rounding decides, and two correct backward passes can differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, apply_equation, walk
 from manual_bp.checker.judge.cut_graph import CutGraph
 
-KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "abs", "sign"})
+KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "eq", "ne", "abs", "sign"})
 REDUCED = frozenset({"reduce_max", "reduce_min"})
 
 
@@ -115,7 +115,9 @@ def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence, arguments: t
 
     def visit(n: int, equation: Any, inputs: list[tuple]) -> list[tuple]:
         operands, active = [v for v, _ in inputs], any(a for _, a in inputs)
-        if equation.primitive.name in KINKED and active and all(is_float(jnp.asarray(v)) for v in operands):
+        is_nan = len({id(v) for v in equation.invars}) < len(operands)  # x != x
+        floats = all(is_float(jnp.asarray(v)) for v in operands)
+        if equation.primitive.name in KINKED and active and floats and not is_nan:
             near.append(_count_near_zero(operands[0] - (operands[1] if len(operands) > 1 else 0), eps))
         outputs = apply_equation(equation, operands)
         if equation.primitive.name in REDUCED and active:
@@ -134,12 +136,12 @@ def _count_near_zero(difference: Any, eps: float) -> Any:
     return jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0)))
 
 
-def moved_off_kinks(graph: CostGraph, arrays: Sequence, arguments: Sequence[str] = ()) -> list:
-    """Move the parameters and these arguments by a thousandth, so that a unit exactly at its kink no longer is."""
+def moved_off_kinks(graph: CostGraph, arrays: Sequence, names: Iterable[str], by: float = 1e-3) -> list:
+    """Move these parameters and arguments by about a thousandth, so that a unit exactly at its kink no longer is."""
     rng, moved = np.random.default_rng(1), {}
-    for name in (*graph.params, *arguments):
+    for name in names:
         a = np.asarray(arrays[graph.roots[name]])
-        size = 1e-3 * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
+        size = by * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
         step = (size * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)).astype(a.dtype)
         moved[name] = arrays[graph.roots[name]] + step
     return graph.with_roots(arrays, moved)

@@ -9,7 +9,7 @@ import numpy as np
 
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph, build_graph, trace_jaxpr
-from manual_bp.checker.graph.jaxpr_walk import CUSTOM_VJP, same_program
+from manual_bp.checker.graph.jaxpr_walk import same_program
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
 from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
@@ -67,10 +67,10 @@ def trace_at(
         return _traced(cost, given, through)
 
 
-def around_rules(traced: TracedCost) -> TracedCost | None:
-    """Trace the cost with the functions that have a custom_vjp in place of their rules, if autodiff can take them."""
+def around_rules(traced: TracedCost, through: frozenset[str]) -> TracedCost | None:
+    """Trace the cost with the functions that have such rules in place of the rules, if autodiff can take them."""
     try:
-        around = _traced(traced.cost, traced.arguments, CUSTOM_VJP)
+        around = _traced(traced.cost, traced.arguments, through)
         around.cut_for(around.graph.params)(around.arguments.arrays)
     except Exception:
         return None

@@ -1,6 +1,6 @@
 """The verdict on every returned line: right, wrong, inherited or cannot tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,12 +10,12 @@ from numpy.linalg import norm
 from manual_bp.checker._report import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge import conventions
-from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound, rounding_sensitivity
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 COARSE = 0.01  # rounding larger than this can hide a mistake
+TINY = 1e-10  # an error in float64 that is smaller than any mistake, as where the function is itself an approximation
 
 
 class Judgement(NamedTuple):
@@ -64,12 +64,18 @@ class _Trial(NamedTuple):
 
 
 def judge_lines(
-    traced: TracedCost, arrays: Sequence, returned: Arrays, tolerance: float | None, layouts: bool
+    traced: TracedCost,
+    arrays: Sequence,
+    returned: Arrays,
+    tolerance: float | None,
+    layouts: bool,
+    own_eps: Mapping[str, float],
 ) -> Judgement:
     """Judge each line against autodiff, and against the line that follows from the user's own lines upstream.
 
     A line that agrees with autodiff is right. One that does not, but follows from the lines upstream, is inherited.
-    With `layouts`, lines may be transposed by convention. A pytree like params is subtracted from params, so may not.
+    `own_eps` has the eps of lines whose dtype does not show it. With `layouts`, lines may be transposed by convention.
+    A pytree like params is subtracted from params, so may not.
     """
     graph = traced.graph
     order = [name for name in graph.backward_order() if name in returned]
@@ -87,6 +93,7 @@ def judge_lines(
         shaped = {n: found[n] for n in shaped}
         errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
     eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps), eps_of_values(returned[n])) for n in order}
+    eps |= own_eps
     relative = {n: tolerance or rounding_bound(graph, n, eps[n]) for n in order}
     bounds = _find_bounds(cut, arrays, traced.eps, expected, relative, shaped)
 
@@ -107,13 +114,14 @@ def judge_lines(
         return _Trial(against, follow, right, follows)
 
     agree = {n for n in shaped if bounds.allow(n, shaped[n], expected[n], errors[n])}
-    scales = _possible_scales(graph, shaped, expected, agree, m)
+    scales = conventions.possible_scales(graph, shaped, expected, agree, m)
     if len(scales) > 1 and not agree & graph.nodes.keys():
-        scales += _scale_by_gradients(graph, shaped, cut, arrays)
+        scales += conventions.scale_by_gradients(graph, shaped, cut, arrays)
     trials = {scale: tried(scale) for scale in scales}
     scale = min(trials, key=lambda s: trials[s].badness())
     trial = trials[scale]
-    judged = {n: _verdict(graph, n, trial, bounds, expected[n]) for n in order}
+    tiny = 0.0 if tolerance or traced.eps > 1e-10 else TINY
+    judged = {n: _verdict(graph, n, trial, bounds, expected[n], tiny) for n in order}
     # nothing can be computed from a line of another shape: those below it are taken to follow from it
     below = set[str]().union(*(graph.descendants(n) for n in graph.nodes if n in order and n not in shaped))
     judged |= {n: ("inherited", "") for n in below & judged.keys() if judged[n][0] == "wrong"}
@@ -153,11 +161,16 @@ def _find_bounds(
     return bounds
 
 
-def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray) -> tuple[Verdict, str]:
+def _verdict(
+    graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray, tiny: float
+) -> tuple[Verdict, str]:
     if not graph.successors[name] and trial.global_errors.get(name) == 0:
         return "right", ""  # the cost does not depend on it
     if not np.isfinite(expected).all():
         return "cannot tell", "autodiff's own derivative is not finite here"
+    if name not in trial.right and (error := trial.global_errors.get(name, np.inf)) <= tiny:
+        why = "more than rounding explains and less than a mistake: is one of the two functions an approximation?"
+        return "cannot tell", f"it differs from autodiff by {error:.0e} of its norm, {why}"
     if name not in trial.right:
         return "inherited" if name in trial.follows else "wrong", ""
     if name in bounds.zero:
@@ -169,26 +182,6 @@ def _verdict(graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expect
         why = f"rounding in its dtype can change the line by {bounds.relative[name]:.0e} of its norm"
         return "cannot tell", f"below the resolution: {why}"
     return "right", ""
-
-
-def _possible_scales(graph: CostGraph, shaped: Arrays, expected: Arrays, right: set[str], m: int) -> list[float]:
-    """Return the factors by which every dZ and dA may differ from the cost's derivative, dW and db making up for it."""
-    deltas = {n: line for n, line in shaped.items() if n in graph.nodes}
-    gradients = shaped.keys() - deltas.keys()
-    if not deltas or right == shaped.keys():
-        return [1.0]
-    c = conventions.common_ratio(deltas, expected)
-    if c and gradients and gradients <= right:
-        return [float(m) if abs(c - m) <= 1e-6 * m else c]
-    return [1.0, float(m)] if m > 1 else [1.0]
-
-
-def _scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays: Sequence) -> list[float]:
-    """Return the factor that at least two gradients take out of their deltas, such as the sum of the weights."""
-    local = cut(arrays, {n: line for n, line in shaped.items() if n in graph.nodes}).lines
-    found = [constant_ratio(line, local[n]) for n, line in shaped.items() if n in graph.roots]
-    constants = [1 / c for c in found if c and c > 0 and abs(c - 1) > 1e-6]
-    return [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]
 
 
 def _relative_size(line: np.ndarray, expected: np.ndarray) -> float:
