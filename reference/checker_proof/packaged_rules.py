@@ -88,7 +88,7 @@ RULES = (
     PackagedRule(
         "optax.losses.safe_softmax_cross_entropy",
         lambda f: (lambda logits, labels: f(logits, labels), (X, one_hot)),
-        "one-hot labels, a false alarm: autodiff of the function takes the derivative by a label of 0 for 0",
+        "one-hot labels: at a label of 0 the function chooses its branch",
     ),
     PackagedRule("distrax.multiply_no_nan", lambda f: (f, (x, positive))),
     PackagedRule("distrax._src.utils.math.power_no_nan", lambda f: (f, (positive, x))),
