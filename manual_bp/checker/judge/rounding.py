@@ -122,7 +122,7 @@ def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence, arguments: t
         outputs = apply_equation(equation, operands)
         if equation.primitive.name in REDUCED and active:
             kept = jnp.expand_dims(outputs[0], equation.params["axes"])
-            near.append(_count_near_zero(operands[0] - kept, eps) - kept.size)  # without the maxima themselves
+            near.append(jnp.maximum(_count_near_zero(operands[0] - kept, eps) - kept.size, 0))  # without the maxima
         return [(o, active) for o in outputs]
 
     active = {*graph.params, *arguments}
