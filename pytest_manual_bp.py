@@ -51,9 +51,9 @@ def _assertion(check: Callable, request: pytest.FixtureRequest) -> Callable[...,
         try:
             report = check(*args, **options)
         except Exception as error:
-            if request.config.getoption("fulltrace"):
-                raise
-            raise error.with_traceback(user_frames(error.__traceback__))  # noqa: B904
+            if not request.config.getoption("fulltrace"):
+                error.__traceback__ = user_frames(error.__traceback__)
+            raise error
         if request.config.getoption("gradient_report"):
             request.node.stash.setdefault(MADE, []).append(report._repr_html_())
         assert_right(report)

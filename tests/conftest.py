@@ -96,6 +96,6 @@ def plant(monkeypatch):
 
 @pytest.fixture
 def unjitted():
-    """What an operation compiles to is then shared between copies of the package."""
+    """Runs operations one by one, so that copies of the package share what each compiles to."""
     with jax.disable_jit():
         yield

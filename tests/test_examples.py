@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture, example, *argv: str) -> str:
 
 
 def numbers(pattern: str, out: str) -> np.ndarray:
-    """What the pattern's groups match, a row for each line."""
+    """The numbers that the pattern's groups match, a row for each line."""
     return np.array(re.findall(pattern, out, re.MULTILINE), float)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from manual_bp.checker._by_differences import report_by_differences
-from manual_bp.checker._one_pass import call_on, report_on
+from manual_bp.checker._one_pass import call_on, check_options, report_on
 from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
@@ -94,10 +94,7 @@ def check_gradients(
         >>> report.verdict, report["dW"].mistake
         ('wrong', 'missing 1/m')
     """
-    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
-        raise ValueError(f"tolerance must be a positive number, the largest relative error allowed; got {tolerance!r}")
-    if order not in (1, 2):
-        raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
+    check_options(tolerance, order)
     return in_float64(functools.partial(_checked, cost, backward, params, args, tolerance, order, finite_differences))
 
 

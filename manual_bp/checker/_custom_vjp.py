@@ -8,22 +8,19 @@ import jax
 import numpy as np
 
 from manual_bp.checker._by_differences import judge_by_differences
-from manual_bp.checker._one_pass import report_on
+from manual_bp.checker._one_pass import check_options, report_on
 from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker._rule import Rule, trace_rule
 from manual_bp.checker._second_point import count_units, points_off_kinks, withdrawn
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
-from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
+from manual_bp.checker.graph.arguments import SEED, Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_unreachable_rule
 from manual_bp.checker.judge.random_directions import compiled_cost
 from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.second_order import without_second_order
 
-# The cotangents come from a seed of their own: from default_rng(0), which users draw their arguments from, a cotangent
-# equals the argument, and a rule that takes one for the other is right
-SEED = 0x6D62705F
 LARGER = 30.0  # a rule that clips its cotangent is linear in a small one
 
 MISUSES = {
@@ -88,8 +85,7 @@ def check_custom_vjp(
         raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
     if surrogate is not None and not callable(surrogate):
         raise TypeError(f"surrogate must be a function of the arguments of f; got {type(surrogate).__name__}")
-    if order not in (1, 2):
-        raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
+    check_options(tolerance, order)
 
     def report_at(args: tuple, numbers: Collection[str]) -> Report:
         given = flatten_arguments(f, args[0], args[1:], numbers=False)
@@ -131,7 +127,7 @@ def _judge_at_two_points(
     report = _judge(rule, tolerance, order, numbers)
     if report.verdict != "right":
         return report
-    moved, names = given.constants_moved(np.random.default_rng(SEED))
+    moved, names = given.constants_moved()
     elsewhere = rule.with_cotangents(moved.arrays, np.random.default_rng((SEED, seed, 1)), LARGER)
     second = _judge(elsewhere, tolerance, 1, numbers)
     if second.verdict != "wrong":

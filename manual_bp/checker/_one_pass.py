@@ -28,6 +28,13 @@ STEPPED = (
 )
 
 
+def check_options(tolerance: float | None, order: int) -> None:
+    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance > 0):
+        raise ValueError(f"tolerance must be a positive number, the largest relative error allowed; got {tolerance!r}")
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1, or 2 to check second derivatives as well; got {order!r}")
+
+
 def call_on(traced: TracedCost, backward: Callable) -> tuple[ReturnedLines, list]:
     """Return the lines of backward, and the arrays that it was given, as it left them."""
     arrays = traced.arguments.copied_arrays()

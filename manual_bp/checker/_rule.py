@@ -17,7 +17,7 @@ from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, t
 
 Shapes = dict[str, tuple[int, ...]]  # of the floating-point outputs, by name
 OTHER_SHAPES = "the outputs of f, its forward pass and its surrogate must have the same shapes; expected"
-NOT_LINEAR = "its tangent does not double with the tangents of the arguments, as every jvp must"
+NOT_LINEAR = "not linear in the tangents"
 
 
 class Rule(NamedTuple):
@@ -64,10 +64,6 @@ def trace_rule(f: Callable, surrogate: Callable | None, given: Arguments, rng: n
     return _trace(f, surrogate, given, rng, True) if isinstance(found, Report) and has_narrow_floats(given) else found
 
 
-class _Refused(Exception):
-    """An error that JAX raises when it follows the rule, as the mistake and a sentence."""
-
-
 def _trace(
     f: Callable, surrogate: Callable | None, given: Arguments, rng: np.random.Generator, as_given: bool
 ) -> Rule | Report:
@@ -83,10 +79,10 @@ def _trace(
         value, found = jax.value_and_grad(value_at)({n: arrays[graph.roots[n]] for n in graph.params}, arrays)
         return value, {"d" + name: line for name, line in found.items()}
 
-    compiled = jax.jit(differentiate)
+    compiled, refused = jax.jit(differentiate), None
     try:
         if CUSTOM_JVP <= graph.into and not _is_linear(value_at, graph, arguments.arrays):
-            raise _Refused("not linear in the tangents", NOT_LINEAR)
+            refused = NOT_LINEAR, "its tangent does not double with the tangents of the arguments, as every jvp must"
         try:
             # a rule may compute in less than the function does
             inside = coarsest_eps_inside(compiled.trace(arguments.arrays).jaxpr)
@@ -97,7 +93,9 @@ def _trace(
     except Exception as error:
         if any(part in str(error) for part in NOT_DIFFERENTIABLE):
             raise ValueError(f"JAX cannot differentiate f, even with its rule: {error}") from None
-        line = Line("the rule", "wrong", None, None, *_mistake_of(error))
+        refused = refused or _mistake_of(error)
+    if refused:
+        line = Line("the rule", "wrong", None, None, *refused)
         return Report((line,), (), (), traced.precision, traced.cost_again())
     value = jax.jit(lambda arrays: by_rule(*arguments.rebuild(arrays))) if surrogate else None
     return Rule(traced, compiled, value)
@@ -144,10 +142,9 @@ def _trace_without_rule(
 def _mistake_of(error: Exception) -> tuple[str, str]:
     """Name the mistake for which JAX refuses a rule."""
     text = str(error)
-    if isinstance(error, _Refused):
-        return error.args
+    # the gradient is the transpose of the tangent rule, and what is not linear has none
     if isinstance(error, NotImplementedError) and "Transpose rule" in text:
-        return "not linear in the tangents", f"JAX cannot transpose it: {text}"
+        return NOT_LINEAR, f"JAX cannot transpose it: {text}"
     if any(part in text for part in (" bwd rule ", " fwd rule ", OTHER_SHAPES)):
         return "wrong shape", f"JAX refuses what it returns: {text}"
     return "raised", lines_before_error(error, [], "the rule")[2]

@@ -17,7 +17,7 @@ MANY_UNITS = Problem("many units", Model((6, 41, 3)), 61, "indices")
 
 @pytest.fixture(autouse=True)
 def apart():
-    """What was made with a mistake is not kept."""
+    """Forgets gradients that were made with a mistake."""
     verification._by_hand.cache_clear()
     yield
     verification._by_hand.cache_clear()

@@ -37,9 +37,9 @@ def test_the_search_would_notice(monkeypatch):
     for answer, fails in (("right", {"wrong", "hidden"}), ("wrong", {"right"})):
         monkeypatch.setattr(search, "report", lambda *given, answer=answer: bp.checker.Report((), (), (), answer, 0.0))
         monkeypatch.setattr(bp.checker.Report, "verdict", property(lambda self: self.dtype))
-        found = search_checker(6, 6, stream=io.StringIO())
+        found = search_checker(10, 10, stream=io.StringIO())
         assert {t.truth for t in found.trials if t.is_failure} <= fails
-        assert sum(t.is_failure for t in found.trials) >= 5
+        assert sum(t.is_failure for t in found.trials) >= 8
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)

@@ -89,7 +89,7 @@ def test_without_a_gpu():
 
 
 class Device(NamedTuple):
-    """What the kernel asks of a device of JAX."""
+    """The attributes that the kernel asks of a device of JAX."""
 
     compute_capability: str
     core_count: int

@@ -30,7 +30,6 @@ def script():
 def in_a_process(address, number, out):
     """Run one of two processes: the script of the page, and a training whose result is kept in `out`."""
     sys.argv = ["train.py", address, number]
-    bp.place = place  # type: ignore[attr-defined]
     exec(compile(script(), "docs/devices.md", "exec"), {})
     jax.config.update("jax_enable_x64", True)
     # "data" runs over the processes, "model" over the two devices of each

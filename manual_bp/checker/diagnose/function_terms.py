@@ -21,8 +21,7 @@ def in_function_terms(evidence: Evidence, wrong: list[str], findings: dict[str, 
         at = f"already in the derivative by {describe_source(inner[node])}: {fact}"
         follow = graph.descendants(node)
         moved |= {n: findings[node]._replace(diagnosis=at) for n in wrong if n in follow and n not in moved}
-    names = {n: describe_value(inner[n]) for n in sorted(inner, key=len, reverse=True)}
-    return {n: f._replace(diagnosis=_renamed(f.diagnosis, names)) for n, f in moved.items()}
+    return _with_code(moved, inner)
 
 
 def without_invented_names(evidence: Evidence, findings: dict[str, Finding]) -> dict[str, Finding]:
@@ -32,7 +31,12 @@ def without_invented_names(evidence: Evidence, findings: dict[str, Finding]) -> 
     if not invented:
         return findings
     calls = list(calls_in_order(graph.jaxpr, graph.into))
-    names = {n: describe_value(calls[graph.nodes[n].equation]) for n in sorted(invented, key=len, reverse=True)}
+    return _with_code(findings, {n: calls[graph.nodes[n].equation] for n in invented})
+
+
+def _with_code(findings: dict[str, Finding], calls: dict[str, tuple]) -> dict[str, Finding]:
+    """Write the code that computes a value for its name."""
+    names = {n: describe_value(calls[n]) for n in sorted(calls, key=len, reverse=True)}
     return {n: f._replace(diagnosis=_renamed(f.diagnosis, names)) for n, f in findings.items()}
 
 

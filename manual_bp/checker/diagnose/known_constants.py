@@ -85,7 +85,7 @@ def _sizes(evidence: Evidence) -> dict[int, str]:
 
 
 def literals(evidence: Evidence) -> list[float]:
-    """Return the numbers written in the cost, but for 0, 1 and 2."""
+    """Return the numbers written in the cost, but for 0, 1, 2 and 1/2."""
     found: dict[float, None] = {}
 
     def collect(jaxpr: core.Jaxpr) -> None:

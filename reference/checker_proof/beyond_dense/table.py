@@ -12,7 +12,7 @@ CASES: tuple[Case, ...] = (*layers.CASES, *columns.CASES, *sequences.CASES, *nor
 
 
 class Table(NamedTuple):
-    """What the checker says of every wrong variant, and its reports on the right ones; print it."""
+    """The outcomes of all wrong variants and the reports on the right ones, as a table to print."""
 
     outcomes: tuple[Outcome, ...]
     right: dict[str, Report]
