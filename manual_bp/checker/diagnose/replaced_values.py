@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
+from manual_bp.checker.diagnose.factor_products import MISSING
 from manual_bp.checker.diagnose.known_factors import index_arrays
 from manual_bp.checker.diagnose.scaled_paths import ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
@@ -18,7 +19,7 @@ from manual_bp.checker.graph.places import Place, calls_in_order
 from manual_bp.checker.judge.cut_graph import Arrays
 
 MOST_RUNS = 600
-MISSING_FACTOR, REPLACED, TWICE, SET = "missing factor", "another value", "factor twice", "set for add"
+REPLACED, TWICE, SET = "another value", "factor twice", "set for add"
 
 
 class Replacement(NamedTuple):
@@ -80,7 +81,7 @@ def _ratios(
     power = -1.0 if kind == "div" else 1.0
     where = f"in the derivative of {at}"
     yield (
-        Finding(MISSING_FACTOR, f"{where}, {'the division by' if power < 0 else 'the factor'} {name} is missing"),
+        Finding(MISSING, f"{where}, {'the division by' if power < 0 else 'the factor'} {name} is missing"),
         (right**-power),
     )
     yield Finding(TWICE, f"{where}, {name} is taken twice"), right**power
