@@ -60,6 +60,15 @@ def test_ones_and_zeros_hide_no_mistake(kind):
     assert verdict("layer_norm", Form(kind), "start", *change) == "wrong"
 
 
+@pytest.mark.parametrize(
+    "name, change",
+    [("rnn", ("dh = U.T @ dz", "dh = dz")), ("residual", ("dz = dout @ V.T * (z > 0)", "dz = dout * (z > 0)"))],
+)
+def test_an_identity_hides_no_mistake(name, change):
+    assert verdict(name, Form("gradients"), "identity") == "right"
+    assert verdict(name, Form("gradients"), "identity", *change) == "wrong"
+
+
 @pytest.mark.parametrize("kind", ["rule", "lines"])
 def test_the_same_array_twice_hides_no_mistake(kind):
     program = BY_NAME["attention"]

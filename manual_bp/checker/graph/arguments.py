@@ -38,7 +38,7 @@ class Arguments(NamedTuple):
         return self.rebuild(self.copied_arrays())
 
     def constants_moved(self) -> tuple["Arguments", list[str]]:
-        """Move each float array of equal values or steps, or with those of an array before it, by about a tenth.
+        """Move each float array of equal values or steps, an identity, or one given before, by about a tenth.
 
         Return the names of the arrays too.
         """
@@ -46,7 +46,11 @@ class Arguments(NamedTuple):
         for i, (name, a) in enumerate(zip(self.names, self.arrays, strict=True)):
             values = np.asarray(a, np.float64) if is_float(a) else np.empty(0)
             twice = any(is_float(b) and np.array_equal(values, np.asarray(b, np.float64)) for b in self.arrays[:i])
-            if values.size and np.isfinite(values).all() and (twice or np.ptp(values) == 0 or _is_even(values)):
+            if (
+                values.size
+                and np.isfinite(values).all()
+                and (twice or np.ptp(values) == 0 or _is_even(values) or _is_identity(values))
+            ):
                 size = abs(values) + (values == 0)
                 arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
                 names.append(name)
@@ -60,6 +64,11 @@ def _is_even(values: np.ndarray) -> bool:
     """Return whether the values are those of an arange or a linspace."""
     steps = np.diff(values.ravel())
     return steps.size > 1 and bool(np.ptp(steps) <= 1e-9 * np.abs(steps).max())
+
+
+def _is_identity(values: np.ndarray) -> bool:
+    """Return whether it is a multiple of the identity, as the weights of a recurrent network may be at its start."""
+    return values.ndim == 2 and values.size > 1 and np.array_equal(values, values[0, 0] * np.eye(*values.shape))
 
 
 def is_float(array: Any) -> bool:
