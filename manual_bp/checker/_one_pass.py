@@ -8,10 +8,11 @@ import numpy as np
 from manual_bp.checker._report import Line, Report
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
-from manual_bp.checker.diagnose.evidence import Evidence, Finding
-from manual_bp.checker.graph.arguments import is_float
+from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.graph.arguments import COTANGENT, is_float
 from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
+from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
 from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
@@ -26,6 +27,8 @@ STEPPED = (
     "steps. If the line differs on purpose, as a straight-through estimator does, compare it with the function whose "
     "gradient is meant (surrogate= in check_custom_vjp)"
 )
+
+FAILED = "the line is wrong, but the search for the mistake stopped at an error in the checker; please report it"
 
 
 def check_options(tolerance: float | None, order: int) -> None:
@@ -76,8 +79,8 @@ def report_on(
         cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
         precise = traced.eps < 1e-10 and not own_eps
         evidence = Evidence(cut, arrays, judgement, 1e-7 if precise else 2e-3, traced.arguments.numbers)
-        findings = blame_lines(evidence, wrong, judgement.found) if wrong else {}
-    lines = [*_judged_lines(traced, judgement, findings, evidence)]
+        findings = _diagnose(evidence, wrong, judgement.found) if wrong else {}
+    lines = [*_judged_lines(traced, judgement, findings)]
     for name, fault in returned.faults.items():
         suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""
         verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
@@ -115,18 +118,27 @@ def _join(names: list[str]) -> str:
     return ", ".join("d" + n for n in names)
 
 
-def _judged_lines(
-    traced: TracedCost, judgement: Judgement, findings: dict[str, Finding], evidence: Evidence | None
-) -> Iterator[Line]:
+def _diagnose(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, tuple[Finding, str]]:
+    """Return a finding and the corrected code for each line to blame. An error in here must not cost the verdict."""
+    try:
+        return {
+            n: (finding, correction(evidence, n, finding)) for n, finding in blame_lines(evidence, wrong, found).items()
+        }
+    except Exception as error:
+        reason = f"{FAILED}: {type(error).__name__}: {error}"
+        return {n: (Finding(UNKNOWN, reason, exact=False), "") for n in wrong}
+
+
+def _judged_lines(traced: TracedCost, judgement: Judgement, findings: dict[str, tuple[Finding, str]]) -> Iterator[Line]:
     steps = roots_behind_steps(traced.graph) if findings else {}
     for name in traced.graph.backward_order():
         errors = judgement.global_errors.get(name), judgement.local_errors.get(name)
-        finding = findings.get(name)
         if name in steps and errors[0] == np.inf:
             yield Line("d" + name, "wrong", *errors, "zero by rounding", STEPPED.format(name=name, steps=steps[name]))
-        elif finding and evidence:
-            diagnosis = finding.mistake, finding.diagnosis, correction(evidence, name, finding)
-            yield Line("d" + name, "wrong", *errors, *diagnosis, returned=name in judgement.verdicts)
+        elif name in findings:
+            finding, code = findings[name]
+            returned = name in judgement.verdicts
+            yield Line("d" + name, "wrong", *errors, finding.mistake, finding.diagnosis, code, returned)
         elif name in judgement.verdicts:
             # a wrong line without a finding follows from a line that was not returned
             verdict = "inherited" if judgement.verdicts[name] == "wrong" else judgement.verdicts[name]
@@ -164,6 +176,16 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:
         yield f"not returned, so not judged: {_join(missing)}"
+    pairs = zip(arguments.names, arguments.arrays, strict=True)
+    square = [n for n, a in pairs if _has_equal_sizes(a.shape) and not n.startswith(COTANGENT)]
+    if square and set(judgement.verdicts.values()) == {"right"}:
+        sizes = "a sum or a loop over the wrong one of them, or division by the wrong size, is not seen here"
+        yield f"{', '.join(square)}: axes of equal size; {sizes}, so check with sizes that differ too"
     for kind in sorted(rules_followed(graph)):
         kind = kind.removesuffix("_call")
         yield f"the cost contains a {kind}, whose rule autodiff follows; check_custom_vjp checks the rule itself"
+
+
+def _has_equal_sizes(shape: tuple[int, ...]) -> bool:
+    long = [n for n in shape if n > 1]
+    return len(set(long)) < len(long)

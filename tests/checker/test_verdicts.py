@@ -11,6 +11,7 @@ import pytest
 from two_layers import PARAMS, RNG, M, X, Y, check, cost, gradient, lines, off, only, replaced, untapped, verdicts
 
 import manual_bp as bp
+from manual_bp.checker import _one_pass
 
 
 def test_right():
@@ -289,3 +290,27 @@ def test_the_librarys_own_gradient():
     (note,) = check(functools.partial(bp.cost, network), bp.grad(network), params, X, targets).notes
     assert "custom_vjp" in note
     assert bp.check_custom_vjp(functools.partial(bp.cost, network), params, X, targets).verdict == "right"
+
+
+def test_equal_sizes_are_pointed_out():
+    """A loop over the examples instead of the time steps is right where there are as many."""
+
+    def last(wx, X):
+        return jnp.sum(wx * X[:, -1] ** 2)
+
+    def backward(wx, X):
+        return {"dwx": np.sum(X[:, X.shape[0] - 1] ** 2)}
+
+    right, wrong = check(last, backward, np.float64(1.5), X[:, :4]), check(last, backward, np.float64(1.5), X)
+    assert right.verdict == "right" and wrong.verdict == "wrong"
+    assert right.notes[0].startswith("X: axes of equal size; a sum or a loop over the wrong one") and not wrong.notes[1:]
+
+
+def test_an_error_in_a_diagnosis_costs_no_verdict(monkeypatch):
+    def failing(*given):
+        raise IndexError("too short")
+
+    monkeypatch.setattr(_one_pass, "blame_lines", failing)
+    report = check(cost, only("dZ2", "dZ1", make_dZ1=lambda dA1, A1: dA1), PARAMS, X, Y)
+    assert verdicts(report) == {"dZ2": "right", "dZ1": "wrong"} and report["dZ1"].mistake == "unknown"
+    assert report["dZ1"].diagnosis.endswith("please report it: IndexError: too short")

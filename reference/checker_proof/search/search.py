@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TextIO
 import jax
 import numpy as np
 
+from manual_bp.checker._one_pass import FAILED
 from reference.checker_proof.search.forms import Form, report
 from reference.checker_proof.search.mutations import Mutant, lines_of, mutants, text_of
 from reference.checker_proof.search.points import (
@@ -148,7 +149,8 @@ def _trial(truth: str, what: str, program: Program, text: str, form: Form, point
     start = time.perf_counter()
     try:
         found = report(program, text, form, point)
-        verdict, printed = found.verdict, str(found)
+        printed = str(found)
+        verdict = FAILED if any(FAILED in line.diagnosis for line in found.lines) else found.verdict
     except Exception as error:
         verdict, printed = f"{type(error).__name__}: {str(error)[:200]}", traceback.format_exc()
     return Trial(truth, what, verdict, time.perf_counter() - start, printed)
