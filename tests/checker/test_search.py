@@ -146,3 +146,10 @@ def test_an_array_without_elements():
 
 def test_indices_of_more_rows_than_there_are_classes():
     assert verdict("embedding", Form("rule"), "normal", "dz = dout * (1", "dz = b * (1", sizes="ones") == "wrong"
+
+
+@pytest.mark.parametrize("sizes", ["equal", "ones"])
+def test_a_gradient_that_rounding_leaves_is_not_called_wrong(sizes):
+    """dx of a norm at equal values is 0, and where terms of size 10 cancel, autodiff is left with 1e-14."""
+    for kind in ("lines", "gradients"):
+        assert verdict("layer_norm", Form(kind), "ones", sizes=sizes) == "cannot tell"

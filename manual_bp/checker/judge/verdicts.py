@@ -150,13 +150,14 @@ def _find_bounds(
     # a line that is zero, or left by terms that cancel, has no size of its own to compare an error with
     whole = float(np.sqrt(sum(np.sum(e[np.isfinite(e)] ** 2) for e in expected.values())))
     zero = {n for n in relative if norm(expected[n]) <= min(relative[n], 1e-3) * whole}
+    small = {n for n in relative if norm(expected[n]) <= 1e-6 * whole}
     absolute = dict.fromkeys(relative, 0.0) | {n: relative[n] * whole for n in zero}
     for inside in (False, True):
         sensitivity = rounding_sensitivity(cut, arrays, eps, inside)
         absolute = {n: max(absolute[n], relative[n] * sensitivity[n]) for n in relative}
         bounds = _Bounds(relative, absolute, zero)
         off = [n for n, line in shaped.items() if not bounds.allow(n, line, expected[n], errors[n])]
-        if not off or (max(relative.values()) < 1e-10 and any(errors[n] > 0.1 for n in off if n not in zero)):
+        if not off or (max(relative.values()) < 1e-10 and any(errors[n] > 0.1 for n in off if n not in small)):
             break  # all agree, or one differs by far more than rounding in float64 does
     return bounds
 
