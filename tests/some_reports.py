@@ -1,6 +1,7 @@
 """A report with a line of every kind, and helpers to make and to read others."""
 
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 
 INF, NAN = float("inf"), float("nan")
 LINES = (

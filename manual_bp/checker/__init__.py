@@ -8,7 +8,8 @@ is the same as a test, and raises `WrongGradient`. `check_custom_vjp` checks the
 from manual_bp.checker._assertions import assert_custom_vjp, assert_gradients_match
 from manual_bp.checker._check import check_gradients
 from manual_bp.checker._custom_vjp import check_custom_vjp
-from manual_bp.checker._report import Line, Report, WrongGradient
+from manual_bp.checker._report import Report, WrongGradient
+from manual_bp.checker._report_line import Line
 
 __all__ = [
     "Line", "Report", "WrongGradient", "assert_custom_vjp", "assert_gradients_match", "check_custom_vjp",

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.constant_factors import constant_mistake
 from manual_bp.checker.graph.arguments import Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.nodes import call_with_tap

@@ -10,7 +10,8 @@ import numpy as np
 from manual_bp.checker._by_differences import judge_by_differences
 from manual_bp.checker._one_pass import check_options, report_on
 from manual_bp.checker._precision import in_float64
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 from manual_bp.checker._rule import Rule, trace_rule
 from manual_bp.checker._second_point import count_units, points_off_kinks, withdrawn
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding

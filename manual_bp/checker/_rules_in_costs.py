@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.judge.rounding import relative_error, rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost, around_rules

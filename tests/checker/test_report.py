@@ -7,7 +7,8 @@ import sys
 import pytest
 from some_reports import LINES, report, table
 
-from manual_bp.checker._report import Line, Report, WrongGradient
+from manual_bp.checker._report import Report, WrongGradient
+from manual_bp.checker._report_line import Line
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from some_reports import INF, LINES, NAN, report, table
 
-from manual_bp.checker._report import Line, Report
+from manual_bp.checker._report import Report
+from manual_bp.checker._report_line import Line
 
 
 def forbidden(constant):

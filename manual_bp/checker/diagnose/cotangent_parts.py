@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Set
 import jax
 import numpy as np
 
-from manual_bp.checker._report import Line
+from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Finding
 from manual_bp.checker.diagnose.factor_products import EXTRA
 from manual_bp.checker.judge.conventions import constant_ratio

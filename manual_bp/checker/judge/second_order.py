@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from manual_bp.checker._report import Line
+from manual_bp.checker._report_line import Line
 from manual_bp.checker.judge.raised_error import UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import read_lines
 from manual_bp.checker.judge.rounding import relative_error, rounding_bound

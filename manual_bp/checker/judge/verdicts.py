@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.linalg import norm
 
-from manual_bp.checker._report import Verdict
+from manual_bp.checker._report_line import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge import conventions
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
