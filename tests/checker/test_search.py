@@ -153,3 +153,9 @@ def test_a_gradient_that_rounding_leaves_is_not_called_wrong(sizes):
     """dx of a norm at equal values is 0, and where terms of size 10 cancel, autodiff is left with 1e-14."""
     for kind in ("lines", "gradients"):
         assert verdict("layer_norm", Form(kind), "ones", sizes=sizes) == "cannot tell"
+
+
+@pytest.mark.parametrize("seed", [1, 19])
+def test_ties_of_a_coarser_pass_are_not_called_wrong(seed):
+    """bfloat16 rounds equal values that were moved by a thousandth to equal ones again."""
+    assert verdict("max_pool", Form("lines", "bfloat16", "float32"), "integers", seed=seed, sizes="ones") != "wrong"

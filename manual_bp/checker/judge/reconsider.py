@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
+from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.returned_lines import call_backward
-from manual_bp.checker.judge.rounding import moved_off_kinks, relative_error
+from manual_bp.checker.judge.rounding import eps_of_values, moved_off_kinks, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
+
+# parts of the arguments' size; bfloat16 rounds the smaller one away
+MOVES = (1e-3, 0.03)
 
 
 def reconsider(
@@ -24,17 +29,21 @@ def reconsider(
     doubted = judgement.with_verdict("wrong", "inherited")
     # a line of an argument, such as dX, can be at a kink that the parameters do not reach
     data = tuple(n for n in doubted if n in traced.graph.roots and n not in traced.graph.params)
-    kinks = 0 if reasons else int(traced.count_kinks(traced.eps, arrays, data))
-    if kinks:
-        moved = moved_off_kinks(traced.graph, arrays, (*traced.graph.params, *data))
+    kinks = 0 if reasons else int(traced.count_kinks(_coarsest(traced, found), arrays, data))
+    for size in MOVES if kinks else ():
+        moved = moved_off_kinks(traced.graph, arrays, (*traced.graph.params, *data), size)
         again = call_backward(backward, traced.arguments._replace(arrays=moved).copies(), traced.names()).found
-        if found.keys() <= again.keys():
-            elsewhere = judge(moved, {n: again[n] for n in found})
+        if not found.keys() <= again.keys():
+            break
+        elsewhere = judge(moved, {n: again[n] for n in found})
+        if size == MOVES[-1] or not elsewhere.with_verdict("wrong"):
             unclear = {n: judgement.reasons[n] for n in judgement.with_verdict("cannot tell")}
-            reasons = unclear | _at_a_kink(traced, kinks, judgement, elsewhere)
+            is_coarse = max(_coarsest(traced, found), _coarsest(traced, again)) > 1e-10
+            reasons = unclear | _at_a_kink(traced, kinks, judgement, elsewhere, is_coarse)
             # a mistake is looked for where no unit is at a kink
             errors = {"global_errors": judgement.global_errors, "local_errors": judgement.local_errors}
             arrays, judgement = moved, elsewhere._replace(cost=judgement.cost, **errors)
+            break
     verdicts = judgement.verdicts | dict.fromkeys(reasons, "cannot tell")
     return arrays, judgement._replace(verdicts=verdicts, reasons=judgement.reasons | reasons)
 
@@ -63,13 +72,21 @@ def _not_deterministic(traced: TracedCost, backward: Callable, found: Arrays, ju
     return reasons
 
 
-def _at_a_kink(traced: TracedCost, kinks: int, judgement: Judgement, elsewhere: Judgement) -> dict[str, str]:
+def _coarsest(traced: TracedCost, lines: Arrays) -> float:
+    """Return the eps of the coarsest dtype in which the cost or one of the lines was computed."""
+    own = (max(float(jnp.finfo(line.dtype).eps), eps_of_values(line)) for line in lines.values() if is_float(line))
+    return max(traced.eps, *own)
+
+
+def _at_a_kink(
+    traced: TracedCost, kinks: int, judgement: Judgement, elsewhere: Judgement, is_coarse: bool
+) -> dict[str, str]:
     units = f"{kinks} unit{' is' if kinks == 1 else 's are'}"
     doubted = judgement.with_verdict("wrong", "inherited")
-    moved = "with the parameters moved by a thousandth, off the kink, the line is right"
+    moved = "moved a little, off the kink, the line is right"
     reason = f"{units} at a kink, where two correct passes can differ; {moved}"
     reasons = {n: reason for n in doubted if elsewhere.verdicts[n] == "right"}
-    if traced.eps > 1e-10:
+    if is_coarse:
         share = 4 * np.sqrt(kinks / max(1, sum(int(np.prod(node.shape)) for node in traced.graph.nodes.values())))
         reason = f"{units} within rounding of a kink, which can cause an error of this size"
         reasons |= {n: reason for n in doubted if (judgement.global_errors[n] or 0) <= share}
