@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m manual_bp", description="Check and time the gradients here.")
     about = "check the backward pass or the custom_vjp that a file defines"
     command = parser.add_subparsers().add_parser("check", help=about, description=about)
-    command.add_argument("file", type=Path, metavar="FILE.py", help="defines cost and backward, or rule; and inputs")
+    command.add_argument(
+        "file", type=Path, metavar="FILE.py", help="defines cost and backward, or rule or f; and inputs"
+    )
     if "file" in (given := parser.parse_args(argv)):
         return check_file(given.file)
     machine = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores"

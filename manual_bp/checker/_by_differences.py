@@ -20,6 +20,7 @@ from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
 from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.second_order import without_second_order
 
+ONLY_ARGUMENTS = "central differences judge only the lines of parameters and arguments"
 DIRECTIONS, ELEMENTS = 6, 64
 TOLERANCE = 1e-6
 UNCLEAR = 1e-3  # an estimated error above which a difference tells nothing
@@ -40,10 +41,14 @@ def report_by_differences(
     """Compare the lines of the parameters and arguments with central differences along random directions."""
     arguments = flatten_arguments(cost, params, args).cast(np.float64)
     floats = [n for n, a in zip(arguments.names, arguments.arrays, strict=True) if is_float(a)]
-    returned = call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *floats])))
+    taps: dict[str, None] = {}
 
     def of_arrays(arrays: list) -> Any:
-        return call_with_tap(cost, arguments.rebuild(arrays), lambda name, value: value)
+        def tap(name: str, value: Any) -> Any:
+            taps[name] = None
+            return value
+
+        return call_with_tap(cost, arguments.rebuild(arrays), tap)
 
     evaluate = jax.jit(of_arrays) if traceable else of_arrays
 
@@ -52,6 +57,9 @@ def report_by_differences(
         if np.shape(value):
             raise ValueError(f"cost must return one number; it returned an array of shape {np.shape(value)}")
         return float(value)
+
+    here = cost_at(arguments.copied_arrays())
+    returned = call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *floats, *taps])))
 
     def judged(found: dict[str, np.ndarray]) -> list[Line]:
         lines = {n: found[n] for n in floats if n in found}
@@ -63,12 +71,12 @@ def report_by_differences(
         if all(line.verdict != "wrong" for line in other):
             lines, conventions = other, [OWN_ORDER]
     lines = without_second_order(lines) if order == 2 else lines
+    lines += [Line("d" + n, "cannot tell", diagnosis=ONLY_ARGUMENTS) for n in taps if n in returned.found]
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
     lines += [Line(name, verdict, None, None, mistake, fault) for name, fault in returned.faults.items()]
     missing = ", ".join("d" + n for n in arguments.params if n not in returned.found)
     notes = [f"judged by central differences, because autodiff of the cost is not possible: {reason}"]
     notes += [f"not returned, so not judged: {missing}"] * bool(missing)
-    here = cost_at(arguments.copied_arrays())
     return Report(tuple(lines), tuple(conventions), tuple(notes), "float64", here, "central differences")
 
 

@@ -12,7 +12,7 @@ from manual_bp.checker._report import Report
 from manual_bp.checker._rules_in_costs import report_on_rules
 from manual_bp.checker._second_point import judge_elsewhere
 from manual_bp.checker.graph.arguments import flatten_arguments
-from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE
+from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE, why_untraceable
 from manual_bp.checker.judge.returned_lines import OWN_ORDER, read_lines
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_cost
 
@@ -52,7 +52,8 @@ def check_gradients(
 
     A line, such as dZ2 or dW1, is judged twice: against autodiff (global), and against the line that follows from the
     user's own lines upstream (local), by cutting the cost's graph at each of them. A line that fails both is wrong, and
-    is compared with a catalogue of mistakes. A line that fails only the first is "inherited".
+    is compared with a catalogue of mistakes. A line that fails only the first is "inherited". So is a line that follows
+    from a wrong one that was not returned.
 
     Conventions are inferred and accepted: where 1/m or the examples' weights are applied, examples in rows, and W
     stored transposed. A returned pytree like params must have each gradient in the shape of its parameter, since an
@@ -73,7 +74,9 @@ def check_gradients(
         params: a pytree of NumPy or JAX arrays.
         args: the other arguments of the cost. Arrays among them can have a line too.
         tolerance: the relative error, in norm, that a right line may have. The default depends on the dtype, the depth
-            of the line and the longest sum: about 1e-14 in float64 and 1e-5 in float32 for a small network.
+            of the line and the longest sum: about 1e-14 in float64 and 1e-5 in float32 for a small network. In float64,
+            a line with a larger error up to 1e-10 is "cannot tell" by default: one of the two functions may be an
+            approximation.
         order: 2 to also judge the derivative of each right line along a random direction of params, as line d(dW1).
         finite_differences: also compare autodiff with central differences of the cost, extrapolated. If they differ,
             no line is called right.
@@ -112,7 +115,7 @@ def _checked(
         traced = trace_cost(cost, params, args)
         call = call_on(traced, backward)
     except UNTRACEABLE as error:
-        return by_differences(str(error).splitlines()[0], traceable=False)
+        return by_differences(why_untraceable(error), traceable=False)
     if call[0].raised and has_narrow_floats(flatten_arguments(cost, params, args)):
         narrow = trace_cost(cost, params, args, as_given=True)
         again = call_on(narrow, backward)

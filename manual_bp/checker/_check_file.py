@@ -96,7 +96,7 @@ def _advice(found: dict[str, Callable], rule: Callable | None, missing: list[str
     like = rule or found.get("cost") or found.get("backward")
     arguments = ", ".join(_arguments(like)) if like else "params, X, Y"
     lines = "\n".join(TO_WRITE[name].format(arguments=arguments, rule="".join(with_rules[:1])) for name in missing)
-    expected = "expected the functions cost, backward and inputs, or rule and inputs"
+    expected = "expected the functions cost, backward and inputs, or rule (or f) and inputs"
     return f"{expected}; missing: {', '.join(missing)}. Add\n{lines}"
 
 

@@ -14,20 +14,14 @@ from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker._rule import Rule, trace_rule
 from manual_bp.checker._second_point import count_units, points_off_kinks, withdrawn
-from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents
+from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents, find_misused_cotangents
 from manual_bp.checker.graph.arguments import SEED, Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_unreachable_rule
 from manual_bp.checker.judge.random_directions import compiled_cost
 from manual_bp.checker.judge.returned_lines import read_lines
-from manual_bp.checker.judge.rounding import relative_error
 from manual_bp.checker.judge.second_order import without_second_order
 
 LARGER = 30.0  # a rule that clips its cotangent is linear in a small one
-
-MISUSES = {
-    "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use its cotangent",
-    "not linear in the cotangent": "it does not double with the cotangent, as every vjp must",
-}
 
 
 def check_custom_vjp(
@@ -60,7 +54,8 @@ def check_custom_vjp(
             does a Python float for which the rule gives a derivative.
         surrogate: the function of the same arguments whose gradient is meant, for a rule that differs from its function
             on purpose, such as a straight-through estimator or a gradient reversal (lambda x: -x). JAX differentiates
-            it as it is, by its own rules, and f needs no rule then.
+            it as it is, by its own rules, and f needs no rule then. A rule that clips its cotangent is the gradient of
+            no function: its surrogate has a rule that clips, too.
         tolerance: as in `check_gradients`.
         order: 2 to also differentiate the rule once more, as line d(dx).
         seed: the seed of the cotangent.
@@ -81,7 +76,7 @@ def check_custom_vjp(
     if not callable(f):
         raise TypeError(f"f must be a function with a jax.custom_vjp in it; got {type(f).__name__}")
     if not any(is_float(a) for a in jax.tree.leaves(args) if hasattr(a, "dtype")):
-        got = ", ".join(type(a).__name__ for a in args) or "none"
+        got = ", ".join(f"{type(a).__name__}{f' of {a.dtype}' if hasattr(a, 'dtype') else ''}" for a in args) or "none"
         needed = "the arguments of f, with a floating-point array among them, such as jnp.asarray(1.0)"
         raise TypeError(f"check_custom_vjp(f, *args) needs {needed}; got {got}")
     if surrogate is not None and not callable(surrogate):
@@ -177,7 +172,7 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
     lines = report.lines
     if report.verdict == "wrong":
         _, doubled = rule.differentiate(rule.with_doubled_cotangents())
-        lines = _find_misused_cotangents(lines, once, doubled)
+        lines = find_misused_cotangents(lines, once, doubled)
         lines = lines if reason else explain_by_cotangents(lines, traced, rule.lines_of)
     with_rule, without = float(value), float(rule.value(arrays) if rule.value else report.cost)
     near = abs(with_rule - without) <= 1e4 * traced.eps * max(abs(without), 1.0)
@@ -186,16 +181,3 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
         why = f"the forward pass of the rule does not return the value of f: {values}"
         lines = (Line("out", "wrong", None, None, "another value", why), *lines)
     return dataclasses.replace(report, lines=lines, notes=notes)
-
-
-def _find_misused_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:
-    """Blame the lines that do not double with the cotangent, in which a vjp is linear."""
-    found = {}
-    for line in lines:
-        a, b = (np.asarray(by.get(line.line, 0.0), np.float64) for by in (once, twice))
-        if line.verdict in ("wrong", "inherited") and a.any() and relative_error(b, 2 * a) > 1e-6:
-            key = "cotangent forgotten" if relative_error(b, a) <= 1e-6 else "not linear in the cotangent"
-            found[line.line] = line._replace(verdict="wrong", mistake=key, diagnosis=MISUSES[key], suggestion="")
-    if not found:
-        return lines
-    return tuple(found.get(line.line, line) for line in lines if line.returned)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker._report import Report
@@ -165,12 +166,15 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
         yield f"the cost is {judgement.cost} here"
     if returned.raised:
         yield "backward raised an error; only the lines computed before it are judged"
-    named = judgement.found.keys() & graph.nodes.keys() or graph.of_rule
-    if judgement.with_verdict("wrong") and judgement.m > 1 and not named:
-        yield "no dZ or dA was returned, so a correction takes them as derivatives of the cost, which include 1/m"
     triples = zip(arguments.names, arguments.arrays, after, strict=True)
     if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:
         yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
+    narrow: dict[str, list[str]] = {}
+    for n in judgement.found:
+        if float(jnp.finfo(dtype := returned.found[n].dtype).eps) > traced.eps:
+            narrow.setdefault(str(dtype), []).append(n)
+    for dtype, names in narrow.items():
+        yield f"{_join(names)}: computed in {dtype}, and judged at that precision"
     own = {n: eps_of_values(line) for n, line in judgement.found.items() if returned.found[n].dtype == np.float64}
     if coarse := [n for n, eps in own.items() if eps > traced.eps]:
         yield f"{_join(coarse)}: all values are exact in a narrower dtype, so they are judged as computed in it"

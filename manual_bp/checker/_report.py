@@ -27,7 +27,7 @@ class Report:
         lines: a `Line` for each line, from the cost back.
         conventions: sentences on the conventions that were accepted.
         notes: other sentences, such as which parameters have no returned line.
-        dtype: the precision in which the lines were judged, such as "float64".
+        dtype: the precision of the truth, such as "float64". A note names the lines that are judged at less.
         cost: the cost at the arguments.
         truth: the derivative that was compared with, "autodiff" or "central differences".
 

@@ -11,7 +11,7 @@ class Line(NamedTuple):
     Attributes:
         line: the name of the line, such as "dZ2".
         verdict: "right", "wrong", "inherited" or "cannot tell". An inherited line is right given the lines upstream of
-            it, one of which is wrong.
+            it, one of which is wrong. If that one was not returned, the local error is large as well.
         global_error: the relative error, in norm, against the truth, which is usually autodiff.
         local_error: the relative error, in norm, against the line that follows from the user's own lines upstream.
         mistake: a key of the catalogue of mistakes, such as "missing g'", or None.

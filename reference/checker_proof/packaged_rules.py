@@ -96,7 +96,11 @@ RULES = (
         "distrax._src.distributions.von_mises._von_mises_cdf",
         lambda f: (lambda value, k: f(value, k, value.dtype), (angle, concentration)),
     ),
-    PackagedRule("distrax.VonMises", _samples, "sample, on purpose: by the distribution, not the path of the sampler"),
+    PackagedRule(
+        "distrax.VonMises",
+        _samples,
+        "sample, on purpose: the gradient is that of the distribution, not of the algorithm",
+    ),
     PackagedRule("lineax.internal.two_norm", lambda f: (f, (jnp.asarray(x),))),
     PackagedRule("lineax.internal.max_norm", lambda f: (f, (x,))),
     PackagedRule("optimistix.root_find", _root),

@@ -120,3 +120,16 @@ def test_what_differences_cannot_tell():
     assert of_a_node["dZ1"].verdict == "cannot tell" and of_a_node["dW1"].verdict == "right"
     second = bp.check_gradients(in_numpy, gradient, PARAMS, X, Y, order=2)
     assert second["dW1"].verdict == "right" and second["d(dW1)"].verdict == "cannot tell" == second.verdict
+
+
+def test_a_tapped_line_is_not_judged():
+    def in_numpy(params, X, tap):
+        return np.sum(tap("Z", params["W"] @ X) ** 2)
+
+    def backward(params, X):
+        Z = params["W"] @ X
+        return {"dZ": 2 * Z, "dW": 2 * Z @ X.T}
+
+    report = bp.check_gradients(in_numpy, backward, {"W": np.ones((2, 3))}, np.arange(12.0).reshape(3, 4))
+    assert [(line.line, line.verdict) for line in report.lines] == [("dW", "right"), ("dZ", "cannot tell")]
+    assert "only the lines of parameters" in report["dZ"].diagnosis and "Write jnp for np" in report.notes[0]

@@ -82,7 +82,7 @@ def test_the_verdict_is_the_status(check, text, status, headline):
 def test_what_is_missing_is_written_out(check, text, missing, to_write):
     status, out, err = check(text)
     assert (status, out) == (2, "")
-    assert "mine.py is not checked: expected the functions cost, backward and inputs, or rule and inputs" in err
+    assert "mine.py is not checked: expected the functions cost, backward and inputs, or rule (or f) and inputs" in err
     assert missing in err and f"\n{to_write}" in err
 
 

@@ -124,7 +124,7 @@ def test_suggestions_run_and_are_right():
         dout = jax.tree.map(lambda o: RNG.normal(size=o.shape), out)
         names = list(f.__code__.co_varnames[: len(args)])
         true = dict(zip(names, transpose(jax.tree.map(jnp.asarray, dout)), strict=True))
-        known = dict(zip(names, args, strict=True)) | {"out": jax.tree.map(np.asarray, out), "dout": dout, "np": np}
+        known = dict(zip(names, args, strict=True)) | {"out": jax.tree.map(np.asarray, out), "dout": dout, "jnp": jnp}
         assert report.verdict == "wrong" and all(line.line[1:] in true for line in report.lines)
         for line in report.lines:
             if line.suggestion:

@@ -108,7 +108,7 @@ def test_a_corrected_norm_runs():
 
     report = bp.check_custom_vjp(with_rule(_rms, bwd), x, W)
     dout = rng.normal(size=x.shape)
-    scope = {"np": np, "x": x, "w": W, "dout": dout}
+    scope = {"jnp": jnp, "x": x, "w": W, "dout": dout}
     exec(report["dx"].suggestion, scope)
     with jax.enable_x64(True):
         right = jax.vjp(_rms, x, W)[1](jnp.asarray(dout))[0]
@@ -151,3 +151,17 @@ def test_a_factor_without_a_name_is_a_guess_or_unknown():
 def test_indices_that_are_no_classes_do_not_raise():
     f = with_rule(lambda x, i: jnp.tanh(x), lambda arguments, u: (u, None))
     assert bp.check_custom_vjp(f, rng.normal(size=(3, 4)), np.array([-5, 3, 1]))["dx"].verdict == "wrong"
+
+
+@pytest.mark.parametrize(("by", "words"), [(1e-9, "1 + 1.0e-09 times"), (-1e-9, "1 - 1.0e-09 times")])
+def test_a_factor_close_to_one_is_not_written_as_one(by, words):
+    assert words in _scaled(lambda m, keep: 1 + by)
+
+
+def test_a_line_of_less_precision_is_noted():
+    report = bp.check_gradients(
+        lambda p: jnp.sum(jnp.tanh(p["a"]) ** 2),
+        lambda p: {"da": (2 * np.tanh(p["a"]) * (1 - np.tanh(p["a"]) ** 2)).astype(np.float32)},
+        {"a": rng.normal(size=(3, 4))},
+    )
+    assert report.verdict == "right" and "da: computed in float32, and judged at that precision" in report.notes

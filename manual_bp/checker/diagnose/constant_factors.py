@@ -14,9 +14,9 @@ def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
     if not name:
         return finding
     sign = ", and the sign is wrong" if c < 0 else ""
-    size = f"{abs(c):.6g}"
+    size = digits(abs(c))
     fact = name.removeprefix(f"{size}, where ") if name.startswith(f"{size},") else f"{size} is {name}"
-    return finding._replace(diagnosis=f"it is {c:.6g} times what it should be, and {fact}{sign}")
+    return finding._replace(diagnosis=f"it is {digits(c)} times what it should be, and {fact}{sign}")
 
 
 def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: float = 1e-6) -> Finding:
@@ -24,7 +24,7 @@ def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: 
     if abs(c) <= tolerance:
         return Finding("zero", "it is 0 everywhere")
     text = constant_text(c, m, widths, tolerance)
-    magnitude, fact = text.removeprefix("-"), f"it is {c:.6g} times what it should be"
+    magnitude, fact = text.removeprefix("-"), f"it is {digits(c)} times what it should be"
     if text == "-1":
         return Finding("wrong sign", f"it has the wrong sign: {fact}")
     sign = ", and the sign is wrong" if c < 0 else ""
@@ -41,14 +41,14 @@ def constant_mistake(c: float, m: int, widths: tuple[int, ...] = (), tolerance: 
         swap = "a mean over units was replaced by a sum" if "/" not in magnitude else "a sum was replaced by a mean"
         width = magnitude.removeprefix("1/")
         return Finding("factor n_l", f"{fact}, and {width} is a width of its layer: {swap}{sign}")
-    named = "" if magnitude[:1].isdigit() and magnitude.replace(".", "").isdigit() else f" ({text})"
+    named = "" if text == digits(c) or magnitude.isdigit() else f" ({text})"
     return Finding(CONSTANT, f"{fact}{named}{sign}")
 
 
 def factor_text(evidence: Evidence, line: str, c: float) -> str:
     """Write a constant as the author of this line might: -1, 2, 1/m, 2/m, n_l, ..., or in digits."""
     text = constant_text(c, evidence.m, _widths(evidence, line))
-    if text != f"{c:.6g}":
+    if text != digits(c):
         return text
     name = name_constant(evidence, c).split(", where")[0]
     return "-" * (c < 0) + name if name else text
@@ -73,4 +73,9 @@ def constant_text(c: float, m: int, widths: tuple[int, ...] = (), tolerance: flo
         for sign in (1, -1):
             if abs(c - sign * value) <= tolerance * abs(c):
                 return text if sign > 0 else "-" + text
-    return f"{c:.6g}"
+    return digits(c)
+
+
+def digits(c: float) -> str:
+    """Write a number in six digits, or as 1 + 2.0e-09 if these would be 1."""
+    return f"1 {'-' if c < 1 else '+'} {abs(c - 1):.1e}" if c != 1 and f"{c:.6g}" == "1" else f"{c:.6g}"

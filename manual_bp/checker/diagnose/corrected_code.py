@@ -11,8 +11,10 @@ from manual_bp.checker.diagnose.factor_products import factor_code
 from manual_bp.checker.diagnose.norm_equation import NormEquation
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative
 from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
+from manual_bp.checker.diagnose.source_lines import find_source
 from manual_bp.checker.diagnose.weighted_sum import WeightedSum
 from manual_bp.checker.graph.cost_graph import COST
+from manual_bp.checker.graph.places import calls_in_order
 from manual_bp.checker.judge.conventions import constant_ratio
 
 
@@ -25,7 +27,23 @@ def correction(evidence: Evidence, line: str, finding: Finding) -> str:
     unseen = [n for n, node in graph.nodes.items() if not node.tapped and n not in evidence.returned]
     if finding.mistake in PLAIN_FACTORS and any(_contains(code, n) for n in unseen):
         return ""  # the factor says it all, and the code would name a line that the user may not have
-    return code
+    return in_jax(code) if graph.of_rule else code + _remark(evidence, code)
+
+
+def _remark(evidence: Evidence, code: str) -> str:
+    """Say in comments what the lines are that the author did not return: they may have none, or one without 1/m."""
+    graph = evidence.graph
+    unseen = [n for n in graph.nodes if n not in evidence.returned and _contains(code, n)]
+    calls = list(calls_in_order(graph.jaxpr, graph.into)) if unseen else []
+    sources = {n: find_source(calls[graph.nodes[n].equation]) for n in unseen if not graph.nodes[n].tapped}
+    values = {n: source.value for n, source in sources.items() if source and source.code}
+    comment = "\n# d{}: the derivative of the cost by {}, with any 1/m in it"
+    return "".join(comment.format(n, values.get(n, n)) for n in unseen)
+
+
+def in_jax(code: str) -> str:
+    """Write jnp for np: JAX compiles rules, and refuses the functions of NumPy in them."""
+    return re.sub(r"(?<![\w.])np(?=\.(?!add\b))", "jnp", code)
 
 
 def _contains(code: str, node: str) -> bool:

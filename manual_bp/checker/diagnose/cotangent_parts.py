@@ -19,6 +19,11 @@ SEED = 0x6D62  # not one that users draw their arguments from, so that no cotang
 
 Lines = Callable[[Arrays], Arrays]  # the lines for a cotangent of each output, by its name
 
+MISUSES = {
+    "cotangent forgotten": "it is the same for twice the cotangent: the rule does not use it, or only its sign",
+    "not linear in the cotangent": "it does not double with the cotangent, as every vjp must",
+}
+
 
 def explain_by_cotangents(lines: tuple[Line, ...], traced: TracedCost, rule: Lines) -> tuple[Line, ...]:
     """Replace guesses about the lines of a rule by the parts of the cotangent that they do not use."""
@@ -108,3 +113,16 @@ def _parts(u: Arrays) -> Iterator[tuple[str, Arrays]]:
 
 def _same(found: np.ndarray, expected: np.ndarray) -> bool:
     return relative_error(found, expected) <= TOLERANCE
+
+
+def find_misused_cotangents(lines: tuple[Line, ...], once: dict, twice: dict) -> tuple[Line, ...]:
+    """Blame the lines that do not double with the cotangent, in which a vjp is linear."""
+    found = {}
+    for line in lines:
+        a, b = (np.asarray(by.get(line.line, 0.0), np.float64) for by in (once, twice))
+        if line.verdict in ("wrong", "inherited") and a.any() and relative_error(b, 2 * a) > 1e-6:
+            key = "cotangent forgotten" if relative_error(b, a) <= 1e-6 else "not linear in the cotangent"
+            found[line.line] = line._replace(verdict="wrong", mistake=key, diagnosis=MISUSES[key], suggestion="")
+    if not found:
+        return lines
+    return tuple(found.get(line.line, line) for line in lines if line.returned)

@@ -5,6 +5,7 @@ A value that the checker calls Z1 is written as the code that computes it.
 
 import re
 
+from manual_bp.checker.diagnose.corrected_code import in_jax
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value
 from manual_bp.checker.graph.places import calls_in_order
@@ -21,7 +22,7 @@ def in_function_terms(evidence: Evidence, wrong: list[str], findings: dict[str, 
         at = f"already in the derivative by {describe_source(inner[node])}: {fact}"
         follow = graph.descendants(node)
         moved |= {n: findings[node]._replace(diagnosis=at) for n in wrong if n in follow and n not in moved}
-    return _with_code(moved, inner)
+    return {n: f._replace(diagnosis=in_jax(f.diagnosis)) for n, f in _with_code(moved, inner).items()}
 
 
 def without_invented_names(evidence: Evidence, findings: dict[str, Finding]) -> dict[str, Finding]:

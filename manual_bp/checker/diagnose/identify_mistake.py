@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import Sum, find_equations
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake, factor_text
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake, factor_text
 from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Candidate, Evidence, Finding
 from manual_bp.checker.diagnose.local_facts import find_local_mistake
@@ -120,8 +120,8 @@ def _first_match(evidence: Evidence, line: str, found: np.ndarray, right: np.nda
 def guess_of_multiple(evidence: Evidence, line: str, key: str, sentence: str, k: float) -> Finding:
     """Report a line that is k times what a mistake leads to; without a name for k it is a guess, and said to be one."""
     times = factor_text(evidence, line, k)
-    perhaps = "perhaps " if times == f"{k:.6g}" else ""
-    return Finding(key, f"{perhaps}{sentence}, and the result is multiplied by {times}", exact=False)
+    perhaps = "perhaps " if times == digits(k) else ""
+    return Finding(key, f"{perhaps}{sentence}; besides, your line is {times} times that", exact=False)
 
 
 def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:

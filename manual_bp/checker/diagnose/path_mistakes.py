@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, factor_mistake
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
 from manual_bp.checker.diagnose.replaced_values import replacement_finder
@@ -61,7 +61,7 @@ def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
 def _factor_mistake(evidence: Evidence, found: Arrays, factor: float) -> Finding:
     if not evidence.graph.of_rule:
         return factor_mistake(evidence, next(iter(found)), factor)
-    fact = f"it is {factor:.6g} times what it should be"
+    fact = f"it is {digits(factor)} times what it should be"
     for n in {n for a in evidence.arrays for n in np.shape(a) if n > 2}:
         if abs(factor - n) <= 1e-6 * n:
             return Finding("factor n_l", f"{fact}, and {n} is the length of an axis: a division by {n} is missing")

@@ -14,8 +14,17 @@ from jax.core import Tracer
 
 # What JAX raises where NumPy, Python's float() or an if meets a traced array
 UNTRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
+IN_NUMPY = "it computes in NumPy. Write jnp for np in it to have more lines judged and more mistakes named"
+IN_PYTHON = (
+    "it makes a Python number of an array, or decides by one, as float() and if do. Write jnp.where or jax.lax.cond to "
+    "have more lines judged and more mistakes named"
+)
 NOT_DIFFERENTIABLE = ("Reverse-mode differentiation", "do not support JVP")  # of a while_loop and of a callback
 LIBRARIES = ("site-packages", "importlib", str(Path(__file__).parents[1]))
+
+
+def why_untraceable(error: Exception) -> str:
+    return IN_NUMPY if isinstance(error, jax.errors.TracerArrayConversionError) else IN_PYTHON
 
 
 def lines_before_error(
