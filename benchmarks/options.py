@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.plans import NETWORKS, Network, Plan
+from benchmarks.environment import UsageError
+from benchmarks.plans import COSTS, NETWORKS, Network, Plan, random_points
+from reference.autodiff import ACTIVATIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser, plans: Mapping[str, Plan], dtypes: Sequence[str]) -> None:
@@ -38,11 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser, plans: Mapping[str, Plan], dt
     )
 
 
+def add_random(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--random",
+        type=positive,
+        metavar="N",
+        help="replace the plan's cells by N random networks and batch sizes; of these, 12-8-3:tanh:identity has tanh "
+        "in the hidden layers and an identity output, and --networks takes such a name too",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the seed of these (default: 0)")
+
+
 def chosen_plan(args: argparse.Namespace, plans: Mapping[str, Plan]) -> Plan:
     """The plan that was asked for, with its networks, batch sizes and rounds replaced by those given."""
     plan = plans[args.plan]
     if args.repeats:
         plan = plan._replace(least=args.repeats, most=args.repeats)
+    takes_activations = hasattr(args, "random")
+    if takes_activations and args.random:
+        return plan._replace(networks=(), batch_sizes=(), also=random_points(args.random, args.seed))
+    if other := [n.name for n in args.networks or () if not takes_activations and n.activations]:
+        raise UsageError(f"{other[0]}: this command has ReLU in the hidden layers and softmax at the output")
     if args.networks or args.batch_sizes:
         plan = plan._replace(also=())
     return plan._replace(
@@ -53,12 +71,14 @@ def chosen_plan(args: argparse.Namespace, plans: Mapping[str, Plan]) -> Plan:
 def network(text: str) -> Network:
     """Parse a network: a name, or sizes joined by dashes."""
     if text in NETWORKS:
-        return text, NETWORKS[text]
-    if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", text):
+        return Network(text, NETWORKS[text])
+    sizes, *activations = text.split(":")
+    hidden, output = activations or ("relu", "softmax") if len(activations) in (0, 2) else ("", "")
+    if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)+", sizes) or hidden not in ACTIVATIONS or output not in COSTS:
         raise argparse.ArgumentTypeError(
-            f"unknown network {text!r}; expected {', '.join(NETWORKS)}, or sizes such as 12-8-3"
+            f"unknown network {text!r}; expected {', '.join(NETWORKS)}, or sizes such as 12-8-3 or 12-8-3:tanh:identity"
         )
-    return text, tuple(int(n) for n in text.split("-"))
+    return Network(text, tuple(int(n) for n in sizes.split("-")), hidden, output)
 
 
 def positive(text: str) -> int:

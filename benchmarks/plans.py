@@ -1,12 +1,31 @@
 """The plans: the cells that each suite measures, and the time it spends on each."""
 
 import itertools
+import math
+import random
 from typing import NamedTuple
 
-Network = tuple[str, tuple[int, ...]]  # a name and sizes
+# The costs by the output's activation; a softmax has class indices as targets, the others a column for each example
+COSTS = {"softmax": "cross_entropy", "sigmoid": "cross_entropy", "identity": "squared_error"}
+
+
+class Network(NamedTuple):
+    """A network to measure: its name in tables and on the command line, sizes and activations."""
+
+    name: str
+    sizes: tuple[int, ...]
+    hidden: str = "relu"
+    output: str = "softmax"
+
+    @property
+    def activations(self) -> dict[str, str]:
+        """Those that are not a plan's, ReLU and softmax."""
+        plain = self.hidden == "relu" and self.output == "softmax"
+        return {} if plain else {"hidden": self.hidden, "output": self.output}
+
+
 Point = tuple[Network, int]  # a network and a batch size
 
-# ReLU in the hidden layers, softmax and cross-entropy at the output, class indices as targets
 NETWORKS = {
     "784-128-10": (784, 128, 10),
     "784-512-512-10": (784, 512, 512, 10),
@@ -37,14 +56,31 @@ class Plan(NamedTuple):
 
 def equal_widths(layers: int, width: int) -> Network:
     """A network like 5x64: inputs and hidden layers of one width, 10 outputs."""
-    return f"{layers}x{width}", (width,) * layers + (10,)
+    return Network(f"{layers}x{width}", (width,) * layers + (10,))
+
+
+def random_points(number: int, seed: int) -> tuple[Point, ...]:
+    """Networks and batch sizes as people may have them: sizes on a logarithmic scale, and no favourite activation."""
+    rng = random.Random(seed)
+
+    def drawn(least: int, most: int) -> int:
+        return round(math.exp(rng.uniform(math.log(least), math.log(most))))
+
+    def point() -> Point:
+        hidden = (drawn(8, 1024) for _ in range(rng.randint(1, 5)))
+        sizes, output = (drawn(4, 1024), *hidden, drawn(2, 128)), rng.choice(list(COSTS))
+        activation = rng.choice(["relu", "relu", "tanh", "sigmoid", "gelu", "silu"])
+        name = ":".join(["-".join(map(str, sizes)), activation, output])
+        return Network(name, sizes, activation, output), drawn(1, 8192)
+
+    return tuple(point() for _ in range(number))
 
 
 def _named(*names: str) -> tuple[Network, ...]:
-    return tuple((name, NETWORKS[name]) for name in names)
+    return tuple(Network(name, NETWORKS[name]) for name in names)
 
 
-ALL, THREE = tuple(NETWORKS.items()), _named("784-128-10", "784-512-512-10", "5x64")
+ALL, THREE = _named(*NETWORKS), _named("784-128-10", "784-512-512-10", "5x64")
 POWERS_OF_4 = tuple(4**k for k in range(9))
 WIDER = tuple((equal_widths(4, 2**k), 256) for k in range(4, 12))
 DEEPER = tuple((equal_widths(2**k, 64), 256) for k in range(1, 7))

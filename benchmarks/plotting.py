@@ -21,6 +21,9 @@ MARKERS = "osD^vPX"
 TICKS = [digit * 10**power for power in range(-3, 7) for digit in (1, 2, 5)]
 WORSE = {"color": "#D55E00", "alpha": 0.1, "linewidth": 0}
 GREY = {"color": "#555555", "ms": 5}
+NOISY: dict[str, Any] = {"color": "black", "marker": "x", "ms": 6}
+MOST_PANELS = 12  # networks in one figure; the cells of more are scattered over one panel
+RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
 
 
 def save(draw: Callable[[Sequence[Row]], Any], rows: Sequence[Row], path: Path) -> None:
@@ -71,6 +74,32 @@ def size_axis(axes: Any, sizes: Sequence[int]) -> None:
     labelled = sizes[:: 1 + len(sizes) // 6]
     axes.set_xticks(labelled, [f"{m:,}" for m in labelled])
     axes.set_xticks(sizes, minor=True, labels=[])
+
+
+def scattered(axes: Any, rows: Sequence[Row], ratios: Sequence[Ratio], style: dict[str, Any]) -> None:
+    """The ratios of all rows by batch size, on a logarithmic axis."""
+    style = {**style, "ms": 4, "linestyle": "none", "elinewidth": 0.7}
+    axes.errorbar([row["batch_size"] for row in rows], [r.median for r in ratios], yerr=errors(ratios), **style)
+    for row, r in zip(rows, ratios, strict=True):
+        if not is_told(row, r):
+            axes.plot(row["batch_size"], r.median, zorder=4, **NOISY)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("batch size")
+
+
+def ratio_scale(axes: Any, label: str) -> None:
+    """A logarithmic vertical axis of ratios that includes 1, with ticks that are easy to read."""
+    low, high = axes.get_ylim()
+    low, high = min(low, 0.75), max(high, 1.33)
+    ticks = [tick for tick in RATIOS if low <= tick <= high]
+    # in a panel that spans much, the ticks closest to 1 would overlap
+    ticks = [tick for tick in ticks if high / low < 5 or not 0.7 < tick < 1.5 or tick == 1]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+    axes.set_ylim(low, high)
+    axes.set_ylabel(label)
 
 
 def unit_axis(axis: Any, unit: str) -> None:

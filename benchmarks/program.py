@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import manual_bp as bp
+from benchmarks.plans import COSTS
 from reference import autodiff
 
 
@@ -30,17 +31,21 @@ class Problem(NamedTuple):
         return self.params, self.X, self.Y
 
 
-def random_problem(sizes: tuple[int, ...], batch_size: int, dtype: str) -> Problem:
+def random_problem(
+    sizes: tuple[int, ...], batch_size: int, dtype: str, hidden: str = "relu", output: str = "softmax"
+) -> Problem:
     """Random parameters and examples, the same each time."""
-    rng = np.random.default_rng(0)
-    network = bp.Network(sizes)
+    rng, cost = np.random.default_rng(0), COSTS[output]
+    network = bp.Network(sizes, hidden, output, cost)
     return Problem(
         network,
-        autodiff.Model(sizes, "relu", "softmax", "cross_entropy"),
+        autodiff.Model(sizes, hidden, output, cost),
         bp.init(network, jax.random.key(0), jnp.dtype(dtype)),
         # in [0, 1), as pixels are: see `gradients.command.BOUNDS`
         jnp.asarray(rng.random((sizes[0], batch_size), np.float32), dtype),
-        jnp.asarray(rng.integers(sizes[-1], size=batch_size), jnp.int32),
+        jnp.asarray(rng.integers(sizes[-1], size=batch_size), jnp.int32)
+        if output == "softmax"
+        else jnp.asarray(rng.random((sizes[-1], batch_size), np.float32), dtype),
     )
 
 

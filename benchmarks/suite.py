@@ -44,6 +44,9 @@ class Cell(NamedTuple):
 def cells_of(plan: Plan, of_cell: Callable[..., Mapping[str, Any]], *args: Any) -> list[Cell]:
     """A cell for each point of the plan, with the programs of_cell(sizes, batch size, *args)."""
     return [
-        Cell({"network": name, "sizes": list(sizes), "batch_size": m}, functools.partial(of_cell, sizes, m, *args))
-        for (name, sizes), m in plan.points
+        Cell(
+            {"network": of.name, "sizes": list(of.sizes), "batch_size": m},
+            functools.partial(of_cell, of.sizes, m, *args, **of.activations),
+        )
+        for of, m in plan.points
     ]

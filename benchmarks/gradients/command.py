@@ -40,6 +40,7 @@ SUITE = Suite(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser, plans.GRADIENTS, list(BOUNDS))
+    options.add_random(parser)
     parser.add_argument(
         "--cores",
         action="store_true",
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--peers compares in float32; it was given with --dtype {args.dtype}")
     if args.peers and args.calls > 1:
         raise UsageError("--peers waits for each call; it was given with --calls")
+    if args.peers and any(of.activations for of, _ in plan.points):
+        raise UsageError("--peers have ReLU in the hidden layers and softmax at the output; a network here has others")
     if args.cores and args.block_size:
         raise UsageError("--cores takes blocks of its own; it was given with --block-size")
     if args.peers and not is_here("torch"):

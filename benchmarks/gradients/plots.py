@@ -5,7 +5,19 @@ from typing import Any
 
 from benchmarks.gradients.growth import Series, all_series
 from benchmarks.gradients.table import preparation, temporary
-from benchmarks.plotting import dot, errors, legend, new_figure, size_axis, title_of, unit_axis
+from benchmarks.plotting import (
+    MOST_PANELS,
+    NOISY,
+    dot,
+    errors,
+    legend,
+    new_figure,
+    ratio_scale,
+    scattered,
+    size_axis,
+    title_of,
+    unit_axis,
+)
 from benchmarks.records import Row
 from benchmarks.rows import TOO_NOISY, control_of, is_told, median_of, ratio_of, was_timed
 
@@ -15,9 +27,7 @@ STYLE: dict[str, dict[str, Any]] = {
     "autodiff": {"color": "#D55E00", "marker": "s", "ms": 7, "mfc": "none", "label": "autodiff, examples in columns"},
     "manual": {"color": "#0072B2", "marker": "o", "ms": 3.5, "label": "manual, examples in columns"},
 }
-NOISY: dict[str, Any] = {"color": "black", "marker": "x", "ms": 6}
 CONTROL = {"color": "#cccccc", "linewidth": 0, "label": "control: autodiff / autodiff"}
-RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
 LABELS = (
     "time per call",
     "manual / autodiff\n(below 1: manual is faster)",
@@ -32,6 +42,8 @@ def draw(rows: Sequence[Row]) -> Any:
     Compile time is drawn only if depth varies. It hardly depends on the other sizes, and is timed only once.
     """
     columns = columns_of(rows)
+    if len(columns) > MOST_PANELS:
+        return _scattered(rows)
     lines = 4 if any(series.varied == "depth" for series in columns) else 3
     size = max(2.7 * len(columns), 6.4) + 0.6, 2.2 * lines + 1.2
     figure = new_figure(*size, "Manual against autodiff gradients", rows)
@@ -41,6 +53,17 @@ def draw(rows: Sequence[Row]) -> Any:
     _vertical_axes(panels[:, 0])
     handles = [*panels[0, 0].get_legend_handles_labels()[0][::-1], panels[1, 0].collections[0], dot(TOO_NOISY, **NOISY)]
     return legend(figure, handles, 2 if len(columns) < 4 else 4)
+
+
+def _scattered(rows: Sequence[Row]) -> Any:
+    """The ratios to both conventions by batch size, of cells that are too different to be joined by lines."""
+    figure = new_figure(9.6, 4.2, "Manual against autodiff gradients", rows)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, program in zip(panels, ("autodiff", "autodiff_rows"), strict=True):
+        scattered(axes, rows, [ratio_of(row, "manual", program) for row in rows], STYLE[program])
+        axes.set_title(f"against {STYLE[program]['label']}", fontsize=9)
+    ratio_scale(panels[0], LABELS[1])
+    return legend(figure, [dot(TOO_NOISY, **NOISY)], 1)
 
 
 def columns_of(rows: Sequence[Row]) -> list[Series]:
@@ -84,14 +107,7 @@ def _vertical_axes(panels: Sequence[Any]) -> None:
     time, relative, memory, *compiling = panels
     for axes in (time, relative, memory):
         axes.set_yscale("log")
-    low, high = relative.get_ylim()
-    low, high = min(low, 0.75), max(high, 1.33)
-    ticks = [tick for tick in RATIOS if low <= tick <= high]
-    # in a panel that spans much, the ticks closest to 1 would overlap
-    ticks = [tick for tick in ticks if high / low < 5 or not 0.7 < tick < 1.5 or tick == 1]
-    relative.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    relative.set_yticks([], minor=True)
-    relative.set_ylim(low, high)
+    ratio_scale(relative, LABELS[1])
     for axes in compiling:
         axes.set_ylim(bottom=0)
     for axes, unit in zip((time, memory, *compiling), "sBs", strict=False):

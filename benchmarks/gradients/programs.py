@@ -53,6 +53,7 @@ def of_cell(
     mesh: Mesh | None = None,
     block_size: int | None = None,
     calls: int = 1,
+    **activations: str,
 ) -> dict[str, Program | str]:
     """All programs of a cell, or the reasons why there are none. They take the same numbers and give (cost, gradient).
 
@@ -61,7 +62,7 @@ def of_cell(
     and "manual_one_device" takes the same blocks without it. On a GPU there is "fused", the gradient in one kernel.
     "manual" takes `block_size` examples at a time if that is given, and a program makes as many `calls` in a row.
     """
-    problem = random_problem(sizes, batch_size, dtype)
+    problem = random_problem(sizes, batch_size, dtype, **activations)
     of_torch = {name: _of_torch(build, problem) for name, build in PEERS.items()} if peers else {}
     on_one = {"manual_one_device": _on_one_device(problem)} if mesh else {}
     in_blocks = {"autodiff_blocks": _in_blocks(problem, mesh, block_size)}
@@ -85,7 +86,7 @@ def basic(problem: Problem, mesh: Mesh | None = None, block_size: int | None = N
             bp.value_and_grad(network, block_size=block_size or "auto", mesh=mesh), problem.args
         ),
         "autodiff": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
-        "autodiff_rows": Compiled(autodiff_gradient(autodiff.cost_of_rows, model), (params, X.T, Y)),
+        "autodiff_rows": Compiled(autodiff_gradient(autodiff.cost_of_rows, model), (params, X.T, Y.T)),
         "control": Compiled(autodiff_gradient(autodiff.cost, model), problem.args),
     }
 

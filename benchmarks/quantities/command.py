@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             {"quantity": name, "network": network, "sizes": list(sizes), "batch_size": m},
             partial(programs.of_cell, name, sizes, m, args.dtype),
         )
-        for (network, sizes), m in plan.points
+        for (network, sizes, *_), m in plan.points
         for name in args.only
         if m >= QUANTITIES[name].least
     ]

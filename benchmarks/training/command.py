@@ -59,6 +59,7 @@ SUITE = Suite(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser, plans.TRAINING, list(SUITE.bounds))
+    options.add_random(parser)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these (default: all)")
     parser.add_argument(
         "--programs",
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     plan, names = options.chosen_plan(args, plans.TRAINING), program_names(args)
     if missing := programs.absent(names):
         print(f"not installed, and not timed: {', '.join(missing)}; {INSTALL_PEERS}", file=sys.stderr)
-    parts = [part for part in PARTS if part in args.only]
+    parts = ["step"] if args.random else [part for part in PARTS if part in args.only]
     if programs.absent(["sklearn"]) and parts != ["step"]:
         print(f"only the part step is measured, for lack of scikit-learn's digits: {INSTALL_PEERS}", file=sys.stderr)
         parts = [part for part in parts if part == "step"]
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def program_names(args: argparse.Namespace) -> list[str]:
     """The names of the programs to run."""
+    if args.random:
+        return list(ALWAYS)
     if args.programs:
         return [name for name in programs.TRAINERS if name in (*ALWAYS, *args.programs)]
     also = ("torch_compile",) if args.plan == "full" else ()
@@ -93,11 +96,11 @@ def program_names(args: argparse.Namespace) -> list[str]:
 def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[str]) -> list[Cell]:
     if part == "step":
         return [
-            _cell(part, network, m, task.steps_of_a_call(m), partial(programs.steps, network[1], m, names))
-            for network, m in plan.points
+            _cell(part, of, m, task.steps_of_a_call(m), partial(programs.steps, of.sizes, m, names, **of.activations))
+            for of, m in plan.points
         ]
     of = accuracy if part == "accuracy" else ensemble
-    network, m = ("-".join(map(str, of.SIZES)), of.SIZES), of.BATCH_SIZE
+    network, m = plans.Network("-".join(map(str, of.SIZES)), of.SIZES), of.BATCH_SIZE
     if part == "accuracy":
         return [_cell(part, network, m, task.TRAINED_ON // m, partial(programs.to_accuracy, names))]
     return [
@@ -107,5 +110,5 @@ def cells_of(part: str, args: argparse.Namespace, plan: plans.Plan, names: list[
 
 
 def _cell(part: str, network: plans.Network, batch_size: int, steps: int, made: Any, members: int = 1) -> Cell:
-    fields = {"part": part, "network": network[0], "sizes": list(network[1]), "batch_size": batch_size}
+    fields = {"part": part, "network": network.name, "sizes": list(network.sizes), "batch_size": batch_size}
     return Cell(fields | {"steps": steps, "members": members}, made)

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks import plotting
 from benchmarks.records import Row
+from benchmarks.rows import TOO_NOISY
 from benchmarks.training.accuracy import GOAL
 from benchmarks.training.table import OTHERS, others, slower
 
@@ -15,6 +16,8 @@ def draw(rows: Sequence[Row]) -> Any:
 
     batch_sizes = sorted({row["batch_size"] for row in rows})
     panels, networks = _panels(rows)
+    if networks > plotting.MOST_PANELS:
+        return _scattered(rows)
     columns = min(3, len(panels))
     heights = [max(_inches(cells) for _, cells in panels[n : n + columns]) for n in range(0, len(panels), columns)]
     title = "Training by other programs, over manual_bp's time"
@@ -30,6 +33,15 @@ def draw(rows: Sequence[Row]) -> Any:
         _scale(group)
     handles = [*plotting.batch_legend(batch_sizes), Patch(label="manual is slower", **plotting.WORSE)]
     return plotting.legend(figure, handles, 6)
+
+
+def _scattered(rows: Sequence[Row]) -> Any:
+    """The ratios to autodiff by batch size, of many networks."""
+    figure = plotting.new_figure(9.6, 4.2, "A step of training by optax, over manual_bp's time", rows)
+    steps, axes = [row for row in rows if row["part"] == "step"], figure.subplots()
+    plotting.scattered(axes, steps, [slower(row, "optax_scan") for row in steps], {"color": "#0072B2", "marker": "o"})
+    plotting.ratio_scale(axes, "time / manual's (above 1: manual is faster)")
+    return plotting.legend(figure, [plotting.dot(TOO_NOISY, **plotting.NOISY)], 1)
 
 
 def _panels(rows: Sequence[Row]) -> tuple[list[tuple[str, list[Row]]], int]:

@@ -33,9 +33,9 @@ def absent(names: Collection[str]) -> list[str]:
     return [package for package in dict.fromkeys(_package(name) for name in names) if package and not is_here(package)]
 
 
-def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str]) -> Programs:
+def steps(sizes: tuple[int, ...], batch_size: int, names: Collection[str], **activations: str) -> Programs:
     """The programs of the part "step": a call takes `task.steps_of_a_call` steps."""
-    given = task.synthetic(sizes, batch_size)
+    given = task.synthetic(sizes, batch_size, **activations)
 
     def program(build: Callable[[task.Task], Trainer]) -> Training:
         # first, because building a trainer of torch drops what torch has compiled

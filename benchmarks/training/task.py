@@ -61,10 +61,11 @@ def steps_of_a_call(batch_size: int) -> int:
     return max(4, min(64, 4096 // batch_size))
 
 
-def synthetic(sizes: tuple[int, ...], batch_size: int) -> Task:
+def synthetic(sizes: tuple[int, ...], batch_size: int, **activations: str) -> Task:
     """The random examples of the other suites, as many as the steps of a call need."""
-    network, model, params, X, Y = random_problem(sizes, batch_size * steps_of_a_call(batch_size), "float32")
-    return Task(network, model, _start(network, params), TrainingData(X.T, Y), batch_size)
+    examples = batch_size * steps_of_a_call(batch_size)
+    network, model, params, X, Y = random_problem(sizes, examples, "float32", **activations)
+    return Task(network, model, _start(network, params), TrainingData(X.T, Y.T), batch_size)
 
 
 def digits(sizes: tuple[int, ...], batch_size: int, seed: int = 0) -> Task:

@@ -11,7 +11,7 @@ from benchmarks.plans import equal_widths
 
 def cell(size=4, varied="batch size", seconds=1e-3, ratio=1.0, noise=0.002, error=None, **changes):
     """A row as a run writes it, manual taking `ratio` times as long as autodiff."""
-    name, sizes = equal_widths(*{"batch size": (5, 64), "width": (4, size), "depth": (size, 64)}[varied])
+    name, sizes, *_ = equal_widths(*{"batch size": (5, 64), "width": (4, size), "depth": (size, 64)}[varied])
     programs = timed({"manual": ratio, "autodiff": 1.0, "control": 1.01}, size, seconds, noise=noise)
     m = size if varied == "batch size" else 256
     fields = {"network": name, "sizes": list(sizes), "batch_size": m} | changes
