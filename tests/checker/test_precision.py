@@ -116,3 +116,25 @@ def test_a_rule_that_goes_back_in_a_narrower_dtype(dtype, power, verdict):
     report = bp.check_custom_vjp(layer, PARAMS["W1"], X)
     assert report.verdict == verdict
     assert report.dtype == ("float32" if dtype == jnp.float32 else "less than float32")
+
+
+@pytest.mark.parametrize(
+    ("factor_x", "factor_w", "verdicts"),
+    [(1, 1, ["right", "right"]), (2, 1, ["wrong", "right"]), (1, 1 / 6, ["right", "wrong"])],
+)
+def test_a_factor_shows_in_bfloat16(factor_x, factor_w, verdicts):
+    """Rounding in bfloat16 may change a line by its own size, but never makes it twice what it should be."""
+
+    def f(x, w):
+        return jax.nn.gelu((x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)).astype(jnp.float32))
+
+    def bwd(saved, u):
+        x, w = (a.astype(jnp.bfloat16) for a in saved)
+        d = jax.vjp(jax.nn.gelu, (x @ w).astype(jnp.float32))[1](u)[0].astype(jnp.bfloat16)
+        return (factor_x * (d @ w.T)).astype(jnp.float32), (factor_w * (x.T @ d)).astype(jnp.float32)
+
+    rng = np.random.default_rng(7)
+    g = jax.custom_vjp(f)
+    g.defvjp(lambda x, w: (f(x, w), (x, w)), bwd)
+    report = bp.check_custom_vjp(g, *(rng.normal(size=s).astype(np.float32) for s in ((6, 5), (5, 4))))
+    assert [line.verdict for line in report.lines] == verdicts
