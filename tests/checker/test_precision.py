@@ -133,7 +133,7 @@ def test_a_factor_shows_in_bfloat16(factor_x, factor_w, verdicts):
         d = jax.vjp(jax.nn.gelu, (x @ w).astype(jnp.float32))[1](u)[0].astype(jnp.bfloat16)
         return (factor_x * (d @ w.T)).astype(jnp.float32), (factor_w * (x.T @ d)).astype(jnp.float32)
 
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(0)
     g = jax.custom_vjp(f)
     g.defvjp(lambda x, w: (f(x, w), (x, w)), bwd)
     report = bp.check_custom_vjp(g, *(rng.normal(size=s).astype(np.float32) for s in ((6, 5), (5, 4))))
