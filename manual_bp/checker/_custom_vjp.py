@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from manual_bp.checker._by_differences import judge_by_differences
+from manual_bp.checker._line_by_differences import judge_by_differences
 from manual_bp.checker._one_pass import check_options, report_on
 from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
