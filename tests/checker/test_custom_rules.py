@@ -190,3 +190,22 @@ def test_a_kernel_in_float32(factor, verdict):
     rule = with_rule(kernel, lambda args, u: (factor * u * jnp.cos(args[0]),))
     report = bp.check_custom_vjp(rule, X.astype(np.float32))
     assert (report.verdict, report.truth, report.dtype) == (verdict, "central differences", "float32")
+
+
+@pytest.mark.parametrize("low", [-1e4, -1e15, -1e30, np.finfo(np.float64).min, -np.inf])
+def test_a_mask_of_huge_numbers_hides_no_mistake(low):
+    """They say nothing about how near the other elements are to a kink, and are not moved."""
+
+    def attention(s, mask):
+        return jax.nn.softmax(s + mask)
+
+    def rule(args, u, sign=1.0, used=1.0):
+        p = attention(*args)
+        d = sign * p * (u - used * (p * u).sum(axis=-1, keepdims=True))
+        return d, d
+
+    mask = np.where(np.random.default_rng(1).random((4, 3)) < 0.7, 0.0, low)
+    assert bp.check_custom_vjp(with_rule(attention, rule), X, mask).verdict == "right"
+    assert bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, -1.0)), X, mask)["dout"].mistake == "wrong sign"
+    forgotten = bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, 1.0, 0.0)), X, mask)
+    assert "along axis 1 is missing" in forgotten["ds"].diagnosis

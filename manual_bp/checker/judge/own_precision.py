@@ -8,6 +8,7 @@ from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.norms import norm
 from manual_bp.checker.judge.returned_lines import call_backward
+from manual_bp.checker.judge.rounding import moved_by
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
 
@@ -40,5 +41,8 @@ def lines_in_float32(traced: TracedCost, backward: Callable, found: Arrays, judg
 
 def _lines_at(traced: TracedCost, backward: Callable, changes: list) -> Arrays:
     arguments = traced.arguments.copied_arrays()
-    moved = [a + a * c if is_float(a) else a for a, c in zip(arguments, changes, strict=True)]
+    moved = [
+        moved_by(a, np.asarray(a, np.float64) * c) if is_float(a) else a
+        for a, c in zip(arguments, changes, strict=True)
+    ]
     return call_backward(backward, traced.arguments.rebuild(moved), traced.names()).found

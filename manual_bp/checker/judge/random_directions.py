@@ -38,7 +38,7 @@ def compare_autodiff(traced: TracedCost, directions: int = 3) -> tuple[bool, str
             slope, unsure = extrapolated_slope(along, traced.eps)
             off = abs(slope - float(np.sum(g * step)))
             # a derivative that is small beside the others is not known better than rounding lets it be
-            error = 0.0 if off <= min(3 * unsure, limit * whole) else off / (size or whole)
+            error = off / (whole if off <= min(100 * unsure, limit * whole) else size or whole)
             worst = max(worst, error if np.isfinite(error) else np.inf)
     differences = f"central differences of the cost along {directions} random directions"
     if worst <= limit:

@@ -89,11 +89,20 @@ def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bo
         moved_lines = [cut.with_noise(arrays, delta, draw) for draw in range(4)]
     else:
         signs = [rng.choice([-1.0, 1.0], a.shape) if is_float(a) else None for a in arrays]
-        moved = [a if s is None else (a * (1 + delta * s)).astype(a.dtype) for a, s in zip(arrays, signs, strict=True)]
+        pairs = zip(arrays, signs, strict=True)
+        moved = [a if s is None else moved_by(a, np.asarray(a, np.float64) * delta * s) for a, s in pairs]
         moved_lines = [cut(moved).lines]
     with np.errstate(all="ignore"):
         distances = {n: max(np.nan_to_num(norm(m[n] - before[n])) for m in moved_lines) for n in moved_lines[0]}
     return {n: float(d) / delta for n, d in distances.items()}
+
+
+def moved_by(a: Any, step: np.ndarray) -> Any:
+    """Return the array moved by the step, or against it where the sum would overflow; infinities stay."""
+    values = np.asarray(a)
+    with np.errstate(over="ignore", invalid="ignore"):
+        beyond = ~np.isfinite((values + step).astype(values.dtype))
+        return a + np.where(np.isfinite(values), np.where(beyond, -step, step), 0).astype(values.dtype)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -164,9 +173,7 @@ def moved_off_kinks(graph: CostGraph, arrays: Sequence, names: Iterable[str], by
     for name in names:
         a = np.asarray(arrays[graph.roots[name]])
         step = by * _own_size(a.astype(np.float64)) * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)
-        with np.errstate(over="ignore"):
-            beyond = np.isfinite(a) & ~np.isfinite((a + step).astype(a.dtype))
-        moved[name] = arrays[graph.roots[name]] + np.where(beyond, -step, step).astype(a.dtype)
+        moved[name] = moved_by(arrays[graph.roots[name]], step)
     return graph.with_roots(arrays, moved)
 
 
