@@ -209,3 +209,18 @@ def test_a_mask_of_huge_numbers_hides_no_mistake(low):
     assert bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, -1.0)), X, mask)["dout"].mistake == "wrong sign"
     forgotten = bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, 1.0, 0.0)), X, mask)
     assert "along axis 1 is missing" in forgotten["ds"].diagnosis
+
+
+def test_a_mask_in_low_precision():
+    """The maximum of softmax is that of -inf and the rest, which is no kink."""
+    dtype, keep = jnp.bfloat16, np.random.default_rng(1).random((4, 3)) < 0.7
+
+    def attention(s, mask):
+        return jax.nn.softmax(s.astype(dtype) + mask.astype(dtype)).astype(jnp.float32)
+
+    def rule(args, u):
+        p = attention(*args)
+        d = (2 * p * (u - (p * u).sum(axis=-1, keepdims=True))).astype(dtype).astype(args[0].dtype)
+        return d, d
+
+    assert bp.check_custom_vjp(with_rule(attention, rule), X, np.where(keep, 0.0, -1e4)).verdict == "wrong"

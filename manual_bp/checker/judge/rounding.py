@@ -163,7 +163,8 @@ def units_at_a_kink(differences: Callable, params: Sequence, eps: float, arrays:
         for (d, size, zeros), *others in zip(here, *moved, strict=True):
             d, size, *others = (np.asarray(a, np.float64) for a in (d, size, *(o[0] for o in others)))
             spread = np.max([np.nan_to_num(abs(o - d), posinf=0.0) for o in others], axis=0) / delta
-            count += max(int(np.sum(abs(d) <= 8 * eps * np.maximum(size, spread)) - int(zeros)), 0)
+            near = np.isfinite(d) & (abs(d) <= 8 * eps * np.maximum(size, spread))
+            count += max(int(near.sum()) - int(zeros), 0)
     return count
 
 
