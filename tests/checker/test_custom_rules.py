@@ -1,5 +1,7 @@
 """Rules of other kinds: with a surrogate, of a custom_jvp, of second order, in NumPy, with keys and masks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,8 +208,11 @@ def test_a_mask_of_huge_numbers_hides_no_mistake(low):
 
     mask = np.where(np.random.default_rng(1).random((4, 3)) < 0.7, 0.0, low)
     assert bp.check_custom_vjp(with_rule(attention, rule), X, mask).verdict == "right"
-    assert bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, -1.0)), X, mask)["dout"].mistake == "wrong sign"
-    forgotten = bp.check_custom_vjp(with_rule(attention, lambda *a: rule(*a, 1.0, 0.0)), X, mask)
+    assert (
+        bp.check_custom_vjp(with_rule(attention, functools.partial(rule, sign=-1.0)), X, mask)["dout"].mistake
+        == "wrong sign"
+    )
+    forgotten = bp.check_custom_vjp(with_rule(attention, functools.partial(rule, used=0.0)), X, mask)
     assert "along axis 1 is missing" in forgotten["ds"].diagnosis
 
 
