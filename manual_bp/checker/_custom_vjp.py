@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from manual_bp.checker._by_differences import judge_by_differences
+from manual_bp.checker._line_by_differences import judge_by_differences
 from manual_bp.checker._one_pass import check_options, report_on
 from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
@@ -139,7 +139,7 @@ def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, number
     if report.truth != "autodiff":
         return report
     arrays, names = traced.arguments.arrays, [*traced.graph.params]
-    continuous = [n for n in names if (a := np.asarray(arrays[traced.graph.roots[n]])).size and np.any(a % 1)]
+    continuous = [n for n in names if (a := np.asarray(arrays[traced.graph.roots[n]])).size and np.any(np.modf(a)[0])]
     for which, moved, why in points_off_kinks(traced, continuous, names):
         elsewhere = rule._replace(traced=traced._replace(arguments=traced.arguments._replace(arrays=moved)))
         second = _judge(elsewhere, tolerance, 1, numbers)

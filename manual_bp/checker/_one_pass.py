@@ -120,6 +120,7 @@ def _join(names: list[str]) -> str:
     return ", ".join("d" + n for n in names)
 
 
+@np.errstate(all="ignore")  # a candidate may overflow
 def _diagnose(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, tuple[Finding, str]]:
     """Return a finding and the corrected code for each line to blame. An error in here must not cost the verdict."""
     try:

@@ -133,3 +133,64 @@ def test_a_tapped_line_is_not_judged():
     report = bp.check_gradients(in_numpy, backward, {"W": np.ones((2, 3))}, np.arange(12.0).reshape(3, 4))
     assert [(line.line, line.verdict) for line in report.lines] == [("dW", "right"), ("dZ", "cannot tell")]
     assert "only the lines of parameters" in report["dZ"].diagnosis and "Write jnp for np" in report.notes[0]
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-4, 1e9])
+def test_steps_are_relative_to_the_parameter(size):
+    """The discharge of a capacitor: a step of 0.1 is far too long for one of 1 nF."""
+    t = size * np.linspace(0.2, 3, 9)
+    y = np.exp(-t / (1.2 * size))
+
+    def discharge(C, t, y, xp=np):
+        return xp.mean((xp.exp(-t / C) - y) ** 2)
+
+    def back(C, t, y, times=1):
+        e = np.exp(-t / C)
+        return times * np.mean(2 * (e - y) * e * t / C**2)
+
+    for times, verdict in ((1, "right"), (2, "wrong")):
+        backward = functools.partial(back, times=times)
+        assert bp.check_gradients(discharge, backward, np.float64(size), t, y).verdict == verdict
+        in_jax = functools.partial(discharge, xp=jnp)
+        report = bp.check_gradients(in_jax, backward, np.float64(size), t, y, finite_differences=True)
+        assert report.verdict == verdict
+
+    def of_both(p, t, y):
+        return discharge(p[0] * p[1], t, y)
+
+    def both(p, t, y, times=1):
+        d = back(p[0] * p[1], t, y)
+        return np.array([d * p[1], times * d * p[0]])
+
+    p = np.array([1e3, size / 1e3])
+    assert bp.check_gradients(of_both, both, p, t, y).verdict == "right"
+    assert bp.check_gradients(of_both, functools.partial(both, times=2), p, t, y).verdict == "wrong"
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_tiny_and_huge_derivatives(size):
+    def in_numpy(w, x):
+        return size * float(np.sum(np.sin(w * x)))
+
+    w, x = X[0], X[1]
+    assert bp.check_gradients(in_numpy, lambda w, x: size * np.cos(w * x) * x, w, x).verdict == "right"
+    assert bp.check_gradients(in_numpy, lambda w, x: size * np.cos(w * x), w, x).verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("stop", "one", "verdict"), [(1e-4, 1, "cannot tell"), (1e-4, 1.1, "wrong"), (1e-10, 1, "right")]
+)
+def test_a_solver_in_numpy_that_stops_early(stop, one, verdict):
+    def fixed_point(a):
+        y, before = 0 * a, 1
+        while np.max(abs(y - before)) > stop:
+            y, before = a * np.cos(y) / 2, y
+        return y
+
+    def backward(a):
+        y = fixed_point(a)
+        return y * np.cos(y) / (one + a * np.sin(y) / 2)
+
+    a = np.array([0.3, -1.2, 0.7])
+    report = bp.check_gradients(lambda a: np.sum(fixed_point(a) ** 2), backward, a)
+    assert report.verdict == verdict and ("iterate longer" in report["da"].diagnosis) == (verdict == "cannot tell")

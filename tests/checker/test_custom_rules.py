@@ -1,5 +1,7 @@
 """Rules of other kinds: with a surrogate, of a custom_jvp, of second order, in NumPy, with keys and masks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,3 +192,40 @@ def test_a_kernel_in_float32(factor, verdict):
     rule = with_rule(kernel, lambda args, u: (factor * u * jnp.cos(args[0]),))
     report = bp.check_custom_vjp(rule, X.astype(np.float32))
     assert (report.verdict, report.truth, report.dtype) == (verdict, "central differences", "float32")
+
+
+@pytest.mark.parametrize("low", [-1e4, -1e15, -1e30, np.finfo(np.float64).min, -np.inf])
+def test_a_mask_of_huge_numbers_hides_no_mistake(low):
+    """They say nothing about how near the other elements are to a kink, and are not moved."""
+
+    def attention(s, mask):
+        return jax.nn.softmax(s + mask)
+
+    def rule(args, u, sign=1.0, used=1.0):
+        p = attention(*args)
+        d = sign * p * (u - used * (p * u).sum(axis=-1, keepdims=True))
+        return d, d
+
+    mask = np.where(np.random.default_rng(1).random((4, 3)) < 0.7, 0.0, low)
+    assert bp.check_custom_vjp(with_rule(attention, rule), X, mask).verdict == "right"
+    assert (
+        bp.check_custom_vjp(with_rule(attention, functools.partial(rule, sign=-1.0)), X, mask)["dout"].mistake
+        == "wrong sign"
+    )
+    forgotten = bp.check_custom_vjp(with_rule(attention, functools.partial(rule, used=0.0)), X, mask)
+    assert "along axis 1 is missing" in forgotten["ds"].diagnosis
+
+
+def test_a_mask_in_low_precision():
+    """The maximum of softmax is that of -inf and the rest, which is no kink."""
+    dtype, keep = jnp.bfloat16, np.random.default_rng(1).random((4, 3)) < 0.7
+
+    def attention(s, mask):
+        return jax.nn.softmax(s.astype(dtype) + mask.astype(dtype)).astype(jnp.float32)
+
+    def rule(args, u):
+        p = attention(*args)
+        d = (2 * p * (u - (p * u).sum(axis=-1, keepdims=True))).astype(dtype).astype(args[0].dtype)
+        return d, d
+
+    assert bp.check_custom_vjp(with_rule(attention, rule), X, np.where(keep, 0.0, -1e4)).verdict == "wrong"

@@ -317,3 +317,23 @@ def test_an_error_in_a_diagnosis_costs_no_verdict(monkeypatch):
     report = check(cost, only("dZ2", "dZ1", make_dZ1=lambda dA1, A1: dA1), PARAMS, X, Y)
     assert verdicts(report) == {"dZ2": "right", "dZ1": "wrong"} and report["dZ1"].mistake == "unknown"
     assert report["dZ1"].diagnosis.endswith("please report it: IndexError: too short")
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e200, 1e300])
+def test_lines_whose_squares_underflow_or_overflow(size):
+    def scaled(p, x):
+        return size * jnp.sum(jnp.sin(p * x))
+
+    def backward(times, p, x):
+        return times * size * np.cos(p * x) * x
+
+    for times, verdict in ((1, "right"), (2, "wrong"), (0, "wrong"), (np.array([1, 1, 1.1, 1]), "wrong")):
+        report = bp.check_gradients(
+            scaled, functools.partial(backward, times), X[:, 0], X[:, 1], finite_differences=True
+        )
+        assert report.verdict == verdict
+
+
+def test_a_derivative_that_underflows():
+    report = bp.check_gradients(lambda w: jnp.sum(w**3), lambda w: 3 * w**2 + 1e-310, np.array([1e-200, 2e-200]))
+    assert report.verdict == "cannot tell" and "underflow" in report["dw"].diagnosis

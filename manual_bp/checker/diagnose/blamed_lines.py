@@ -14,6 +14,7 @@ from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multi
 from manual_bp.checker.diagnose.norm_equation import NORM
 from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.norms import norm
 
 
 def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, Finding]:
@@ -149,7 +150,7 @@ def _fitted_factor(evidence: Evidence, node: str, line: np.ndarray, found: Array
         return None
     lines = [without[n] for n in found]
     triples = zip(found.values(), lines, directions, strict=True)
-    if all(np.linalg.norm(f - w) <= evidence.tolerance * np.linalg.norm(d) for f, w, d in triples):
+    if all(norm(f - w) <= evidence.tolerance * norm(d) for f, w, d in triples):
         return 0.0
     return fitted_multiple(evidence, list(found.values()), lines, directions)
 

@@ -9,6 +9,7 @@ from manual_bp.checker.graph.arguments import COTANGENT
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.graph.nodes import sibling_name
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
+from manual_bp.checker.judge.norms import norm
 from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
@@ -101,5 +102,5 @@ class Evidence:
         """Return whether two arrays have one shape and, within the tolerance, the same nonzero values."""
         if found.shape != expected.shape:
             return False
-        size = np.linalg.norm(expected)
-        return bool(size and np.linalg.norm(found - expected) <= self.tolerance * size)
+        size = norm(expected)
+        return bool(size and norm(found - expected) <= self.tolerance * size)

@@ -17,6 +17,7 @@ from manual_bp.checker.diagnose.local_facts import find_local_mistake
 from manual_bp.checker.diagnose.where_it_differs import where_it_differs
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
+from manual_bp.checker.judge.norms import norm, projection
 from manual_bp.checker.judge.rounding import relative_error
 
 
@@ -27,8 +28,8 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         where = np.argwhere(~np.isfinite(found)).tolist()
         first = f"the first of them {found[tuple(where[0])]} at {where[0]}"
         return Finding("non-finite", f"{len(where)} of {found.size} elements are not finite, {first}")
-    if found.shape == expected.shape and np.linalg.norm(found) <= 1e-14 * np.linalg.norm(expected):
-        return Finding("zero", f"it is 0 everywhere; it should have norm {np.linalg.norm(expected):.3g}")
+    if found.shape == expected.shape and norm(found) <= 1e-14 * norm(expected):
+        return Finding("zero", f"it is 0 everywhere; it should have norm {norm(expected):.3g}")
     if found.shape != expected.shape:
         return _identify_by_shape(evidence, line, found)
     c = constant_ratio(found, expected, evidence.tolerance)
@@ -125,18 +126,17 @@ def guess_of_multiple(evidence: Evidence, line: str, key: str, sentence: str, k:
 
 
 def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:
-    return than is None or bool(np.linalg.norm(found - to) <= 1e-3 * np.linalg.norm(found - than))
+    return than is None or bool(norm(found - to) <= 1e-3 * norm(found - than))
 
 
 def fitted_multiple(evidence: Evidence, found: list, lines: list, directions: list) -> float | None:
     """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
     difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
     direction = np.concatenate([d.ravel() for d in directions])
-    size = float(direction @ direction) if direction.size > 1 else 0.0
-    k = float(direction @ difference) / size if size else 0.0
+    k = projection(difference, direction) if direction.size > 1 else 0.0
     # the difference has the rounding of the two lines in it
-    floor = evidence.tolerance * (np.linalg.norm(difference) + 1e-6 * sum(float(np.linalg.norm(f)) for f in found))
-    return k if k and np.linalg.norm(difference - k * direction) <= floor else None
+    floor = evidence.tolerance * (norm(difference) + 1e-6 * sum(float(norm(f)) for f in found))
+    return k if k and norm(difference - k * direction) <= floor else None
 
 
 def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from manual_bp.checker.diagnose.scaled_paths import Change, ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value, find_source
 from manual_bp.checker.graph.places import Place
 from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.norms import norm
 
 MISSING = "missing term"
 PLAIN = (0.0, -1.0, 2.0)  # the factors of a mistake that needs no constant: missing, of the wrong sign, doubled
@@ -44,7 +45,7 @@ def _find_one(paths: ScaledPaths, found: Arrays) -> Finding | None:
 
 def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
     expected = evidence.expected
-    sizes = [np.linalg.norm(expected[n]) or np.linalg.norm(found[n]) or 1.0 for n in found]
+    sizes = [norm(expected[n]) or norm(found[n]) or 1.0 for n in found]
     lines, rights, moves = (
         [by[n] / size for n, size in zip(found, sizes, strict=True)] for by in (found, expected, change.difference)
     )
@@ -120,17 +121,16 @@ def _find_other(paths: ScaledPaths, replacements: Callable, found: Arrays) -> Fi
 
 def _parallel(one: Change, other: Change) -> bool:
     return all(
-        np.linalg.norm(one.difference[n] - other.difference[n]) <= 1e-9 * np.linalg.norm(other.difference[n])
-        for n in one.difference
+        norm(one.difference[n] - other.difference[n]) <= 1e-9 * norm(other.difference[n]) for n in one.difference
     )
 
 
 def _same(evidence: Evidence, lines: Arrays, found: Arrays) -> bool:
     """Return whether the lines equal those found, and much closer than those expected do."""
-    pairs = [(np.linalg.norm(lines[n] - found[n]), np.linalg.norm(found[n] - evidence.expected[n]), n) for n in found]
+    pairs = [(norm(lines[n] - found[n]), norm(found[n] - evidence.expected[n]), n) for n in found]
     tolerance = evidence.tolerance
-    return all(left <= tolerance * np.linalg.norm(found[n]) for left, _, n in pairs) and all(
-        left <= 1e-3 * wrong for left, wrong, n in pairs if wrong > 1e2 * tolerance * np.linalg.norm(found[n])
+    return all(left <= tolerance * norm(found[n]) for left, _, n in pairs) and all(
+        left <= 1e-3 * wrong for left, wrong, n in pairs if wrong > 1e2 * tolerance * norm(found[n])
     )
 
 

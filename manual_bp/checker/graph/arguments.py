@@ -37,6 +37,7 @@ class Arguments(NamedTuple):
         """Return (params, *args) with copied arrays, which a backward pass may change in place."""
         return self.rebuild(self.copied_arrays())
 
+    @np.errstate(over="ignore")  # the difference of two huge numbers
     def constants_moved(self) -> tuple["Arguments", list[str]]:
         """Move each float array of equal values or steps, an identity, or one given before, by about a tenth.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
+from manual_bp.checker.judge.norms import norm, projection
 
 
 def number_of_examples(graph: CostGraph, arrays: Sequence) -> int:
@@ -76,9 +77,8 @@ def constant_ratio(found: np.ndarray, expected: np.ndarray, tolerance: float = 1
     """Return the nonzero c for which found = c expected, or None."""
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return None
-    size = float(np.vdot(expected, expected))
-    c = float(np.vdot(expected, found)) / size if size else 0.0
-    close = np.linalg.norm(found - c * expected) <= tolerance * np.linalg.norm(found)
+    c = projection(found, expected)
+    close = norm(found - c * expected) <= tolerance * norm(found)
     return c if c and close else None
 
 
@@ -97,7 +97,7 @@ def weights_left_out(graph: CostGraph, found: Arrays, expected: Arrays, m: int) 
         squares = sum(np.sum(line * line, axis=other, keepdims=True) for line, _ in deltas)
         w = sum(np.sum(line * true, axis=other, keepdims=True) for line, true in deltas) / np.where(squares, squares, 1)
         same = np.ptp(w) <= 1e-3 * np.max(np.abs(w))
-        fits = all(np.linalg.norm(line * w - true) <= 1e-6 * np.linalg.norm(true) for line, true in deltas)
+        fits = all(norm(line * w - true) <= 1e-6 * norm(true) for line, true in deltas)
         if fits and not same:
             return w
     return None

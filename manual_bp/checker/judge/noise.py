@@ -31,7 +31,7 @@ def noisy_equations(size: Any, draw: Any) -> Visit:
         outputs = apply_equation(equation, operands)
         if equation.primitive.name in EXACT:
             return outputs
-        outputs = [_with_noise(o, size, next(numbers) * (1 + draw)) for o in outputs]
+        outputs = [with_noise(o, size, next(numbers) * (1 + draw)) for o in outputs]
         if equation.primitive.name == "div":
             # its derivative by b, -a / b^2, is written as -y / b, and y is rounded: at saturation, 1 - y is left
             (a, b), (y,) = operands, jax.lax.stop_gradient(outputs)
@@ -46,7 +46,7 @@ def noisy_equations(size: Any, draw: Any) -> Visit:
     return apply
 
 
-def _with_noise(value: Any, size: Any, number: Any) -> Any:
+def with_noise(value: Any, size: Any, number: Any) -> Any:
     if not is_float(value):
         return value
     # the golden angle, so that no pattern of the signs fits one of the axes

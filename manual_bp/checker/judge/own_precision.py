@@ -6,7 +6,9 @@ import numpy as np
 
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.norms import norm
 from manual_bp.checker.judge.returned_lines import call_backward
+from manual_bp.checker.judge.rounding import moved_by
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
 
@@ -32,12 +34,15 @@ def lines_in_float32(traced: TracedCost, backward: Callable, found: Arrays, judg
         for n in doubted:
             if any(n not in lines or lines[n].shape != found[n].shape for lines in (after, before)):
                 return {}
-            step = np.linalg.norm(after[n] + before[n] - 2 * found[n]) / np.linalg.norm(found[n])
+            step = norm(after[n] + before[n] - 2 * found[n]) / norm(found[n])
             steps[n] = min(steps[n], float(step))
     return {n: FLOAT32 for n, step in steps.items() if 1e-9 < step < SMALL}
 
 
 def _lines_at(traced: TracedCost, backward: Callable, changes: list) -> Arrays:
     arguments = traced.arguments.copied_arrays()
-    moved = [a + a * c if is_float(a) else a for a, c in zip(arguments, changes, strict=True)]
+    moved = [
+        moved_by(a, np.asarray(a, np.float64) * c) if is_float(a) else a
+        for a, c in zip(arguments, changes, strict=True)
+    ]
     return call_backward(backward, traced.arguments.rebuild(moved), traced.names()).found

@@ -11,7 +11,7 @@ from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.returned_lines import call_backward
 from manual_bp.checker.judge.rounding import eps_of_values, moved_off_kinks, relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
-from manual_bp.checker.judge.verdicts import Judgement
+from manual_bp.checker.judge.verdicts import NOT_FINITE, Judgement
 
 # parts of the arguments' size; bfloat16 rounds the smaller one away
 MOVES = (1e-3, 0.03)
@@ -36,6 +36,8 @@ def reconsider(
         if not found.keys() <= again.keys():
             break
         elsewhere = judge(moved, {n: again[n] for n in found})
+        if NOT_FINITE in elsewhere.reasons.values() and NOT_FINITE not in judgement.reasons.values():
+            break  # moved out of the domain
         if size == MOVES[-1] or not elsewhere.with_verdict("wrong"):
             unclear = {n: judgement.reasons[n] for n in judgement.with_verdict("cannot tell")}
             is_coarse = max(_coarsest(traced, found), _coarsest(traced, again)) > 1e-10

@@ -3,7 +3,7 @@
 At a kink of the cost (max, abs, a comparison), rounding decides, and two correct backward passes can differ.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,11 +12,14 @@ from jax.extend import core
 
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
-from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, apply_equation, walk
+from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, walk
 from manual_bp.checker.judge.cut_graph import CutGraph
+from manual_bp.checker.judge.noise import noisy_equations, with_noise
+from manual_bp.checker.judge.norms import norm
 
 KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "eq", "ne", "abs", "sign"})
 REDUCED = frozenset({"reduce_max", "reduce_min"})
+FAR = 1e4  # the size of an element among ordinary ones, as of a mask
 
 
 def coarsest_eps(graph: CostGraph) -> float:
@@ -69,71 +72,100 @@ def rounding_bound(graph: CostGraph, name: str, eps: float) -> float:
     return 2 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
 
 
+def noise_size(eps: float) -> float:
+    """Return a relative change far above rounding, and small compared with a mistake."""
+    return 1e-7 if eps < 1e-10 else max(1e-3, 4 * eps)
+
+
 def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bool = False) -> dict[str, float]:
     """Measure how far each line moves, in norm, per unit of relative change in the arguments.
 
     A line that is small because large terms cancel moves far, under rounding as well. With `inside`, every result in
     the cost is changed instead: terms can also cancel where the arguments alone do not show it, as in 1 - tanh(z)^2.
     """
-    # far above rounding, and small compared with a mistake
-    delta, rng = 1e-7 if eps < 1e-10 else max(1e-3, 4 * eps), np.random.default_rng(0)
+    delta, rng = noise_size(eps), np.random.default_rng(0)
     before = cut(arrays).lines
     if inside:
         moved_lines = [cut.with_noise(arrays, delta, draw) for draw in range(4)]
     else:
         signs = [rng.choice([-1.0, 1.0], a.shape) if is_float(a) else None for a in arrays]
-        moved = [a if s is None else (a * (1 + delta * s)).astype(a.dtype) for a, s in zip(arrays, signs, strict=True)]
+        pairs = zip(arrays, signs, strict=True)
+        moved = [a if s is None else moved_by(a, np.asarray(a, np.float64) * delta * s) for a, s in pairs]
         moved_lines = [cut(moved).lines]
     with np.errstate(all="ignore"):
-        distances = {
-            n: max(np.nan_to_num(np.linalg.norm(m[n] - before[n])) for m in moved_lines) for n in moved_lines[0]
-        }
+        distances = {n: max(np.nan_to_num(norm(m[n] - before[n])) for m in moved_lines) for n in moved_lines[0]}
     return {n: float(d) / delta for n, d in distances.items()}
+
+
+def moved_by(a: Any, step: np.ndarray) -> Any:
+    """Return the array moved by the step, or against it where the sum would overflow; infinities stay."""
+    values = np.asarray(a)
+    with np.errstate(over="ignore", invalid="ignore"):
+        beyond = ~np.isfinite((values + step).astype(values.dtype))
+        return a + np.where(np.isfinite(values), np.where(beyond, -step, step), 0).astype(values.dtype)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """Return |found - expected| / |expected|, skipping entries that are not finite; infinity if those differ."""
     with np.errstate(invalid="ignore", over="ignore"):
         difference = found - expected
-    squares = float(np.vdot(difference, difference)), float(np.vdot(expected, expected))
-    if not np.isfinite(squares).all():
-        is_finite = np.isfinite(expected)
-        if (np.isfinite(found) != is_finite).any():
-            return float("inf")
-        squares = float(np.sum(difference[is_finite] ** 2)), float(np.sum(expected[is_finite] ** 2))
-    if not squares[1]:
-        return float("inf") if squares[0] else 0.0
-    return float(np.sqrt(squares[0] / squares[1]))
+        sizes = norm(difference), norm(expected)
+        if not np.isfinite(sizes).all():
+            is_finite = np.isfinite(expected)
+            if (np.isfinite(found) != is_finite).any():
+                return float("inf")
+            sizes = norm(difference[is_finite]), norm(expected[is_finite])
+        if not sizes[1]:
+            return float("inf") if sizes[0] else 0.0
+        return float(np.divide(*sizes))
 
 
-def units_at_a_kink(graph: CostGraph, eps: float, arrays: Sequence, arguments: tuple[str, ...] = ()) -> Any:
-    """Count the units so close to a kink that rounding decides on which side of it they are.
+def kink_differences(graph: CostGraph, names: tuple[str, ...], arrays: Sequence, size: Any, draw: Any) -> list[tuple]:
+    """Return the difference whose sign each max, abs or comparison takes, and the size of what it compares.
 
-    They are functions of the parameters, or of these arguments.
+    Each result in the cost has a relative error of this size. Only what follows from the names is compared. The third
+    number is how many differences are 0 in any case: those of the maxima themselves.
     """
-    near = []
+    found, noisy = [], noisy_equations(size, draw)
 
     def visit(n: int, equation: Any, inputs: list[tuple]) -> list[tuple]:
         operands, active = [v for v, _ in inputs], any(a for _, a in inputs)
         is_nan = len({id(v) for v in equation.invars}) < len(operands)  # x != x
         floats = all(is_float(jnp.asarray(v)) for v in operands)
         if equation.primitive.name in KINKED and active and floats and not is_nan:
-            near.append(_count_near_zero(operands[0] - (operands[1] if len(operands) > 1 else 0), eps))
-        outputs = apply_equation(equation, operands)
+            found.append(_difference(*operands))
+        outputs = noisy(n, equation, operands)
         if equation.primitive.name in REDUCED and active:
             kept = jnp.expand_dims(outputs[0], equation.params["axes"])
-            near.append(jnp.maximum(_count_near_zero(operands[0] - kept, eps) - kept.size, 0))  # without the maxima
+            found.append((*_difference(operands[0], kept)[:2], kept.size))
         return [(o, active) for o in outputs]
 
-    active = {*graph.params, *arguments}
-    inputs = [(a, name in active) for a, name in zip(arrays, graph.inputs, strict=True)]
+    noisy_arrays = [with_noise(a, size, i + draw) for i, a in enumerate(arrays)]
+    inputs = [(a, name in names) for a, name in zip(noisy_arrays, graph.inputs, strict=True)]
     walk(graph.jaxpr, inputs, visit, graph.into | CUSTOM_JVP, lift=lambda c: (c, False))
-    return sum(near, jnp.array(0))
+    return found
 
 
-def _count_near_zero(difference: Any, eps: float) -> Any:
-    distance = jnp.abs(difference)
-    return jnp.sum(distance <= 8 * eps * jnp.max(jnp.where(jnp.isfinite(distance), distance, 0)))
+def _difference(a: Any, b: Any = 0.0) -> tuple:
+    return a - b, jnp.maximum(jnp.abs(a), jnp.abs(b)), 0
+
+
+def units_at_a_kink(differences: Callable, params: Sequence, eps: float, arrays: Sequence, names: Sequence = ()) -> int:
+    """Count the units so close to a kink that rounding decides on which side of it they are.
+
+    They are functions of the parameters, or of these names. `differences` is `kink_differences` of a graph. What
+    rounding does to a unit is measured, because -1e30 in the place of a mask says nothing about the other units.
+    """
+    delta, active = noise_size(eps), (*params, *names)
+    here, *moved = [differences(active, arrays, delta * (draw > 0), draw) for draw in range(4)]
+    count = 0
+    with np.errstate(all="ignore"):
+        for (d, size, zeros), *others in zip(here, *moved, strict=True):
+            d, size, *others = (np.asarray(a, np.float64) for a in (d, size, *(o[0] for o in others)))
+            spread = np.max([np.nan_to_num(abs(o - d), posinf=0.0) for o in others], axis=0) / delta
+            near = np.isfinite(d) & (abs(d) <= 8 * eps * np.maximum(size, spread))
+            count += max(int(near.sum()) - int(zeros), 0)
+    return count
 
 
 def moved_off_kinks(graph: CostGraph, arrays: Sequence, names: Iterable[str], by: float = 1e-3) -> list:
@@ -141,7 +173,18 @@ def moved_off_kinks(graph: CostGraph, arrays: Sequence, names: Iterable[str], by
     rng, moved = np.random.default_rng(1), {}
     for name in names:
         a = np.asarray(arrays[graph.roots[name]])
-        size = by * (np.sqrt(np.mean(a.astype(np.float64) ** 2)) or 1.0)
-        step = (size * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)).astype(a.dtype)
-        moved[name] = arrays[graph.roots[name]] + step
+        step = by * _own_size(a.astype(np.float64)) * rng.choice([-1.0, 1.0], a.shape) * rng.uniform(0.5, 1, a.shape)
+        moved[name] = moved_by(arrays[graph.roots[name]], step)
     return graph.with_roots(arrays, moved)
+
+
+def _own_size(a: np.ndarray) -> np.ndarray:
+    """Return the size by which each element can be moved: that of the array, but its own where that is far larger.
+
+    What is larger by 1e9 stands for infinity, as in a mask, and is not moved.
+    """
+    sizes = np.abs(a)
+    ordinary = sizes < FAR if (sizes < FAR).any() else np.isfinite(a)
+    typical = norm(a[ordinary]) / np.sqrt(max(1, ordinary.sum())) or 1.0
+    limit = max(1.0, typical)
+    return np.where(sizes > FAR * limit, np.where(sizes >= 1e9 * limit, 0, sizes), typical)

@@ -12,7 +12,7 @@ from manual_bp.checker.graph.cost_graph import CostGraph, build_graph, trace_jax
 from manual_bp.checker.graph.jaxpr_walk import same_program
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
-from manual_bp.checker.judge.rounding import coarsest_eps, units_at_a_kink
+from manual_bp.checker.judge.rounding import coarsest_eps, kink_differences, units_at_a_kink
 
 
 class TracedCost(NamedTuple):
@@ -80,7 +80,8 @@ def around_rules(traced: TracedCost, through: frozenset[str]) -> TracedCost | No
 def _traced(cost: Callable, arguments: Arguments, through: frozenset[str]) -> TracedCost:
     graph = build_graph(cost, arguments, through)
     cut = functools.cache(functools.partial(CutGraph, graph))
-    count_kinks = jax.jit(functools.partial(units_at_a_kink, graph), static_argnums=(0, 2))
+    differences = jax.jit(functools.partial(kink_differences, graph), static_argnums=0)
+    count_kinks = functools.partial(units_at_a_kink, differences, graph.params)
     may_differ = functools.cache(lambda: not same_program(trace_jaxpr(cost, arguments, []), graph.jaxpr))
     return TracedCost(cost, arguments, graph, coarsest_eps(graph), cut, count_kinks, may_differ)
 

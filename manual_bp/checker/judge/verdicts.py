@@ -5,17 +5,20 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.linalg import norm
 
 from manual_bp.checker._report_line import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge import conventions
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
+from manual_bp.checker.judge.norms import is_underflow, norm, projection
 from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound, rounding_sensitivity
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 COARSE = 0.01  # rounding larger than this can hide a mistake
 TINY = 1e-10  # an error in float64 that is smaller than any mistake, as where the function is itself an approximation
+
+
+NOT_FINITE = "autodiff's own derivative is not finite here"
 
 
 class Judgement(NamedTuple):
@@ -128,6 +131,9 @@ def judge_lines(
     trial = trials[scale]
     tiny = 0.0 if tolerance or traced.eps > 1e-10 else TINY
     judged = {n: _verdict(graph, n, trial, bounds, expected[n], tiny) for n in order}
+    lost = "autodiff's derivative is 0 or nearly so, and the line is so small that both may be left by an underflow"
+    small = [n for n in shaped if judged[n][0] == "wrong" and is_underflow(shaped[n], expected[n], traced.eps)]
+    judged |= {n: ("cannot tell", lost) for n in small}
     # nothing can be computed from a line of another shape: those below it are taken to follow from it
     below = set[str]().union(*(graph.descendants(n) for n in graph.nodes if n in order and n not in shaped))
     judged |= {n: ("inherited", "") for n in below & judged.keys() if judged[n][0] == "wrong"}
@@ -154,7 +160,7 @@ def _find_bounds(
     if not zero and all(n in errors and errors[n] <= relative[n] for n in relative):
         return _Bounds(relative, dict.fromkeys(relative, 0.0), zero, own)
     # a line that is zero, or left by terms that cancel, has no size of its own to compare an error with
-    whole = float(np.sqrt(sum(np.sum(e[np.isfinite(e)] ** 2) for e in expected.values())))
+    whole = norm(np.array([norm(e[np.isfinite(e)]) for e in expected.values()]))
     zero = {n for n in relative if norm(expected[n]) <= min(relative[n], 1e-3) * whole}
     small = {n for n in relative if norm(expected[n]) <= 1e-6 * whole}
     absolute = dict.fromkeys(relative, 0.0) | {n: relative[n] * whole for n in zero}
@@ -174,7 +180,7 @@ def _verdict(
     if not graph.successors[name] and trial.global_errors.get(name) == 0:
         return "right", ""  # the cost does not depend on it
     if not np.isfinite(expected).all():
-        return "cannot tell", "autodiff's own derivative is not finite here"
+        return "cannot tell", NOT_FINITE
     if name not in trial.right and (error := trial.global_errors.get(name, np.inf)) <= tiny:
         why = "more than rounding explains and less than a mistake: is one of the two functions an approximation?"
         return "cannot tell", f"it differs from autodiff by {error:.0e} of its norm, {why}"
@@ -193,10 +199,9 @@ def _verdict(
 
 def _is_multiple(line: np.ndarray, true: np.ndarray, eps: float) -> bool:
     """Return whether it is a multiple of the true line, such as its double, which rounding does not make of it."""
-    square = float(np.vdot(true, true))
-    if true.size < 8 or not (0 < square < np.inf):
+    if true.size < 8 or not (0 < norm(true) < np.inf):
         return False
-    c = float(np.vdot(true, line)) / square
+    c = projection(line, true)
     return abs(c) > 1e-3 and abs(c - 1) > 16 * eps and bool(norm(line - c * true) <= 2 * eps * norm(line))
 
 
