@@ -55,14 +55,14 @@ def test_inferred_without_a_name_for_the_mistake():
     assert "dW1, db1 are wrong together" in report["dZ1"].diagnosis
 
 
-def test_a_check_is_one_backward_pass_and_two_of_autodiff(monkeypatch):
-    """A check that finds nothing wrong runs the user's pass, autodiff's, and one with the graph cut."""
+def test_the_passes_of_a_check(monkeypatch):
+    """At each of two points, a right pass is called twice, and autodiff runs with the graph whole and cut."""
     from manual_bp.checker.judge.cut_graph import CutGraph
 
     evaluations, passes, evaluate = [], [], CutGraph.__call__
     monkeypatch.setattr(CutGraph, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
     check(cost, lambda *args: (passes.append(1), lines(*args))[1], PARAMS, X, Y)
-    assert (len(evaluations), len(passes)) == (2, 1)
+    assert (len(evaluations), len(passes)) == (4, 4)
 
 
 def test_a_room_of_the_checker_imports_from_itself_and_the_rooms_below():
