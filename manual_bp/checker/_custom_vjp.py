@@ -38,8 +38,9 @@ def check_custom_vjp(
     rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout",
     or dout[1] or dout["sum"] for one of several outputs. A wrong rule is also given 2 u and parts of u, to see how much
     of its cotangent it uses, and the output of fwd is compared with f.
-    A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
-    because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
+    A rule that is right is judged again, for a larger cotangent and with its arguments moved, because equal values, and
+    values that fit each other, hide mistakes. Labels, masks and distributions are not moved. No line may be transposed,
+    because JAX takes the lines as they are.
 
     Rules of custom_jvp are judged if f has no custom_vjp in it.
 
@@ -131,6 +132,9 @@ def _judge_at_two_points(
         moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
         note = f"right for the arguments given; wrong for a cotangent {LARGER:g} times as large{moved_too}"
         return dataclasses.replace(second, notes=(note, *second.notes))
+    report = _judge_off_kinks(rule, report, tolerance, numbers)
+    if report.verdict != "right":
+        return report
     free, scaled = ([n for n in given.of_kind(kind) if n not in names] for kind in ("any", "scaled"))
     for more in ([free] if free else []) + ([free + scaled] if scaled else []):
         arrays = moved.moved(more).arrays
@@ -138,7 +142,7 @@ def _judge_at_two_points(
         second = _judge(elsewhere, tolerance, 1, numbers)
         if second.verdict == "wrong":
             return withdrawn(report, second, Point(names + more, arrays, FITTING, certain=more == free))
-    return _judge_off_kinks(rule, report, tolerance, numbers)
+    return report
 
 
 def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, numbers: Collection[str]) -> Report:

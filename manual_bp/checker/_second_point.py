@@ -35,8 +35,8 @@ def judge_elsewhere(
 ) -> Report:
     """Withdraw "right" from a pass that is wrong where parameters, or arguments, are moved.
 
-    Those with equal values are moved, then all parameters, and then all, off the kinks. A pass that returns the same
-    lines for any arguments, because they were computed before, is not doubted. A pass that is wrong only where an
+    Those with equal values are moved, then all off the kinks, and then all parameters by more. A pass that returns the
+    same lines for any arguments, because they were computed before, is not doubted. A pass that is wrong only where an
     argument is moved may be meant for such data, so that one cannot tell. So may one for parameters of a kind, such as
     a distribution. A pass that keeps its own parameters, or the activations of its forward pass, is right for those.
     """
@@ -88,15 +88,15 @@ def _points(traced: TracedCost, returned: ReturnedLines) -> Iterator[Point]:
         yield Point(of_params, constants.arrays, EQUAL, certain=True)
     if names != of_params:
         yield Point(names, moved.arrays, EQUAL, certain=False)
+    data = [n for n in traced.graph.roots if n in returned.found]
+    for which, arrays in points_off_kinks(traced, params, [*dict.fromkeys(params + data)]):
+        yield Point(which, arrays, AT_KINKS, certain=set(which) <= set(params))
     of_no_kind = arguments.of_kind("any")
     free = [n for n in params if n in of_params or n in of_no_kind]
     for which in (free, params) if free != params else (params,):
         if which and which != of_params:
             others = [n for n in which if n not in of_params]
             yield Point(which, constants.moved(others).arrays, FITTING, certain=which == free)
-    data = [n for n in traced.graph.roots if n in returned.found]
-    for which, arrays in points_off_kinks(traced, params, [*dict.fromkeys(params + data)]):
-        yield Point(which, arrays, AT_KINKS, certain=set(which) <= set(params))
 
 
 def _other_values(arguments: Arguments, name: str) -> Any:

@@ -131,7 +131,9 @@ def test_names_in_nested_params():
 
 
 def test_an_argument_has_a_line_too():
-    with_input = replaced(dX=lambda d: PARAMS["W1"].T @ d["dZ1"])
+    def with_input(params, X, Y):
+        return (d := lines(params, X, Y)) | {"dX": params["W1"].T @ d["dZ1"]}
+
     assert check(cost, with_input, PARAMS, X, Y)["dX"].verdict == "right"
     wrong = check(cost, replaced(dX=lambda d: PARAMS["W1"].T @ d["dA1"]), PARAMS, X, Y)["dX"]
     assert (wrong.verdict, wrong.mistake, wrong.suggestion) == ("wrong", "another line", "dX = W1.T @ dZ1")
