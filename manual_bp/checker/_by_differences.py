@@ -14,7 +14,9 @@ from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker.graph.arguments import flatten_arguments, is_float
 from manual_bp.checker.graph.nodes import call_with_tap
-from manual_bp.checker.judge.returned_lines import OWN_ORDER, call_backward
+from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.reconsider import NOT_THE_SAME
+from manual_bp.checker.judge.returned_lines import OWN_ORDER, ReturnedLines, call_backward
 from manual_bp.checker.judge.second_order import without_second_order
 
 ONLY_ARGUMENTS = "central differences judge only the lines of parameters and arguments"
@@ -51,7 +53,11 @@ def report_by_differences(
         return float(value)
 
     here = cost_at(arguments.copied_arrays())
-    returned = call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *floats, *taps])))
+
+    def call() -> ReturnedLines:
+        return call_backward(backward, arguments.copies(), list(dict.fromkeys([*arguments.params, *floats, *taps])))
+
+    returned = call()
 
     def judged(found: dict[str, np.ndarray]) -> list[Line]:
         lines = {n: found[n] for n in floats if n in found}
@@ -62,6 +68,8 @@ def report_by_differences(
         other = judged(returned.in_own_order)
         if all(line.verdict != "wrong" for line in other):
             lines, conventions = other, [OWN_ORDER]
+    if lines and all(line.verdict == "right" for line in lines) and not conventions:
+        lines = _kept_between_calls(lines, returned.found, call().found, judged)
     lines = without_second_order(lines) if order == 2 else lines
     lines += [Line("d" + n, "cannot tell", diagnosis=ONLY_ARGUMENTS) for n in taps if n in returned.found]
     verdict, mistake = ("wrong", "raised") if returned.raised else ("cannot tell", None)
@@ -70,3 +78,10 @@ def report_by_differences(
     notes = [f"judged by central differences, because autodiff of the cost is not possible: {reason}"]
     notes += [f"not returned, so not judged: {missing}"] * bool(missing)
     return Report(tuple(lines), tuple(conventions), tuple(notes), "float64", here, "central differences")
+
+
+def _kept_between_calls(lines: list[Line], found: Arrays, again: Arrays, judged: Callable) -> list[Line]:
+    """Withdraw "right" from lines that are wrong when the pass is called once more."""
+    changed = {n: again[n] for n in found if n in again and not np.array_equal(found[n], again[n], equal_nan=True)}
+    lost = {line.line for line in judged(changed) if line.verdict == "wrong"}
+    return [x._replace(verdict="cannot tell", diagnosis=NOT_THE_SAME) if x.line in lost else x for x in lines]

@@ -13,7 +13,7 @@ from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker._rule import Rule, trace_rule
-from manual_bp.checker._second_point import count_units, points_off_kinks, withdrawn
+from manual_bp.checker._second_point import AT_KINKS, FITTING, Point, count_units, points_off_kinks, withdrawn
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents, find_misused_cotangents
 from manual_bp.checker.graph.arguments import SEED, Arguments, flatten_arguments, is_float
 from manual_bp.checker.graph.cost_graph import has_unreachable_rule
@@ -38,8 +38,9 @@ def check_custom_vjp(
     rule. A line is named "d" and the name of an argument of f, such as "dx" or "dparams[0].W"; the cotangent is "dout",
     or dout[1] or dout["sum"] for one of several outputs. A wrong rule is also given 2 u and parts of u, to see how much
     of its cotangent it uses, and the output of fwd is compared with f.
-    A rule that is right is judged once more, for a larger cotangent and with arguments that hold one value moved,
-    because equal values hide mistakes. No line may be transposed, because JAX takes the lines as they are.
+    A rule that is right is judged again, for a larger cotangent and with its arguments moved, because equal values, and
+    values that fit each other, hide mistakes. Labels, masks and distributions are not moved. No line may be transposed,
+    because JAX takes the lines as they are.
 
     Rules of custom_jvp are judged if f has no custom_vjp in it.
 
@@ -113,9 +114,10 @@ def _judge_at_two_points(
     seed: int,
     numbers: Collection[str],
 ) -> Report:
-    """Judge the rule; if it is right, judge it again for another cotangent and where constant arguments are moved.
+    """Judge the rule; if it is right, judge it again for another cotangent, and where its arguments are moved.
 
     A rule that misuses an argument can be right where that holds one value, as the weight of a norm does at its start.
+    Labels, masks and distributions stay as they are, because many a rule is meant for them only.
     """
     rule = trace_rule(f, surrogate, given, np.random.default_rng((SEED, seed, 0)))
     if isinstance(rule, Report):
@@ -126,11 +128,21 @@ def _judge_at_two_points(
     moved, names = given.constants_moved()
     elsewhere = rule.with_cotangents(moved.arrays, np.random.default_rng((SEED, seed, 1)), LARGER)
     second = _judge(elsewhere, tolerance, 1, numbers)
-    if second.verdict != "wrong":
-        return _judge_off_kinks(rule, report, tolerance, numbers)
-    moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
-    note = f"right for the arguments given; wrong for a cotangent {LARGER:g} times as large{moved_too}"
-    return dataclasses.replace(second, notes=(note, *second.notes))
+    if second.verdict == "wrong":
+        moved_too = f", and with {', '.join(names)} moved, because equal values hide mistakes" if names else ""
+        note = f"right for the arguments given; wrong for a cotangent {LARGER:g} times as large{moved_too}"
+        return dataclasses.replace(second, notes=(note, *second.notes))
+    report = _judge_off_kinks(rule, report, tolerance, numbers)
+    if report.verdict != "right":
+        return report
+    free, scaled = ([n for n in given.of_kind(kind) if n not in names] for kind in ("any", "scaled"))
+    for more in ([free] if free else []) + ([free + scaled] if scaled else []):
+        arrays = moved.moved(more).arrays
+        elsewhere = rule.with_cotangents(arrays, np.random.default_rng((SEED, seed, 2)), 1.0)
+        second = _judge(elsewhere, tolerance, 1, numbers)
+        if second.verdict == "wrong":
+            return withdrawn(report, second, Point(names + more, arrays, FITTING, certain=more == free))
+    return report
 
 
 def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, numbers: Collection[str]) -> Report:
@@ -140,11 +152,12 @@ def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, number
         return report
     arrays, names = traced.arguments.arrays, [*traced.graph.params]
     continuous = [n for n in names if (a := np.asarray(arrays[traced.graph.roots[n]])).size and np.any(np.modf(a)[0])]
-    for which, moved, why in points_off_kinks(traced, continuous, names):
+    for which, moved in points_off_kinks(traced, continuous, names):
         elsewhere = rule._replace(traced=traced._replace(arguments=traced.arguments._replace(arrays=moved)))
         second = _judge(elsewhere, tolerance, 1, numbers)
         if second.verdict == "wrong" and count_units(traced, which):
-            return withdrawn(report, second, which, why, certain=which == continuous or not continuous)
+            certain = which == continuous or not continuous
+            return withdrawn(report, second, Point(which, moved, AT_KINKS, certain))
     return report
 
 

@@ -11,13 +11,14 @@ from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.layout_advice import with_layout_advice
 from manual_bp.checker.graph.arguments import COTANGENT, is_float
 from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
-from manual_bp.checker.judge.reconsider import overwritten_lines, reconsider
+from manual_bp.checker.judge.reconsider import kept_between_calls, overwritten_lines, reconsider
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.second_order import judge_second_order
@@ -67,7 +68,7 @@ def report_on(
     judge = functools.partial(judge_lines, traced, tolerance=tolerance, layouts=layouts, own_eps={})
     with np.errstate(all="ignore"):  # values that are not finite are judged, so need no warning
         judgement = judge(arrays, found)
-    if overwritten := overwritten_lines(graph, found, judgement):
+    if overwritten := overwritten_lines(graph, returned.memory, judgement):
         found = {n: line for n, line in found.items() if n not in overwritten}
         judgement = judge(arrays, found)
     own_eps = {} if tolerance or returned.raised else lines_in_float32(traced, backward, found, judgement)
@@ -76,12 +77,15 @@ def report_on(
         judgement = judge(arrays, found)
     if judgement.with_verdict("wrong", "inherited") and not returned.raised:
         arrays, judgement = reconsider(traced, backward, found, judgement, judge)
+    elif not returned.raised:
+        judgement = kept_between_calls(traced, backward, found, judgement, judge)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})
         precise = traced.eps < 1e-10 and not own_eps
         evidence = Evidence(cut, arrays, judgement, 1e-7 if precise else 2e-3, traced.arguments.numbers)
         findings = _diagnose(evidence, wrong, judgement.found) if wrong else {}
+        findings = {n: (with_layout_advice(n, f, found) if layouts else f, code) for n, (f, code) in findings.items()}
     lines = [*_judged_lines(traced, judgement, findings)]
     for name, fault in returned.faults.items():
         suggestion = corrected_line(evidence, name[1:]) if returned.raised and evidence and name != "backward" else ""

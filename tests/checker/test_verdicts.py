@@ -55,14 +55,14 @@ def test_inferred_without_a_name_for_the_mistake():
     assert "dW1, db1 are wrong together" in report["dZ1"].diagnosis
 
 
-def test_a_check_is_one_backward_pass_and_two_of_autodiff(monkeypatch):
-    """A check that finds nothing wrong runs the user's pass, autodiff's, and one with the graph cut."""
+def test_the_passes_of_a_check(monkeypatch):
+    """At each of two points, a right pass is called twice, and autodiff runs with the graph whole and cut."""
     from manual_bp.checker.judge.cut_graph import CutGraph
 
     evaluations, passes, evaluate = [], [], CutGraph.__call__
     monkeypatch.setattr(CutGraph, "__call__", lambda self, *args: (evaluations.append(1), evaluate(self, *args))[1])
     check(cost, lambda *args: (passes.append(1), lines(*args))[1], PARAMS, X, Y)
-    assert (len(evaluations), len(passes)) == (2, 1)
+    assert (len(evaluations), len(passes)) == (4, 4)
 
 
 def test_a_room_of_the_checker_imports_from_itself_and_the_rooms_below():
@@ -131,7 +131,9 @@ def test_names_in_nested_params():
 
 
 def test_an_argument_has_a_line_too():
-    with_input = replaced(dX=lambda d: PARAMS["W1"].T @ d["dZ1"])
+    def with_input(params, X, Y):
+        return (d := lines(params, X, Y)) | {"dX": params["W1"].T @ d["dZ1"]}
+
     assert check(cost, with_input, PARAMS, X, Y)["dX"].verdict == "right"
     wrong = check(cost, replaced(dX=lambda d: PARAMS["W1"].T @ d["dA1"]), PARAMS, X, Y)["dX"]
     assert (wrong.verdict, wrong.mistake, wrong.suggestion) == ("wrong", "another line", "dX = W1.T @ dZ1")

@@ -2,12 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from manual_bp.checker.graph.moved_values import Kind, kind_of, moved_values
 
 # Not one that users draw from: from default_rng(0), a cotangent equals an argument drawn from it, and a rule that takes
 # one for the other is right
@@ -53,9 +55,20 @@ class Arguments(NamedTuple):
                 and (twice or np.ptp(values) == 0 or _is_even(values) or _is_identity(values))
             ):
                 size = abs(values) + (values == 0)
-                arrays[i] = (values + 0.1 * size * rng.normal(size=values.shape)).astype(a.dtype)
+                arrays[i] = _like(a, values + 0.1 * size * rng.normal(size=values.shape))
                 names.append(name)
         return self._replace(arrays=arrays), names
+
+    def moved(self, names: Collection[str]) -> "Arguments":
+        """Move each of these arrays by about a tenth, independently of the others."""
+        pairs, rng = zip(self.names, self.arrays, strict=True), np.random.default_rng(SEED)
+        arrays = [_like(a, moved_values(np.asarray(a, np.float64), rng)) if n in names else a for n, a in pairs]
+        return self._replace(arrays=arrays)
+
+    def of_kind(self, *kinds: Kind) -> list[str]:
+        """Return the names of the float arrays that hold values of these kinds."""
+        floats = [(n, a) for n, a in zip(self.names, self.arrays, strict=True) if is_float(a)]
+        return [n for n, a in floats if kind_of(np.asarray(a, np.float64)) in kinds]
 
     def copied_arrays(self) -> list:
         return [a.copy() if isinstance(a, np.ndarray) else a for a in self.arrays]
@@ -137,6 +150,11 @@ def path_name(path: tuple, names: Sequence[str]) -> str:
 
 def path_suffix(path: Sequence) -> str:
     return re.sub(r"\['([^']*)'\]", r".\1", jax.tree_util.keystr(tuple(path)))
+
+
+def _like(array: Any, values: np.ndarray) -> Any:
+    """Return the values in the dtype and the library of an array."""
+    return jnp.asarray(values, array.dtype) if isinstance(array, jax.Array) else values.astype(array.dtype)
 
 
 def _cast(array: Any, dtype: Any) -> Any:

@@ -6,7 +6,9 @@ They are inferred first and divided out. The lines are then judged in the layout
 from collections.abc import Sequence
 
 import numpy as np
+from jax.extend import core
 
+from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.norms import norm, projection
@@ -33,7 +35,7 @@ def _common_size(shapes: Sequence[tuple[int, ...]]) -> int:
 def transposed_lines(graph: CostGraph, found: Arrays, expected: Arrays) -> set[str]:
     """Return the lines that are transposed by convention: a whole group (deltas, weights, biases), never a single line.
 
-    A delta is a line dZ or dA.
+    A delta is a line dZ or dA. A shape shows the convention, or the values of at least two square lines do.
     """
     groups: dict[str, list[str]] = {"deltas": [], "weights": [], "biases": []}
     for name, line in found.items():
@@ -41,11 +43,13 @@ def transposed_lines(graph: CostGraph, found: Arrays, expected: Arrays) -> set[s
             kind = "deltas" if name in graph.nodes else "weights" if min(expected[name].shape) > 1 else "biases"
             groups[kind].append(name)
     votes = {g: _layout_votes(names, found, expected, square=False) for g, names in groups.items()}
+    shown = sum(int(turned) for _, turned in votes.values())
     for group, names in groups.items():
-        if not votes[group].any() or any(turned for _, turned in votes.values()):
+        if not votes[group].any() or shown:
             votes[group] += _layout_votes(names, found, expected, square=True)
     total = sum(votes.values(), np.zeros(2, int))
-    if not total[1]:
+    # one square line alone is more likely to be a mistake, as inv(A) for inv(A).T
+    if not total[1] or (total[1] == 1 and not shown):
         return set()
     if total[1] == 1:
         # a mistake, or the only line with a telling shape: choose the layout that more lines fit
@@ -110,21 +114,49 @@ def common_ratio(found: Arrays, expected: Arrays) -> float | None:
     return float(constants[0]) if same and constants[0] > 0 and abs(constants[0] - 1) > 1e-6 else None
 
 
-def possible_scales(graph: CostGraph, shaped: Arrays, expected: Arrays, right: set[str], m: int) -> list[float]:
+def possible_scales(
+    graph: CostGraph, shaped: Arrays, expected: Arrays, right: set[str], m: int, arrays: Sequence
+) -> list[float]:
     """Return the factors by which every dZ and dA may differ from the cost's derivative, dW and db making up for it."""
     deltas = {n: line for n, line in shaped.items() if n in graph.nodes}
     gradients = shaped.keys() - deltas.keys()
     if not deltas or right == shaped.keys():
         return [1.0]
     c = common_ratio(deltas, expected)
-    if c and gradients and gradients <= right:
-        return [float(m) if abs(c - m) <= 1e-6 * m else c]
+    if c and gradients and gradients <= right and (scale := known_scale(graph, c, m, arrays)):
+        return [scale]
     return [1.0, float(m)] if m > 1 else [1.0]
 
 
-def scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays: Sequence) -> list[float]:
+def scale_by_gradients(graph: CostGraph, shaped: Arrays, cut: CutGraph, arrays: Sequence, m: int) -> list[float]:
     """Return the factor that at least two gradients take out of their deltas, such as the sum of the weights."""
     local = cut(arrays, {n: line for n, line in shaped.items() if n in graph.nodes}).lines
     found = [constant_ratio(line, local[n]) for n, line in shaped.items() if n in graph.roots]
     constants = [1 / c for c in found if c and c > 0 and abs(c - 1) > 1e-6]
-    return [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]
+    shared = [c for c in constants if sum(abs(c - other) <= 1e-6 * c for other in constants) >= 2][:1]
+    return [scale for c in shared if (scale := known_scale(graph, c, m, arrays))]
+
+
+def known_scale(graph: CostGraph, c: float, m: int, arrays: Sequence) -> float | None:
+    """Return the number that an average divides by if c is one, perhaps times 2 or 1/2; another is a mistake.
+
+    It is m or the sum of an argument, as of weights or a mask, perhaps times a size; or a number in the cost, or 1 over
+    it.
+    """
+    pairs = zip(graph.inputs, arrays, strict=True)
+    data = [a for n, a in pairs if n not in graph.params and (is_float(a) or a.dtype.kind in "biu")]
+    sizes = {n for a in arrays for n in np.shape(a)} | {n for node in graph.nodes.values() for n in node.shape}
+    averages = [m] if m > 1 else [*sizes]
+    averages += [float(np.sum(np.asarray(a, np.float64))) for a in data]
+    numbers = literals(graph.jaxpr.jaxpr) - {1.0, 2.0, 0.5}
+    divisors = [*(a * size for a in averages for size in (1, *sizes)), *numbers, *(1 / n for n in numbers)]
+    products = (a * b for a in divisors for b in (1.0, 2.0, 0.5))
+    return next((float(value) for value in products if abs(c - value) <= 1e-6 * c), None)
+
+
+def literals(jaxpr: core.Jaxpr) -> set[float]:
+    """Return the numbers written in the cost, but for 0."""
+    own = [operand.val for e in jaxpr.eqns for operand in e.invars if isinstance(operand, core.Literal)]
+    found = {abs(float(v)) for v in own if np.ndim(v) == 0 and np.asarray(v).dtype.kind == "f"}
+    inner = (literals(j) for e in jaxpr.eqns for j in core.jaxprs_in_params(e.params))
+    return {n for n in found.union(*inner) if 0 < n < np.inf}

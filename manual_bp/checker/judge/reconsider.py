@@ -1,6 +1,6 @@
 """Reasons to withdraw a verdict: a line overwritten, a function that is not deterministic, and units at a kink."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,8 @@ from manual_bp.checker.judge.verdicts import NOT_FINITE, Judgement
 
 # parts of the arguments' size; bfloat16 rounds the smaller one away
 MOVES = (1e-3, 0.03)
+NOT_DETERMINISTIC = "backward is not deterministic, or keeps something from one call to the next"
+NOT_THE_SAME = f"{NOT_DETERMINISTIC}: it is right in the first of two runs and wrong in the second"
 
 
 def reconsider(
@@ -50,12 +52,16 @@ def reconsider(
     return arrays, judgement._replace(verdicts=verdicts, reasons=judgement.reasons | reasons)
 
 
-def overwritten_lines(graph: CostGraph, found: Arrays, judgement: Judgement) -> dict[str, str]:
+def overwritten_lines(graph: CostGraph, memory: Mapping[str, int], judgement: Judgement) -> dict[str, str]:
     """Return each wrong line in whose array a right line was computed from it: dA1 after `dZ1 = dA1; dZ1[...] = 0`."""
-    where = {n: line.__array_interface__["data"][0] for n, line in found.items() if isinstance(line, np.ndarray)}
     doubted, right = judgement.with_verdict("wrong", "inherited"), judgement.with_verdict("right")
     below = {n: graph.descendants(n) for n in doubted}
-    return {n: other for n in doubted for other in right if other in below[n] and where[n] == where[other]}
+    return {
+        n: other
+        for n in doubted
+        for other in right
+        if other in below[n] and n in memory and memory[n] == memory.get(other)
+    }
 
 
 def _not_deterministic(traced: TracedCost, backward: Callable, found: Arrays, judgement: Judgement) -> dict[str, str]:
@@ -70,8 +76,26 @@ def _not_deterministic(traced: TracedCost, backward: Callable, found: Arrays, ju
         if n in second and second[n].shape == found[n].shape and np.isfinite(found[n]).all():
             error = relative_error(second[n], found[n])
             if error > 1e-12:
-                reasons[n] = f"backward is not deterministic: this line differs by {error:.0e} between two runs"
+                reasons[n] = f"{NOT_DETERMINISTIC}: this line differs by {error:.0e} between two runs"
     return reasons
+
+
+def kept_between_calls(
+    traced: TracedCost, backward: Callable, found: Arrays, judgement: Judgement, judge: Callable
+) -> Judgement:
+    """Withdraw "right" from lines that are wrong when the pass is called once more, such as sums that it never zeroes.
+
+    A pass may raise then, because it has dropped what it kept of its forward pass.
+    """
+    again = call_backward(backward, traced.arguments.copies(), traced.names())
+    if again.raised or not found.keys() <= again.found.keys():
+        return judgement
+    if all(np.array_equal(again.found[n], line, equal_nan=True) for n, line in found.items()):
+        return judgement
+    second = judge(traced.arguments.arrays, {n: again.found[n] for n in found})
+    lost = [n for n in judgement.with_verdict("right") if second.verdicts[n] in ("wrong", "inherited")]
+    reasons, verdicts = (dict.fromkeys(lost, value) for value in (NOT_THE_SAME, "cannot tell"))
+    return judgement._replace(verdicts=judgement.verdicts | verdicts, reasons=judgement.reasons | reasons)
 
 
 def _coarsest(traced: TracedCost, lines: Arrays) -> float:

@@ -2,8 +2,9 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +23,9 @@ NUMBERS = (*ARRAYS, float, int)  # the leaves of params that have a line
 class ReturnedLines(NamedTuple):
     """The lines by the name of their node or root, and a sentence for each line that could not be read.
 
-    `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params. `in_own_order`
-    holds the lines of a flat vector as they are if it is in the order of the keys of params.
+    The lines are copies, because a pass may compute the next ones in the same arrays; `memory` has the addresses of
+    these. `raised` is the sentence about an error in backward. `like_params` is true for a pytree like params.
+    `in_own_order` holds the lines of a flat vector as they are if it is in the order of the keys of params.
     """
 
     found: dict[str, np.ndarray]
@@ -31,6 +33,7 @@ class ReturnedLines(NamedTuple):
     raised: str = ""
     like_params: bool = False
     in_own_order: dict[str, np.ndarray] | None = None
+    memory: Mapping[str, int] = MappingProxyType({})
 
 
 def call_backward(backward: Callable, arguments: tuple, known: list[str]) -> ReturnedLines:
@@ -39,7 +42,7 @@ def call_backward(backward: Callable, arguments: tuple, known: list[str]) -> Ret
         raw = backward(*arguments)
     except Exception as error:
         found, line, sentence = lines_before_error(error, known)
-        return ReturnedLines(as_arrays(found), {line or "backward": sentence}, sentence)
+        return ReturnedLines(as_arrays(found), {line or "backward": sentence}, sentence, memory=_addresses(found))
     return read_lines(raw, arguments[0], known)
 
 
@@ -165,19 +168,24 @@ def _skeleton(tree: Any) -> Any:
 
 
 def _read_arrays(lines: Iterable[tuple[str, Any]]) -> ReturnedLines:
-    found, faults = {}, {}
-    for name, value in lines:
+    found, faults, given = {}, {}, dict(lines)
+    for name, value in given.items():
         try:
             found |= as_arrays({name: value})
         except (TypeError, ValueError):
             kind = type(value).__name__ + (f" of {value.dtype}" if hasattr(value, "dtype") else "")
             faults["d" + name] = f"expected an array of real numbers; got {kind}"
-    return ReturnedLines(found, faults)
+    return ReturnedLines(found, faults, memory=_addresses(given))
+
+
+def _addresses(lines: Mapping[str, Any]) -> dict[str, int]:
+    arrays = {n: line for n, line in lines.items() if isinstance(line, np.ndarray)}
+    return {n: array.__array_interface__["data"][0] for n, array in arrays.items()}
 
 
 def as_arrays(lines: dict[str, Any]) -> dict[str, Any]:
-    """Convert lines to floating-point NumPy arrays, except for tracers."""
-    arrays = {n: value if isinstance(value, Tracer) else np.asarray(value) for n, value in lines.items()}
+    """Copy lines to floating-point NumPy arrays, except for tracers."""
+    arrays = {n: value if isinstance(value, Tracer) else np.array(value) for n, value in lines.items()}
     if any(a.dtype.kind in "cOSU" for a in arrays.values() if isinstance(a, np.ndarray)):
         raise TypeError
     return {n: a if is_float(a) else a.astype(np.float64) for n, a in arrays.items()}

@@ -123,9 +123,9 @@ def judge_lines(
         return _Trial(against, follow, right, follows)
 
     agree = {n for n in shaped if bounds.allow(n, shaped[n], expected[n], errors[n])}
-    scales = conventions.possible_scales(graph, shaped, expected, agree, m)
+    scales = conventions.possible_scales(graph, shaped, expected, agree, m, arrays)
     if len(scales) > 1 and not agree & graph.nodes.keys():
-        scales += conventions.scale_by_gradients(graph, shaped, cut, arrays)
+        scales += conventions.scale_by_gradients(graph, shaped, cut, arrays, m)
     trials = {scale: tried(scale) for scale in scales}
     scale = min(trials, key=lambda s: trials[s].badness())
     trial = trials[scale]
