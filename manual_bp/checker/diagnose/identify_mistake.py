@@ -148,6 +148,8 @@ def candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     """Make the candidates for the line of a node or root, the likeliest first."""
     shape = evidence.expected[line].shape
     for c in _all_candidates(evidence, line):
+        if not evidence.may_search():
+            return
         # a column stands for a vector, because of how products are formed here
         vector = len(shape) < 2 and c.line.size == math.prod(shape) and c.line.ndim == 2
         c = c._replace(line=c.line.reshape(shape)) if vector else c
