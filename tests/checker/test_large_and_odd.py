@@ -1,5 +1,6 @@
 """Tests of inputs at the edges: deep graphs, very small numbers, no examples, tuples, integers of NumPy."""
 
+import functools
 import warnings
 
 import jax
@@ -52,15 +53,15 @@ def test_a_very_small_number_in_the_cost():
 
 
 def test_code_has_all_digits():
-    def cost(p, X, Y, c):
+    def cost(c, p, X, Y):
         return jnp.mean(jnp.sum((p["W"] @ X - Y) ** 2, 0)) + c / 2 * jnp.sum(p["W"] ** 2)
 
-    def backward(p, X, Y, c):
+    def backward(c, p, X, Y):
         return {"dW": 2 * (p["W"] @ X - Y) @ X.T / 7 + c * p["W"] ** 2}
 
     for c, code in ((0.5 / 7, "0.5 / 7 * W"), (np.pi / 10, f"{np.pi / 10!r} * W"), (0.3, "0.3 * W")):
         given = {"W": normal(3, 4)}, normal(4, 7), normal(3, 7)
-        report = bp.check_gradients(lambda *a, c=c: cost(*a, c), lambda *a, c=c: backward(*a, c), *given)
+        report = bp.check_gradients(functools.partial(cost, c), functools.partial(backward, c), *given)
         line = report["dW"].suggestion.splitlines()[0]
         found = float(eval(line.split(" + ")[1].removesuffix(" * W")))
         assert abs(found - c) <= 1e-14 and (code in line or c == np.pi / 10), line

@@ -66,8 +66,8 @@ class Evidence:
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
         sizes = [line.size for line in result.lines.values()]
-        numbers = sum(sizes) + multiplications(graph.jaxpr.jaxpr) / 16  # a product does many at once
-        self._seconds, self._evaluation = 0.0, PER_LINE * len(sizes) + PER_NUMBER * numbers
+        computed = sum(sizes) + multiplications(graph.jaxpr.jaxpr) / 16  # a product does many at once
+        self._seconds, self._evaluation = 0.0, PER_LINE * len(sizes) + PER_NUMBER * computed
         inputs = [(n, a) for n, a in zip(graph.inputs, arrays, strict=True) if not n.startswith(COTANGENT)]
         numeric = {n: a for n, a in inputs if getattr(a.dtype, "kind", "O") in "fiub"}
         # NumPy subtracts no booleans

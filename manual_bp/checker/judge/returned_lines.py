@@ -14,8 +14,6 @@ from manual_bp.checker.graph.arguments import ARRAYS, is_float, path_suffix
 from manual_bp.checker.judge.raised_error import lines_before_error
 
 OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
-
-
 NUMBERS = (*ARRAYS, float, int)  # the leaves of params that have a line
 
 
@@ -67,8 +65,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         missing = ", ".join(str(key) for key in params if key not in raw)
         advice = "return all of it, or a dict of lines named 'd...'"
         raise TypeError(f"backward returned a pytree like params, but without {missing}; {advice}")
-    lines: list[tuple[str, Any]] = []
-    unknown = {}
+    lines, unknown = list[tuple[str, Any]](), dict[str, str]()
     for key, value in raw.items():
         name = str(key).removeprefix("d")
         inside = [(name, value)] if name in known else _read_subtree(name, value, known, of_params)
@@ -83,11 +80,9 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
 def _are_gradients(second: Any, params: Any) -> bool:
     """Return whether the second of a number and this holds all gradients, so that the number is the cost."""
     shapes = [np.shape(p) for p in _numbers(params)]
-    if jax.tree.structure(second) != jax.tree.structure(0):
-        return True
     if len(shapes) == 1:
-        return np.ndim(second) > 0 or shapes[0] != (2,)  # else two numbers for an array of two
-    return np.shape(second) == (sum(map(math.prod, shapes)),)
+        return not _is_number(second) or shapes[0] != (2,)  # else two numbers for an array of two
+    return jax.tree.structure(second) != jax.tree.structure(0) or np.shape(second) == (sum(map(math.prod, shapes)),)
 
 
 def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
@@ -108,10 +103,8 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     given = [np.shape(leaf) for leaf in found]
     if isinstance(raw, tuple | list) and len(set(shapes)) == len(shapes) and sorted(given) == sorted(shapes):
         orders = [[shapes.index(shape) for shape in given]]  # the shapes alone tell which is which
-    if len(orders) == 1 and len(found) == len(shapes) and isinstance(raw, tuple | list):
-        names = [of_params[i] for i in orders[0]]
-        return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)
-    fitting = [order for order in orders if given == [shapes[i] for i in order]]
+    alone = len(orders) == 1 and len(found) == len(shapes)
+    fitting = orders if alone else [order for order in orders if given == [shapes[i] for i in order]]
     if len(fitting) == 1 and isinstance(raw, tuple | list):
         names = [of_params[i] for i in fitting[0]]
         return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)
