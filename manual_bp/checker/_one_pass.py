@@ -18,7 +18,7 @@ from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
-from manual_bp.checker.judge.reconsider import kept_between_calls, overwritten_lines, reconsider
+from manual_bp.checker.judge.reconsider import kept_between_calls, overwritten_lines, reconsider, without_empty
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
 from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.second_order import judge_second_order
@@ -79,6 +79,7 @@ def report_on(
         arrays, judgement = reconsider(traced, backward, found, judgement, judge)
     elif not returned.raised:
         judgement = kept_between_calls(traced, backward, found, judgement, judge)
+    judgement = without_empty(traced, judgement)
     wrong, evidence, findings = judgement.with_verdict("wrong"), None, {}
     if wrong or (returned.raised and returned.faults and judgement.well_shaped()):
         cut = traced.cut_for({*found, *(fault.removeprefix("d") for fault in returned.faults)})

@@ -130,6 +130,8 @@ def _possible_mistakes(
     """List the mistakes that can be made at these nodes: the node, the key, the sentence, and the resulting line."""
     for node in nodes:
         for c in candidates(evidence, node):
+            if not evidence.may_search(0.5):
+                return  # the rest is for the lines that were returned
             if c.line.shape != evidence.expected[node].shape:
                 continue
             if c.direction is None:

@@ -8,6 +8,7 @@ from manual_bp.checker.diagnose.backward_equations import BackwardEquation, Elem
 from manual_bp.checker.diagnose.constant_factors import PLAIN_FACTORS
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
 from manual_bp.checker.diagnose.factor_products import factor_code
+from manual_bp.checker.diagnose.known_constants import all_digits, code_of_number
 from manual_bp.checker.diagnose.norm_equation import NormEquation
 from manual_bp.checker.diagnose.output_derivative import OutputDerivative
 from manual_bp.checker.diagnose.softmax_equation import SoftmaxEquation
@@ -55,7 +56,8 @@ def corrected_line(evidence: Evidence, line: str) -> str:
     equations, scale = find_equations(evidence, line), evidence.scale
     if len(equations) == 1 and isinstance(equations[0].form, NormEquation) and not evidence.transposed:
         return equations[0].form.code(line, f"d{equations[0].successor}")
-    average = "" if line in evidence.graph.nodes or scale == 1 else " / m" if scale == evidence.m else f" / {scale:.4g}"
+    by = "m" if scale == evidence.m else all_digits(scale)
+    average = "" if line in evidence.graph.nodes or scale == 1 else f" / {by}"
     terms = [(_right_side(evidence, e), "" if e.successor == COST else average) for e in equations]
     if not terms or not all(text for text, _ in terms):
         return ""
@@ -111,7 +113,7 @@ def _right_side(evidence: Evidence, equation: BackwardEquation) -> str:
             return form.code(D)
     value = evidence.forward_values.get(equation.line) if successor == COST else None
     c = None if value is None or value.size == 1 else constant_ratio(equation.expected, value)
-    return f"{c:.6g} * {equation.line}" if c else ""  # the term of a regulariser
+    return f"{code_of_number(c, evidence.m)} * {equation.line}" if c else ""  # the term of a regulariser
 
 
 def derivative_text(evidence: Evidence, line: str, successor: str, G: np.ndarray) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from manual_bp.checker.graph.arguments import COTANGENT
 from manual_bp.checker.graph.cost_graph import COST
+from manual_bp.checker.graph.jaxpr_walk import multiplications
 from manual_bp.checker.graph.nodes import sibling_name
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.norms import norm
@@ -14,6 +15,9 @@ from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
 STEPS = 16  # slices, at most, of an argument of rank 3
+# A search stops after evaluations that take about this many seconds, by the numbers in the graph and not by a clock, so
+# that a report is the same everywhere
+MOST_SECONDS, PER_LINE, PER_NUMBER = 3.0, 8e-6, 8e-9
 
 
 class Finding(NamedTuple):
@@ -62,6 +66,9 @@ class Evidence:
         self.returned = self.found.keys()
         self.deltas = {name: line for name, line in self.found.items() if name in graph.nodes}
         result = self.cut(arrays, self.deltas)
+        sizes = [line.size for line in result.lines.values()]
+        computed = sum(sizes) + multiplications(graph.jaxpr.jaxpr) / 16  # a product does many at once
+        self._seconds, self._evaluation = 0.0, PER_LINE * len(sizes) + PER_NUMBER * computed
         inputs = [(n, a) for n, a in zip(graph.inputs, arrays, strict=True) if not n.startswith(COTANGENT)]
         numeric = {n: a for n, a in inputs if getattr(a.dtype, "kind", "O") in "fiub"}
         # NumPy subtracts no booleans
@@ -72,14 +79,22 @@ class Evidence:
         self.expected = result.lines
         self.equations: dict[str, list] = {}  # those found so far
 
+    def may_search(self, share: float = 1.0) -> bool:
+        """Return whether this share of the evaluations that a diagnosis may take is not used up."""
+        return self._seconds <= share * MOST_SECONDS
+
+    def _lines(self, deltas: Arrays, shifts: Arrays | None = None) -> dict[str, np.ndarray]:
+        self._seconds += self._evaluation
+        return self.cut(self.arrays, deltas, shifts).lines
+
     def assume(self, node: str, line: np.ndarray) -> None:
         """Continue as if `line` had been returned for a node."""
         self.deltas, self.equations = self.deltas | {node: line}, {}
-        self.expected = self.cut(self.arrays, self.deltas).lines
+        self.expected = self._lines(self.deltas)
 
     def lines_given(self, node: str, line: np.ndarray) -> dict[str, np.ndarray]:
         """Return all lines as they would follow from this line at a node."""
-        return self.cut(self.arrays, self.deltas | {node: line}).lines
+        return self._lines(self.deltas | {node: line})
 
     def activation_of(self, line: str) -> str:
         """Name the activation at a weighted input: the node that it feeds, or A2 for Z2."""
@@ -92,10 +107,10 @@ class Evidence:
     def contribution(self, node: str, line: np.ndarray | None = None, shifts: Arrays | None = None) -> Arrays:
         """Return the part of each line that comes through one node alone, or directly from the cost for node COST."""
         zeros = {n: np.zeros(self.graph.nodes[n].shape) for n in self.graph.nodes}
-        direct = self.cut(self.arrays, zeros, shifts).lines
+        direct = self._lines(zeros, shifts)
         if node == COST:
             return direct
-        with_node = self.cut(self.arrays, zeros | {node: self.line(node) if line is None else line}, shifts).lines
+        with_node = self._lines(zeros | {node: self.line(node) if line is None else line}, shifts)
         return {name: with_node[name] - direct[name] for name in direct}
 
     def same(self, found: np.ndarray, expected: np.ndarray) -> bool:

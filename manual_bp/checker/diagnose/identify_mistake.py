@@ -6,6 +6,7 @@ uses the names of the cost. Factors, zeros and shapes need no candidates.
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
 def candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     """Make the candidates for the line of a node or root, the likeliest first."""
     shape = evidence.expected[line].shape
-    for c in _all_candidates(evidence, line):
+    for c in takewhile(lambda _: evidence.may_search(), _all_candidates(evidence, line)):
         # a column stands for a vector, because of how products are formed here
         vector = len(shape) < 2 and c.line.size == math.prod(shape) and c.line.ndim == 2
         c = c._replace(line=c.line.reshape(shape)) if vector else c

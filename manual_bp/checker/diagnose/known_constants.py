@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 from jax.extend import core
@@ -12,15 +13,29 @@ from manual_bp.checker.diagnose.evidence import Evidence
 def name_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
     """Write |c| as 1/sqrt(5), (m - 1)/m, 1/keep and so on, with the source of the number, or return ""."""
     for text, value, source in _known(evidence):
-        if value > 0 and abs(value - 1) > 1e-9 and abs(abs(c) - value) <= tolerance * value:
+        if 0 < value < math.inf and abs(value - 1) > 1e-9 and abs(abs(c) - value) <= tolerance * value:
             return f"{text}, where {source}" if source else text
     return ""
+
+
+def code_of_number(c: float, m: int = 1) -> str:
+    """Write a number with all its digits as 0.1, 0.5 / 7 for m = 7, or 1 / 18."""
+    whole = Fraction(c).limit_denominator(1000) if math.isfinite(c) else Fraction(0)
+    divided = (f"{c * m:.6g}", m), (f"{whole.numerator}", whole.denominator)
+    for text, over in ((f"{c:.6g}", 1), *divided):
+        if abs(float(text) / over - c) <= 1e-13 * abs(c):
+            return f"{text} / {over}" if over > 1 else text
+    return repr(float(c))
+
+
+def all_digits(n: float) -> str:
+    return f"{n:.6g}" if float(f"{n:.6g}") == n else repr(n)
 
 
 def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     sizes, m = _sizes(evidence), evidence.m
     for name, n in evidence.numbers.items():
-        yield from _about_number(name, n, f"{name} = {n:.6g}")
+        yield from _about_number(name if n > 0 else f"abs({name})", n, f"{name} = {n:.6g}")
     for n, source in sizes.items():
         yield f"{n}", n, source
         yield f"1/{n}", 1 / n, source
@@ -29,7 +44,7 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     for n, source in sizes.items():
         yield from _about_size(str(n), n, source)
     for n in literals(evidence):
-        yield from _about_number(f"{n:.6g}", n, f"{n:.6g} is a number in the cost")
+        yield from _about_number(all_digits(abs(n)), n, f"{all_digits(n)} is a number in the cost")
     for n in range(3, 13):
         yield f"{n}", n, ""
         yield f"1/{n}", 1 / n, ""
@@ -39,8 +54,8 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
             for power in (1, 2, 3):
                 norm = f"norm({name})" if value.size > 1 else name if value.item() > 0 else f"abs({name})"
                 text = norm + f"**{power}" * (power > 1)
-                yield text, size**power, ""
-                yield f"1/{text}", size**-power, ""
+                yield text, _power(size, power), ""
+                yield f"1/{text}", _power(size, -power), ""
 
 
 def _about_size(text: str, n: int, source: str) -> Iterator[tuple[str, float, str]]:
@@ -60,18 +75,26 @@ def _about_number(text: str, n: float, source: str) -> Iterator[tuple[str, float
         return
     n = abs(n)
     yield text, n, source
-    yield f"1/{text}", 1 / n, source
-    yield f"{text}**2", n**2, source
-    yield f"1/{text}**2", n**-2, source
+    yield f"1/{text}", _power(n, -1), source
+    yield f"{text}**2", _power(n, 2), source
+    yield f"1/{text}**2", _power(n, -2), source
     if n < 1:
         other = 1 - n
         yield f"(1 - {text})", other, source
         yield f"1/(1 - {text})", 1 / other, source
         yield f"{text}/(1 - {text})", n / other, source
-        yield f"(1 - {text})/{text}", other / n, source
+        yield f"(1 - {text})/{text}", other * _power(n, -1), source
     elif n > 1:
         yield f"sqrt({text})", math.sqrt(n), source
         yield f"1/sqrt({text})", 1 / math.sqrt(n), source
+
+
+def _power(n: float, power: int) -> float:
+    """Return the power, or infinity where it is too large for a float."""
+    try:
+        return n**power
+    except OverflowError:
+        return math.inf
 
 
 def _sizes(evidence: Evidence) -> dict[int, str]:

@@ -28,7 +28,7 @@ def find_local_mistake(
         return finding._replace(exact=False)
     for explain in EXPLANATIONS:
         for equation in equations:
-            if not equation.expected.any():
+            if not equation.expected.any() or not evidence.may_search():
                 continue
             # the other terms are taken to be right
             finding = explain(evidence, equation, found - (expected - equation.expected))

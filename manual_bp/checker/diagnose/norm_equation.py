@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
-from manual_bp.checker.diagnose.known_constants import literals
+from manual_bp.checker.diagnose.known_constants import code_of_number, literals
 from manual_bp.checker.diagnose.known_factors import values_of_shape
 
 NORM = "norm"
@@ -46,7 +46,7 @@ class NormEquation(NamedTuple):
         total = "mean" if self.divisor == n else "sum"
         over = "" if self.divisor in (1, n) else f" / {self.divisor}"
         x = f"({self.x} - {self.x}.mean({axis}))" if self.centred else self.x
-        eps = f" + {self.eps:.6g}" if self.eps else ""
+        eps = f" + {code_of_number(self.eps)}" if self.eps else ""
         return "\n".join(
             [
                 f"r = 1 / np.sqrt(({x}**2).{total}({axis}){over}{eps})",

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import constant_text
+from manual_bp.checker.diagnose.constant_factors import constant_text, digits
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
+from manual_bp.checker.diagnose.known_constants import code_of_number
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.graph.nodes import sibling_name
 from manual_bp.checker.judge.conventions import constant_ratio
@@ -52,6 +53,7 @@ class OutputDerivative(NamedTuple):
 
     def text(self, m: int, scale: float) -> str:
         factor = constant_text(self.c * scale, m, tuple(n for n in self.operands[0].shape if n != m))
+        factor = code_of_number(self.c * scale, m) if factor == digits(self.c * scale) else factor
         body = (self.derivative + self.prime).format(A=self.A, Y=self.Y)
         return f"{body} / {factor[2:]}" if factor.startswith("1/") else body if factor == "1" else f"{factor} * {body}"
 

@@ -40,10 +40,10 @@ def replacement_finder(paths: ScaledPaths) -> Callable[[Collection[str], Collect
     It replaces the other factor of each product or quotient by 1, by its square and by every other value.
     """
     forward_values = functools.cache(lambda: _forward_values(paths.evidence))
+    runs = iter(range(min(MOST_RUNS, paths.runs)))  # of all searches together
 
     def replacements(wrong: Collection[str], right: Collection[str]) -> Iterator[Replacement]:
         operands, values = forward_values()
-        runs = 0
         for change in paths.changes:
             place, moved = change.places[0], {n for n, d in change.difference.items() if d.any()}
             n, j, kind = place.key[0], place.key[-1], place.calls[-1].primitive.name
@@ -56,8 +56,7 @@ def replacement_finder(paths: ScaledPaths) -> Callable[[Collection[str], Collect
                     yield Replacement(finding, paths.lines({}, place.key, kept))
             factor = operands[n][1 - j] if j >= 0 else None
             for finding, ratio in _ratios(place, kind, factor, values, paths.evidence):
-                runs += 1
-                if runs > min(MOST_RUNS, paths.runs):
+                if next(runs, None) is None:
                     return
                 yield Replacement(finding, paths.lines({}, place.key, ratio))
 
@@ -116,7 +115,7 @@ def _forward_values(evidence: Evidence) -> tuple[dict[int, list[np.ndarray]], li
 
         def visit(n: int, equation: Any, given: list) -> list:
             found = list(apply_equation(equation, given))
-            if equation.primitive.name in ("mul", "div"):
+            if equation.primitive.name in ("mul", "div") and is_float(equation.outvars[0].aval):  # not complex
                 operands[n] = list(given)
             if len(found) == 1 and is_float(equation.outvars[0].aval):
                 outputs[n] = found[0]

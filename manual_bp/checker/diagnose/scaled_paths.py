@@ -10,12 +10,13 @@ import numpy as np
 
 from manual_bp.checker.diagnose.evidence import Evidence
 from manual_bp.checker.diagnose.source_lines import find_source
+from manual_bp.checker.graph.jaxpr_walk import multiplications
 from manual_bp.checker.graph.places import Key, Place, apply_scaled, find_places
 from manual_bp.checker.judge.cut_graph import Arrays, differentiate
 
 QUICK = {"xla_backend_optimization_level": 0}  # it is compiled for one report
-# beyond these a search would take longer than a diagnosis may
-MOST_PLACES, MOST_WORK, MOST_NUMBERS = 400, 2**28, 2**23
+# beyond these a search would take longer than a diagnosis may; each run takes as long as for NUMBERS more per place
+MOST_PLACES, MOST_WORK, MOST_NUMBERS, NUMBERS = 200, 2**28, 2**23, 1000
 
 
 @jax.custom_vjp
@@ -54,6 +55,7 @@ class ScaledPaths:
         self._nothing = {p.shape: np.ones(p.shape) for p in self.places}
         self._program = jax.jit(self._trace, compiler_options=QUICK)
         size, work = sum(evidence.found[n].size for n in self.names), sum(p.size for p in self.places)
+        work += NUMBERS * len(self.places) + multiplications(graph.jaxpr.jaxpr)
         self.runs = min(MOST_WORK // (work + 1), MOST_NUMBERS // (size + 1))  # that may be made, and kept
         usable = 0 < len(self.places) <= min(MOST_PLACES, self.runs)
         self.changes = self._find_changes() if usable and not self._moves(self.lines({})) else []

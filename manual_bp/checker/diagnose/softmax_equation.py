@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manual_bp.checker.diagnose.evidence import Candidate, Evidence
-from manual_bp.checker.diagnose.known_constants import name_constant
+from manual_bp.checker.diagnose.known_constants import code_of_number, name_constant
 from manual_bp.checker.judge.conventions import constant_ratio
 
 
@@ -36,7 +36,7 @@ class SoftmaxEquation(NamedTuple):
             text = f"{self.name} * ({d} - ({self.name} * {d}).{total})"
         if abs(self.c - 1) <= 1e-6:
             return text
-        constant = self.constant.split(", where")[0] or f"{self.c:.6g}"
+        constant = self.constant.split(", where")[0] or code_of_number(self.c)
         return f"({text}) * {constant}" if self.log else f"{text} * {constant}"
 
     def mistakes(self, D: NDArray, d: str) -> Iterator[Candidate]:

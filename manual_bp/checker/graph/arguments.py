@@ -99,7 +99,10 @@ def flatten_arguments(cost: Callable, params: Any, args: Sequence, numbers: bool
     found, others = [], {}
     for index, (path, leaf) in enumerate(paths):
         of_params, name = path[0].idx == 0, path_name(path, names)
-        if isinstance(leaf, ARRAYS) or (numbers and of_params and isinstance(leaf, float | int)):
+        counts = isinstance(leaf, np.generic | np.ndarray) and leaf.ndim == 0 and leaf.dtype.kind in "iu"
+        if counts and not of_params:  # it may be a size or the end of a loop, as a Python int may
+            others[name] = int(leaf)
+        elif isinstance(leaf, ARRAYS) or (numbers and of_params and isinstance(leaf, float | int)):
             array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
             if jnp.issubdtype(array.dtype, jnp.complexfloating):
                 raise TypeError(f"{name} has dtype {array.dtype}; expected real parameters and arguments")

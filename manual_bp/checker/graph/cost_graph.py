@@ -58,14 +58,19 @@ class CostGraph(NamedTuple):
 
     def descendants(self, node: str) -> set[str]:
         """Return every line computed from the line of a node, directly or not."""
-        children = {child for child, fed in self.successors.items() if node in fed}
-        return children.union(*map(self.descendants, children))
+        return self._following(node, ())[0]
 
     def returned_descendants(self, node: str, returned: Collection[str]) -> set[str]:
         """Return the first returned lines on each way from a node to the roots."""
-        children = {child for child, fed in self.successors.items() if node in fed}
-        beyond = (self.returned_descendants(child, returned) for child in children if child not in returned)
-        return {child for child in children if child in returned}.union(*beyond)
+        return self._following(node, returned)[1]
+
+    def _following(self, node: str, ends: Collection[str]) -> tuple[set[str], set[str]]:
+        """Return the lines that follow from a node, through none in `ends`, and those in `ends` next to them."""
+        passed, ended = {node}, set[str]()
+        for name in self.backward_order():  # a line comes after those that it is computed from
+            if not passed.isdisjoint(self.successors[name]):
+                (ended if name in ends else passed).add(name)
+        return passed - {node}, ended
 
     def depth(self, name: str) -> int:
         """Count the steps from the cost back to a node or root, along the longest way."""

@@ -1,5 +1,6 @@
 """A walk over the equations of a jaxpr, including those of the functions that it calls."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
@@ -115,6 +116,20 @@ def primitives_inside(jaxpr: Any) -> set[str]:
         inside = map(primitives_inside, core.jaxprs_in_params(equation.params))
         names |= {equation.primitive.name}.union(*inside)
     return names
+
+
+def multiplications(jaxpr: Any) -> int:
+    """Count the multiplications in the matrix products and convolutions of a jaxpr, a loop's once."""
+    total = 0
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        kind, shapes = equation.primitive.name, [v.aval.shape for v in (*equation.invars, *equation.outvars)]
+        if kind == "dot_general":
+            total += math.prod(shapes[-1]) * math.prod(shapes[0][i] for i in equation.params["dimension_numbers"][0][0])
+        elif kind == "conv_general_dilated":
+            units = shapes[1][equation.params["dimension_numbers"].rhs_spec[0]]
+            total += math.prod(shapes[-1]) * math.prod(shapes[1]) // max(units, 1)
+        total += sum(map(multiplications, core.jaxprs_in_params(equation.params)))
+    return total
 
 
 def functions_of_custom_jvp(jaxpr: Any) -> list[str]:

@@ -117,3 +117,15 @@ def _at_a_kink(
         reason = f"{units} within rounding of a kink, which can cause an error of this size"
         reasons |= {n: reason for n in doubted if (judgement.global_errors[n] or 0) <= share}
     return reasons
+
+
+def without_empty(traced: TracedCost, judgement: Judgement) -> Judgement:
+    """Tell nothing of a line that is empty, or that is zero or not finite because a value with no elements feeds it."""
+    graph, judged = traced.graph, judgement
+    shapes = {n: np.shape(traced.arguments.arrays[i]) for n, i in graph.roots.items() if graph.successors[n]}
+    empty = [n for n, shape in (shapes | {n: node.shape for n, node in graph.nodes.items()}).items() if 0 in shape]
+    why = {n: "it is empty" for n, line in judged.found.items() if not line.size}
+    for n, line in judged.found.items() if empty else ():
+        if n not in why and not (line.any() and np.isfinite(line).all()):
+            why[n] = f"{empty[0]} is empty"
+    return judged._replace(verdicts=judged.verdicts | dict.fromkeys(why, "cannot tell"), reasons=judged.reasons | why)

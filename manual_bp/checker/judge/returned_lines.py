@@ -15,8 +15,6 @@ from manual_bp.checker.graph.arguments import ARRAYS, is_float, path_suffix
 from manual_bp.checker.judge.raised_error import lines_before_error
 
 OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
-
-
 NUMBERS = (*ARRAYS, float, int)  # the leaves of params that have a line
 
 
@@ -60,7 +58,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         return _read_arrays(judged)._replace(like_params=True)
     is_pair = isinstance(raw, tuple) and len(raw) == 2 and not isinstance(raw[1], str)
     is_cost = is_pair and jax.tree.structure(raw[0]) == jax.tree.structure(0) and np.size(raw[0]) == 1
-    if is_cost and (len(of_params) == 1 or not _is_number(raw[1])):
+    if is_cost and _are_gradients(raw[1], params):
         return read_lines(raw[1], params, known)  # (cost, gradient)
     if isinstance(raw, dict) and raw.keys() == set(of_params):
         return _read_arrays(raw.items())._replace(like_params=True)  # params is no dict, but a dataclass, say
@@ -70,8 +68,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         missing = ", ".join(str(key) for key in params if key not in raw)
         advice = "return all of it, or a dict of lines named 'd...'"
         raise TypeError(f"backward returned a pytree like params, but without {missing}; {advice}")
-    lines: list[tuple[str, Any]] = []
-    unknown = {}
+    lines, unknown = list[tuple[str, Any]](), dict[str, str]()
     for key, value in raw.items():
         name = str(key).removeprefix("d")
         inside = [(name, value)] if name in known else _read_subtree(name, value, known, of_params)
@@ -83,6 +80,14 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
     return returned._replace(faults=returned.faults | unknown)
 
 
+def _are_gradients(second: Any, params: Any) -> bool:
+    """Return whether the second of a number and this holds all gradients, so that the number is the cost."""
+    shapes = [np.shape(p) for p in _numbers(params)]
+    if len(shapes) == 1:
+        return not _is_number(second) or shapes[0] != (2,)  # else two numbers for an array of two
+    return jax.tree.structure(second) != jax.tree.structure(0) or np.shape(second) == (sum(map(math.prod, shapes)),)
+
+
 def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     """Read a flat vector, or a tuple for a dict if the shapes leave no doubt about the order of its entries.
 
@@ -92,14 +97,17 @@ def _read_unnamed(raw: Any, params: Any, of_params: list[str]) -> ReturnedLines:
     orders = [list(range(len(shapes)))]
     orders += [own] if (own := _own_order(params)) != orders[0] else []
     found, size = jax.tree.leaves(raw), sum(map(math.prod, shapes))
-    if isinstance(raw, list) and found and all(map(_is_number, found)) and len(found) == size:
+    listed = isinstance(raw, list) or (isinstance(raw, tuple) and len(shapes) == 1)
+    if listed and found and all(map(_is_number, found)) and len(found) == size:
         found = [np.array(found).reshape(shapes[0] if len(shapes) == 1 else size)]  # numbers in nested lists
     if len(found) == 1 and np.size(found[0]) == size == max(np.shape(found[0]), default=0):
         readings = [_split(found[0].reshape(size), of_params, shapes, order) for order in orders]
         return ReturnedLines(readings[0], {}, like_params=True, in_own_order=readings[1] if len(orders) == 2 else None)
-    if len(orders) == 1 and len(found) == len(shapes) and isinstance(raw, tuple | list):
-        return _read_arrays(zip(of_params, found, strict=True))._replace(like_params=True)
-    fitting = [order for order in orders if [np.shape(leaf) for leaf in found] == [shapes[i] for i in order]]
+    given = [np.shape(leaf) for leaf in found]
+    if isinstance(raw, tuple | list) and len(set(shapes)) == len(shapes) and sorted(given) == sorted(shapes):
+        orders = [[shapes.index(shape) for shape in given]]  # the shapes alone tell which is which
+    alone = len(orders) == 1 and len(found) == len(shapes)
+    fitting = orders if alone else [order for order in orders if given == [shapes[i] for i in order]]
     if len(fitting) == 1 and isinstance(raw, tuple | list):
         names = [of_params[i] for i in fitting[0]]
         return _read_arrays(zip(names, found, strict=True))._replace(like_params=True)

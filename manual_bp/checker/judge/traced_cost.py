@@ -36,7 +36,8 @@ class TracedCost(NamedTuple):
 
     def names(self) -> list[str]:
         """List everything that can have a line, the parameters first and in the order of the leaves of params."""
-        return list(dict.fromkeys([*self.arguments.params, *self.graph.nodes, *self.arguments.names]))
+        integers = (n for n, value in self.arguments.numbers.items() if isinstance(value, int))
+        return list(dict.fromkeys([*self.arguments.params, *self.graph.nodes, *self.arguments.names, *integers]))
 
     def cut_for(self, names: Collection[str]) -> CutGraph:
         """Return the graph cut at every node, with the derivatives by the parameters or, if need be, by all roots."""
