@@ -57,6 +57,14 @@ class BackwardEquation(NamedTuple):
     expected: np.ndarray
     form: Product | Sum | Elementwise | OutputDerivative | SoftmaxEquation | NormEquation | WeightedSum | None
 
+    @property
+    def origin(self) -> str:
+        return "from the cost itself" if self.successor == COST else f"through d{self.successor}"
+
+    def of_term(self, sentence: str) -> str:
+        """Say of this term what a sentence says of the line, which has other terms."""
+        return f"in the term that comes {self.origin}, {sentence.replace(f'd{self.line} equals', 'that term equals')}"
+
 
 def possible_products(line: np.ndarray, value: np.ndarray, name: str) -> Iterator[tuple[Product, np.ndarray]]:
     """Form every product of a line and a value that their shapes allow."""

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import factor_mistake
-from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
+from manual_bp.checker.diagnose.constant_factors import factor_mistake, fitted_multiple
+from manual_bp.checker.diagnose.evidence import HERE, UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.factor_products import FACTORS
 from manual_bp.checker.diagnose.function_terms import in_function_terms, without_invented_names
-from manual_bp.checker.diagnose.identify_mistake import candidates, fitted_multiple, guess_of_multiple, identify_mistake
+from manual_bp.checker.diagnose.identify_mistake import candidates, guess_of_multiple, identify_mistake
 from manual_bp.checker.diagnose.norm_equation import NORM
 from manual_bp.checker.diagnose.path_mistakes import path_finder
 from manual_bp.checker.judge.cut_graph import Arrays
@@ -42,7 +42,7 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     for nodes, fed in _unreturned_nodes(evidence):
         given = evidence.graph.of_rule and evidence.graph.nodes[nodes[0]].tapped  # the cotangent
         if len(fed) > 1 and fed <= own.keys() and all(own[n].mistake == UNKNOWN for n in fed) and not given:
-            cause = "a mistake in this line, or upstream of it, explains that"
+            cause = f"a mistake in {HERE}, or upstream of it, would explain that"
             findings[nodes[0]] = Finding(UNKNOWN, f"{_join(evidence, fed)} are wrong together; {cause}")
             own = {n: f for n, f in own.items() if n not in fed}
     for line, finding in own.items():
@@ -51,7 +51,7 @@ def blame_lines(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str
     findings = _explain_by_paths(as_returned, wrong, found, findings)
     if evidence.graph.of_rule:
         return in_function_terms(evidence, wrong, findings)
-    return without_invented_names(evidence, findings)
+    return without_invented_names(evidence, wrong, findings)
 
 
 def _explain_by_paths(

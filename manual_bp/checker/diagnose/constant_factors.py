@@ -1,7 +1,10 @@
 """The mistake in a line, or in one of its terms, that is a constant times the right one: 1/m, 2, -1, a width."""
 
+import numpy as np
+
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
-from manual_bp.checker.diagnose.known_constants import name_constant
+from manual_bp.checker.diagnose.known_constants import argument_constant, name_constant
+from manual_bp.checker.judge.norms import norm, projection
 
 CONSTANT = "scaled by a constant"
 PLAIN_FACTORS = "missing 1/m", "extra 1/m", "factor 2", "factor n_l", "wrong sign", CONSTANT
@@ -9,9 +12,9 @@ PLAIN_FACTORS = "missing 1/m", "extra 1/m", "factor 2", "factor n_l", "wrong sig
 
 def factor_mistake(evidence: Evidence, line: str, c: float) -> Finding:
     """Name the mistake in a line that is c times what it should be."""
-    finding = constant_mistake(c, evidence.m, _widths(evidence, line))
+    finding = constant_mistake(c, evidence.m, () if argument_constant(evidence, c) else _widths(evidence, line))
     name = name_constant(evidence, c) if finding.mistake == CONSTANT and "(" not in finding.diagnosis else ""
-    if not name:
+    if not name or name == digits(abs(c)):
         return finding
     sign = ", and the sign is wrong" if c < 0 else ""
     size = digits(abs(c))
@@ -52,6 +55,19 @@ def factor_text(evidence: Evidence, line: str, c: float) -> str:
         return text
     name = name_constant(evidence, c).split(", where")[0]
     return "-" * (c < 0) + name if name else text
+
+
+def fitted_multiple(evidence: Evidence, found: list, lines: list, directions: list) -> float | None:
+    """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
+    difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
+    direction = np.concatenate([d.ravel() for d in directions])
+    k = projection(difference, direction) if direction.size > 1 else 0.0
+    # the difference has the rounding of the two lines in it
+    floor = evidence.tolerance * (norm(difference) + 1e-6 * sum(float(norm(f)) for f in found))
+    if not k or norm(difference - k * direction) > floor:
+        return None
+    triples = zip(found, lines, directions, strict=True)
+    return k if all(evidence.same_everywhere(f, e + k * d) for f, e, d in triples) else None
 
 
 def _widths(evidence: Evidence, line: str) -> tuple[int, ...]:

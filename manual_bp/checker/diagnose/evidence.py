@@ -14,6 +14,7 @@ from manual_bp.checker.judge.norms import norm
 from manual_bp.checker.judge.verdicts import Judgement
 
 UNKNOWN = "unknown"
+HERE = "this line"  # the one that a sentence is about
 STEPS = 16  # slices, at most, of an argument of rank 3
 # A search stops after evaluations that take about this many seconds, by the numbers in the graph and not by a clock, so
 # that a report is the same everywhere
@@ -59,6 +60,7 @@ class Evidence:
         graph = cut.graph
         self.numbers = numbers
         self.graph, self.cut, self.arrays, self.tolerance = graph, cut, arrays, tolerance
+        self.rounding = 1e-12 if tolerance < 1e-5 else tolerance  # of an element, beside the largest of its line
         # the arguments of a rule hold no examples
         self.m = 1 if graph.of_rule else judgement.m
         self.scale, self.transposed = judgement.scale, judgement.transposed
@@ -118,4 +120,15 @@ class Evidence:
         if found.shape != expected.shape:
             return False
         size = norm(expected)
-        return bool(size and norm(found - expected) <= self.tolerance * size)
+        return bool(
+            size and norm(found - expected) <= self.tolerance * size and self.same_everywhere(found, expected)
+        )
+
+    def same_everywhere(self, found: np.ndarray, expected: np.ndarray) -> bool:
+        """Return whether each element agrees, also those that are small beside the largest."""
+        return not self.differs(found, expected, relative=10 * self.tolerance).any()
+
+    def differs(self, found: np.ndarray, expected: np.ndarray, relative: float = 0.0, share: float = 1.0) -> np.ndarray:
+        """Return which elements differ by more than a share of the rounding and, relatively, of their own size."""
+        size = float(np.abs(expected).max(initial=0.0)) or float(np.abs(found).max(initial=0.0))
+        return np.abs(found - expected) > share * self.rounding * size + relative * np.abs(expected)

@@ -91,6 +91,8 @@ def _fitting(made: NDArray, target: NDArray, tolerance: float) -> NDArray:
 def _constant(evidence: Evidence, made: NDArray, target: NDArray) -> str | None:
     """Return the constant between the two as code, "" for 1, or None if it has no name."""
     c = float(made @ target) / float(made @ made)
+    if not evidence.same_everywhere(target, c * made):
+        return None
     sign = "-" if c < 0 else ""
     if abs(abs(c) - 1) <= 10 * evidence.tolerance:
         return sign

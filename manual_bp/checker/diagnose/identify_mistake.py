@@ -11,7 +11,7 @@ from itertools import takewhile
 import numpy as np
 
 from manual_bp.checker.diagnose.backward_equations import Sum, find_equations
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake, factor_text
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake, factor_text, fitted_multiple
 from manual_bp.checker.diagnose.equation_mistakes import confusable, mistakes_in_equation
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Candidate, Evidence, Finding
 from manual_bp.checker.diagnose.local_facts import find_local_mistake
@@ -34,7 +34,9 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     if found.shape != expected.shape:
         return _identify_by_shape(evidence, line, found)
     c = constant_ratio(found, expected, evidence.tolerance)
-    if c is not None and not _much_closer(found, c * expected, expected):
+    if c is not None and not (
+        _much_closer(found, c * expected, expected) and evidence.same_everywhere(found, c * expected)
+    ):
         c = None
     if c is not None and (found.size > 1 or factor_mistake(evidence, line, c).mistake != CONSTANT):
         return factor_mistake(evidence, line, c)
@@ -42,8 +44,7 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
     for equation in equations if len(equations) > 1 else ():
         k = fitted_multiple(evidence, [found], [expected], [equation.expected])
         if k is not None:
-            origin = "from the cost itself" if equation.successor == COST else f"through d{equation.successor}"
-            finding, term = factor_mistake(evidence, line, 1 + k), f"the term that comes {origin} "
+            finding, term = factor_mistake(evidence, line, 1 + k), f"the term that comes {equation.origin} "
             if finding.mistake == "zero":
                 return Finding("missing term", f"{term}is missing")
             return finding._replace(diagnosis=finding.diagnosis.replace("it ", term, 1))
@@ -62,7 +63,7 @@ def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Findin
         return local
     difference = np.abs(found - expected)
     at = np.unravel_index(np.argmax(difference), found.shape)
-    count = int(np.sum(difference > 1e-3 * difference[at]))
+    count = int(np.sum(evidence.differs(found, expected)))
     where = where_it_differs(evidence, line, found, expected)
     largest = f"most at {[int(i) for i in at]}, found {found[at]:.9g}, expected {expected[at]:.9g}"
     unknown = f"no mistake in the catalogue fits: {where or f'{count} of {found.size} elements differ'}, {largest}"
@@ -113,7 +114,7 @@ def _first_match(evidence: Evidence, line: str, found: np.ndarray, right: np.nda
             return Finding(c.key, c.sentence + _agreement(found, c.line))
         elif multiple is None and found.size > 1 and c.line.any():
             k = constant_ratio(found, c.line, evidence.tolerance)
-            if k is not None and _much_closer(found, k * c.line, right):
+            if k is not None and evidence.same_everywhere(found, k * c.line) and _much_closer(found, k * c.line, right):
                 multiple = guess_of_multiple(evidence, line, c.key, c.sentence, k)
                 multiple = multiple._replace(diagnosis=multiple.diagnosis + _agreement(found, k * c.line))
     return multiple
@@ -128,16 +129,6 @@ def guess_of_multiple(evidence: Evidence, line: str, key: str, sentence: str, k:
 
 def _much_closer(found: np.ndarray, to: np.ndarray, than: np.ndarray | None) -> bool:
     return than is None or bool(norm(found - to) <= 1e-3 * norm(found - than))
-
-
-def fitted_multiple(evidence: Evidence, found: list, lines: list, directions: list) -> float | None:
-    """Return the nonzero k for which found = line + k direction in all of these arrays, or None."""
-    difference = np.concatenate([(f - e).ravel() for f, e in zip(found, lines, strict=True)])
-    direction = np.concatenate([d.ravel() for d in directions])
-    k = projection(difference, direction) if direction.size > 1 else 0.0
-    # the difference has the rounding of the two lines in it
-    floor = evidence.tolerance * (norm(difference) + 1e-6 * sum(float(norm(f)) for f in found))
-    return k if k and norm(difference - k * direction) <= floor else None
 
 
 def _agreement(found: np.ndarray, as_mistaken: np.ndarray) -> str:
@@ -163,9 +154,12 @@ def _all_candidates(evidence: Evidence, line: str) -> Iterator[Candidate]:
     if expected.ndim == 2:
         yield Candidate("transposed", expected.T, "it is transposed")
     equations = find_equations(evidence, line)
+    alone = sum(bool(e.expected.any()) for e in equations) < 2
     for equation in equations:
         rest = expected - equation.expected  # the other terms
         for c in mistakes_in_equation(evidence, equation):
+            if not alone:
+                c = c._replace(sentence=equation.of_term(c.sentence))
             shaped = c.line.shape == rest.shape
             yield c._replace(line=c.line + rest) if shaped and len(equations) > 1 else c
     if line in evidence.graph.params:

@@ -11,8 +11,27 @@ from manual_bp.checker.diagnose.evidence import Evidence
 
 
 def name_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
-    """Write |c| as 1/sqrt(5), (m - 1)/m, 1/keep and so on, with the source of the number, or return ""."""
-    for text, value, source in _known(evidence):
+    """Write |c| as 1/sqrt(5), (m - 1)/m, 1/keep and so on, with the source of the number, or return "".
+
+    An argument comes first. Where a size and a number of the cost both explain it, neither is known to be the reason.
+    """
+    sizes = {evidence.m, *_sizes(evidence)}  # a mean divides by one of them
+    written = _fitting((t for n in literals(evidence) if n not in sizes for t in _about_literal(n)), c, tolerance)
+    if name := argument_constant(evidence, c, tolerance):
+        return name
+    by_size = _fitting(_about_sizes(evidence), c, tolerance)
+    if by_size and written:
+        return ""
+    return by_size or written or _fitting(_others(evidence), c, tolerance)
+
+
+def argument_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
+    """Write |c| by an argument that is one number, such as 1/delta, or return ""."""
+    return _fitting(_arguments(evidence), c, tolerance)
+
+
+def _fitting(known: Iterator[tuple[str, float, str]], c: float, tolerance: float) -> str:
+    for text, value, source in known:
         if 0 < value < math.inf and abs(value - 1) > 1e-9 and abs(abs(c) - value) <= tolerance * value:
             return f"{text}, where {source}" if source else text
     return ""
@@ -32,10 +51,19 @@ def all_digits(n: float) -> str:
     return f"{n:.6g}" if float(f"{n:.6g}") == n else repr(n)
 
 
-def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
-    sizes, m = _sizes(evidence), evidence.m
-    for name, n in evidence.numbers.items():
+def _arguments(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
+    values = {n: evidence.forward_values[n] for n in evidence.graph.inputs if n in evidence.forward_values}
+    scalars = {n: float(v.item()) for n, v in values.items() if v.size == 1 and v.dtype.kind == "f"}
+    for name, n in (scalars | dict(evidence.numbers)).items():
         yield from _about_number(name if n > 0 else f"abs({name})", n, f"{name} = {n:.6g}")
+
+
+def _about_literal(n: float) -> Iterator[tuple[str, float, str]]:
+    return _about_number(all_digits(abs(n)), n, f"{all_digits(n)} is a number in the cost")
+
+
+def _about_sizes(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
+    sizes, m = _sizes(evidence), evidence.m
     for n, source in sizes.items():
         yield f"{n}", n, source
         yield f"1/{n}", 1 / n, source
@@ -43,8 +71,9 @@ def _known(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
         yield from _about_size("m", m, f"m = {m}")
     for n, source in sizes.items():
         yield from _about_size(str(n), n, source)
-    for n in literals(evidence):
-        yield from _about_number(all_digits(abs(n)), n, f"{all_digits(n)} is a number in the cost")
+
+
+def _others(evidence: Evidence) -> Iterator[tuple[str, float, str]]:
     for n in range(3, 13):
         yield f"{n}", n, ""
         yield f"1/{n}", 1 / n, ""

@@ -23,6 +23,7 @@ def find_local_mistake(
     expected = evidence.expected[line]
     if np.linalg.norm(found - expected) <= 10 * evidence.tolerance * np.linalg.norm(expected):
         return None  # the right line is as close as any explanation
+    alone = sum(bool(e.expected.any()) for e in equations) < 2
     finding = find_mistaken_terms(evidence, equations, found)
     if finding:
         return finding._replace(exact=False)
@@ -34,5 +35,6 @@ def find_local_mistake(
             finding = explain(evidence, equation, found - (expected - equation.expected))
             if finding:
                 where = where_it_differs(evidence, line, found, expected)
-                return Finding(finding.mistake, f"{finding.diagnosis}{where and f'; {where}'}", exact=False)
+                fact = finding.diagnosis if alone else equation.of_term(finding.diagnosis)
+                return Finding(finding.mistake, f"{fact}{where and f'; {where}'}", exact=False)
     return None

@@ -38,7 +38,7 @@ def _slices_used(evidence: Evidence, equation: BackwardEquation, found: NDArray)
         c = np.linalg.lstsq(terms.T, found.ravel(), rcond=None)[0]
         c = np.where(np.linalg.norm(terms, axis=1) > 0, c, 1.0)
         whole = np.round(c)
-        fits = np.linalg.norm(found.ravel() - whole @ terms) <= evidence.tolerance * np.linalg.norm(found)
+        fits = evidence.same(found.ravel(), whole @ terms)
         if not fits or (whole == 1).all() or np.abs(c - whole).max() > 1e-6:
             continue
         for value, said in ((0, "is missing"), (2, "is counted twice"), (-1, "has the wrong sign")):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake
+from manual_bp.checker.diagnose.constant_factors import CONSTANT, digits, factor_mistake, fitted_multiple
 from manual_bp.checker.diagnose.evidence import Evidence, Finding
-from manual_bp.checker.diagnose.identify_mistake import fitted_multiple
+from manual_bp.checker.diagnose.known_constants import argument_constant
 from manual_bp.checker.diagnose.replaced_values import replacement_finder
 from manual_bp.checker.diagnose.scaled_paths import Change, ScaledPaths
 from manual_bp.checker.diagnose.source_lines import describe_source, describe_value, find_source
@@ -39,8 +39,9 @@ def _find_one(paths: ScaledPaths, found: Arrays) -> Finding | None:
     if not fits:
         return None
     best = min(fits, key=_rank)
-    alike = [fit for fit in fits if abs(fit.factor - best.factor) <= 1e-6]
-    return _in_words(best, _describe([p for fit in alike for p in fit.change.places]))
+    steps = len(best.change.places) > 1
+    alike = [f for f in fits if abs(f.factor - best.factor) <= 1e-6 and (len(f.change.places) > 1) == steps]
+    return _in_words(best, _describe([p for fit in alike for p in fit.change.places], steps))
 
 
 def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
@@ -60,7 +61,7 @@ def _fit(evidence: Evidence, change: Change, found: Arrays) -> Iterator[_Fit]:
 
 
 def _factor_mistake(evidence: Evidence, found: Arrays, factor: float) -> Finding:
-    if not evidence.graph.of_rule:
+    if not evidence.graph.of_rule or argument_constant(evidence, factor):
         return factor_mistake(evidence, next(iter(found)), factor)
     fact = f"it is {digits(factor)} times what it should be"
     for n in {n for a in evidence.arrays for n in np.shape(a) if n > 2}:
@@ -129,13 +130,18 @@ def _same(evidence: Evidence, lines: Arrays, found: Arrays) -> bool:
     """Return whether the lines equal those found, and much closer than those expected do."""
     pairs = [(norm(lines[n] - found[n]), norm(found[n] - evidence.expected[n]), n) for n in found]
     tolerance = evidence.tolerance
+    if not all(evidence.same_everywhere(found[n], lines[n]) for n in found):
+        return False
     return all(left <= tolerance * norm(found[n]) for left, _, n in pairs) and all(
         left <= 1e-3 * wrong for left, wrong, n in pairs if wrong > 1e2 * tolerance * norm(found[n])
     )
 
 
-def _describe(places: Sequence[Place]) -> str:
-    """Name the path by a sum on it, or by its last equation, or by the use of a value."""
+def _describe(places: Sequence[Place], steps: bool = False) -> str:
+    """Name the path by a sum on it, or by its last equation, or by the use of a value, or of one at each of the steps.
+
+    A value of several that would explain the line as well is not named.
+    """
     yours = [p for p in places if find_source(p.calls)]
     if not yours:  # only the sum that weights the outputs
         return "it"
@@ -146,8 +152,11 @@ def _describe(places: Sequence[Place]) -> str:
     if sums or (whole and not uses):
         return f"the path through {describe_source((sums[0] if sums else whole[-1]).calls)}"
     place = (uses or places)[-1]
-    value = place.root or describe_value(place.origin)
-    return f"the contribution of {value} through {describe_source(place.calls)}"
+    alike = [p for p in uses or places if describe_source(p.calls) == describe_source(place.calls)]
+    values = list(dict.fromkeys(p.root or describe_value(p.origin) for p in alike))
+    each = f" of {', '.join(values)}, each at its own step," if steps else ""
+    of = f" of {values[0]}" if len(values) == 1 else each
+    return f"the contribution{of} through {describe_source(place.calls)}"
 
 
 def _in_words(fit: _Fit, path: str) -> Finding:

@@ -71,7 +71,7 @@ def _moved_slices(evidence: Evidence, found: NDArray, expected: NDArray, axis: i
         off = np.linalg.norm(right - one, axis=1)
         source.append(int(np.argmin(off)) if off.min() <= evidence.tolerance * scale else -1)
     places = list(range(n))
-    if source == places or sorted(source) != places:
+    if source == places or sorted(source) != places or not evidence.same(slices, right[source]):
         return ""
     steps = {(a - b) % n for a, b in zip(places, source, strict=True)}
     if len(steps) == 1:

@@ -24,8 +24,8 @@ def _terms_used(evidence: Evidence, equations: list[BackwardEquation], found: ND
     terms = np.array([e.expected.ravel() for e in used])
     c = np.linalg.lstsq(terms.T, found.ravel(), rcond=None)[0]
     whole = np.round(c)
-    off = np.linalg.norm(found.ravel() - whole @ terms)
-    if off > evidence.tolerance * np.linalg.norm(found) or np.abs(c - whole).max() > 1e-6 or (whole == 1).all():
+    fits = evidence.same(found.ravel(), whole @ terms)
+    if not fits or np.abs(c - whole).max() > 1e-6 or (whole == 1).all():
         return None
     said = {0: "missing", -1: "of the wrong sign", 2: "counted twice"}
     facts = [

@@ -10,23 +10,25 @@ from manual_bp.checker.diagnose.evidence import Evidence
 from manual_bp.checker.diagnose.known_factors import index_arrays
 from manual_bp.checker.judge.conventions import constant_ratio
 
-FEWEST = 10  # elements, of fewer of which the signs agree with those of anything
+FEWEST = 10  # elements, in fewer of which a region agrees with anything
 
 
 def where_it_differs(evidence: Evidence, line: str, found: NDArray, expected: NDArray) -> str:
     """Say in one clause which elements differ, and what they hold, or return "" if they follow no rule."""
     if found.shape != expected.shape or not found.ndim or found.size < 4:
         return ""
-    size = np.abs(expected).max(initial=0.0) or np.abs(found).max(initial=0.0)
-    differs = np.abs(found - expected) > 100 * evidence.tolerance * size
-    if not differs.any() or differs.all():
+    differs = evidence.differs(found, expected)
+    # nothing is said where an element may differ by rounding or by a mistake
+    uncertain = evidence.differs(found, expected, share=1e-3, relative=10 * evidence.tolerance) & ~differs
+    if not differs.any() or differs.all() or uncertain.any():
         return ""
     regions, slab, of_slab = list(_regions(evidence, differs)), *_slab(differs)
     held, either = _held_there(evidence, line, found[differs], expected[differs]), (expected != 0) | (found != 0)
-    for within, text in ((True, ""), (slab, f", {of_slab}"), (either, "")):
-        for place, region in regions if text or within is not slab else ():
-            if not region.all() and np.array_equal(region & within, differs):
-                return f"it differs exactly {place}{text}{held}"
+    whole, but_zeros = np.ones(differs.shape, bool), ", but for elements that are 0 and should be"
+    for within, text in ((whole, ""), (slab, f", {of_slab}"), (either, but_zeros)):
+        for place, region in regions if of_slab or within is not slab else ():
+            if np.array_equal(region & within, differs) and (within is whole or _telling(region[within])):
+                return f"it differs exactly {place}{text if within is slab or (region & ~within).any() else ''}{held}"
     if of_slab:
         return f"all of the difference is {of_slab}{held}"
     if held:
@@ -37,6 +39,11 @@ def where_it_differs(evidence: Evidence, line: str, found: NDArray, expected: ND
         lost > 0
     )
     return " and ".join(facts)
+
+
+def _telling(region: NDArray) -> bool:
+    """Return whether it is no coincidence that a region picks just these elements: they are many, and so are others."""
+    return region.size >= FEWEST and bool(min(region.sum(), (~region).sum()) > 1)
 
 
 def _slab(differs: NDArray) -> tuple[NDArray, str]:
@@ -58,6 +65,8 @@ def _held_there(evidence: Evidence, line: str, found: NDArray, expected: NDArray
     if not expected.any():
         return ", where it should be 0"
     c = constant_ratio(found, expected, 10 * evidence.tolerance) if found.size > 1 else None
+    if c is not None and not evidence.same_everywhere(found, c * expected):
+        return ""
     if c == -1 or (c is not None and abs(c + 1) < 1e-6):
         return ", where the sign is wrong"
     return f", where it is {factor_text(evidence, line, c)} times what it should be" if c else ""
@@ -91,11 +100,9 @@ def _regions(evidence: Evidence, differs: NDArray) -> Iterator[tuple[str, NDArra
         if np.isin(value, (0, 1)).all() and value.any() and not value.all():
             yield f"where {name} is True", spread == 1
             yield f"where {name} is False", spread == 0
-        elif value.dtype.kind == "f" and value.shape == shape and value.size >= FEWEST:
-            yield f"where {name} < 0", spread < 0
-            yield f"where {name} > 0", spread > 0
-            yield f"where {name} is 0", spread == 0
-            yield f"where {name} is not 0", spread != 0
+        elif value.dtype.kind == "f" and value.shape == shape:
+            signs = {"< 0": spread < 0, "> 0": spread > 0, "is 0": spread == 0, "is not 0": spread != 0}
+            yield from ((f"where {name} {text}", region) for text, region in signs.items() if _telling(region))
     if len(shape) >= 2 and shape[-1] == shape[-2]:
         upper = np.broadcast_to(np.triu(np.ones(shape[-2:], bool), 1), shape)
         yield "above the diagonal", upper

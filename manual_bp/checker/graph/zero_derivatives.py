@@ -1,9 +1,9 @@
-"""Arguments whose true derivative is 0 because all that the cost takes from them is rounded, compared or a sign."""
+"""Lines whose true derivative is 0: those cut off by stop_gradient, and those of which the cost takes only steps."""
 
 from typing import Any, NamedTuple
 
 from manual_bp.checker.graph.arguments import is_float
-from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.graph.cost_graph import COST, CostGraph
 from manual_bp.checker.graph.jaxpr_walk import walk
 
 COMPARISONS = dict.fromkeys("gt ge lt le eq ne".split(), "a comparison")
@@ -15,6 +15,14 @@ class _Sources(NamedTuple):
 
     smooth: frozenset[str] = frozenset()
     by_steps: frozenset[tuple[str, str]] = frozenset()
+
+
+def reaches_cost(graph: CostGraph, name: str) -> bool:
+    """Return whether a derivative flows to a line from the cost, on a way that no stop_gradient cuts."""
+    reached = {name, *graph.successors[name]}
+    for node in graph.nodes:  # in forward order
+        reached.update(graph.successors[node] if node in reached else ())
+    return COST in reached
 
 
 def roots_behind_steps(graph: CostGraph) -> dict[str, str]:

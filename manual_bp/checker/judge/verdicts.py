@@ -8,6 +8,7 @@ import numpy as np
 
 from manual_bp.checker._report_line import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
+from manual_bp.checker.graph.zero_derivatives import reaches_cost
 from manual_bp.checker.judge import conventions
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.norms import is_underflow, norm, projection
@@ -177,7 +178,7 @@ def _find_bounds(
 def _verdict(
     graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray, tiny: float
 ) -> tuple[Verdict, str]:
-    if not graph.successors[name] and trial.global_errors.get(name) == 0:
+    if not reaches_cost(graph, name) and trial.global_errors.get(name) == 0:
         return "right", ""  # the cost does not depend on it
     if not np.isfinite(expected).all():
         return "cannot tell", NOT_FINITE
