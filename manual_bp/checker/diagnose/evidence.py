@@ -120,9 +120,7 @@ class Evidence:
         if found.shape != expected.shape:
             return False
         size = norm(expected)
-        return bool(
-            size and norm(found - expected) <= self.tolerance * size and self.same_everywhere(found, expected)
-        )
+        return bool(size and norm(found - expected) <= self.tolerance * size and self.same_everywhere(found, expected))
 
     def same_everywhere(self, found: np.ndarray, expected: np.ndarray) -> bool:
         """Return whether each element agrees, also those that are small beside the largest."""
