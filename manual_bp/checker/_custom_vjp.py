@@ -13,6 +13,7 @@ from manual_bp.checker._precision import in_float64
 from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker._rule import Rule, trace_rule
+from manual_bp.checker._rule_outputs import differing_output
 from manual_bp.checker._second_point import AT_KINKS, FITTING, Point, count_units, points_off_kinks, withdrawn
 from manual_bp.checker.diagnose.cotangent_parts import explain_by_cotangents, find_misused_cotangents
 from manual_bp.checker.graph.arguments import SEED, Arguments, flatten_arguments, is_float
@@ -163,7 +164,7 @@ def _judge_off_kinks(rule: Rule, report: Report, tolerance: float | None, number
 
 def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[str]) -> Report:
     traced, arrays = rule.traced, rule.traced.arguments.arrays
-    value, by_rule = rule.differentiate(arrays)
+    outputs, by_rule = rule.differentiate(arrays)
     # a rule says by a zero that it takes a Python number for a constant
     once = {n: line for n, line in by_rule.items() if n[1:] not in numbers or np.any(line)}
     reason = "a rule is inside a loop or a branch" if has_unreachable_rule(traced.graph) else ""
@@ -187,10 +188,6 @@ def _judge(rule: Rule, tolerance: float | None, order: int, numbers: Collection[
         _, doubled = rule.differentiate(rule.with_doubled_cotangents())
         lines = find_misused_cotangents(lines, once, doubled)
         lines = lines if reason else explain_by_cotangents(lines, traced, rule.lines_of)
-    with_rule, without = float(value), float(rule.value(arrays) if rule.value else report.cost)
-    near = abs(with_rule - without) <= 1e4 * traced.eps * max(abs(without), 1.0)
-    if not near and not np.array_equal(with_rule, without, equal_nan=True):
-        values = f"<u, f> is {with_rule:.9g} by the rule, not {without:.9g}"
-        why = f"the forward pass of the rule does not return the value of f: {values}"
+    if why := differing_output(rule, outputs, report.cost, known=not reason):
         lines = (Line("out", "wrong", None, None, "another value", why), *lines)
     return dataclasses.replace(report, lines=lines, notes=notes)

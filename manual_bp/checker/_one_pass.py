@@ -181,8 +181,8 @@ def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: 
             narrow.setdefault(str(dtype), []).append(n)
     for dtype, names in narrow.items():
         yield f"{_join(names)}: computed in {dtype}, and judged at that precision"
-    own = {n: eps_of_values(line) for n, line in judgement.found.items() if returned.found[n].dtype == np.float64}
-    if coarse := [n for n, eps in own.items() if eps > traced.eps]:
+    own = eps_of_values({n: returned.found[n] for n in judgement.found})
+    if coarse := [n for n, eps in own.items() if eps > traced.eps and returned.found[n].dtype == np.float64]:
         yield f"{_join(coarse)}: all values are exact in a narrower dtype, so they are judged as computed in it"
     missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
     if missing and not returned.raised:

@@ -24,13 +24,13 @@ NOT_LINEAR = "not linear in the tangents"
 class Rule(NamedTuple):
     """A rule traced at some arguments, of which the cotangents of the outputs are the last.
 
-    `traced` is <u, f> without the rule. `differentiate(arrays)` returns <u, f> and its derivatives by the rule.
-    `value(arrays)` is <u, f> as f computes it where nothing is differentiated, if that is not the cost of `traced`.
+    `traced` is <u, f> without the rule. `differentiate(arrays)` returns the outputs of its forward pass and the
+    derivatives of <u, f>. `outputs(arrays)` are those of f undifferentiated, if they are not those of `traced`.
     """
 
     traced: TracedCost
-    differentiate: Callable[[Sequence], tuple[Any, dict[str, Any]]]
-    value: Callable[[Sequence], Any] | None
+    differentiate: Callable[[Sequence], tuple[dict[str, Any], dict[str, Any]]]
+    outputs: Callable[[Sequence], dict[str, Any]] | None
 
     def with_cotangents(self, arrays: Sequence, rng: np.random.Generator, scale: float) -> "Rule":
         """Return the rule at other arrays of the same shapes, with new cotangents."""
@@ -73,12 +73,17 @@ def _trace(
     by_rule = _weighted_output(f, shapes)
     graph, arguments = traced.graph, traced.arguments
 
-    def value_at(active: dict, arrays: Sequence) -> Any:
-        return by_rule(*arguments.rebuild(graph.with_roots(arrays, active)))
+    def value_and_outputs(active: dict, arrays: Sequence) -> tuple[Any, dict[str, Any]]:
+        outputs, given = dict[str, Any](), arguments.rebuild(graph.with_roots(arrays, active))
+        return by_rule(*given, tap=lambda name, o: outputs.setdefault(name, o)), outputs
 
-    def differentiate(arrays: Sequence) -> tuple[Any, dict[str, Any]]:
-        value, found = jax.value_and_grad(value_at)({n: arrays[graph.roots[n]] for n in graph.params}, arrays)
-        return value, {"d" + name: line for name, line in found.items()}
+    def value_at(active: dict, arrays: Sequence) -> Any:
+        return value_and_outputs(active, arrays)[0]
+
+    def differentiate(arrays: Sequence) -> tuple[dict[str, Any], dict[str, Any]]:
+        active = {n: arrays[graph.roots[n]] for n in graph.params}
+        found, outputs = jax.grad(value_and_outputs, has_aux=True)(active, arrays)
+        return outputs, {"d" + name: line for name, line in found.items()}
 
     compiled, refused = jax.jit(differentiate), None
     try:
@@ -98,8 +103,8 @@ def _trace(
     if refused:
         line = Line("the rule", "wrong", None, None, *refused)
         return Report((line,), (), (), traced.precision, traced.cost_again())
-    value = jax.jit(lambda arrays: by_rule(*arguments.rebuild(arrays))) if surrogate else None
-    return Rule(traced, compiled, value)
+    outputs = jax.jit(lambda arrays: value_and_outputs({}, arrays)[1]) if surrogate else None
+    return Rule(traced, compiled, outputs)
 
 
 def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) -> tuple[Arguments, Shapes]:

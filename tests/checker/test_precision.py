@@ -138,3 +138,45 @@ def test_a_factor_shows_in_bfloat16(factor_x, factor_w, verdicts):
     g.defvjp(lambda x, w: (f(x, w), (x, w)), bwd)
     report = bp.check_custom_vjp(g, *(rng.normal(size=s).astype(np.float32) for s in ((6, 5), (5, 4))))
     assert [line.verdict for line in report.lines] == verdicts
+
+
+def in_bfloat16(change_out=lambda out, b: out, factor=1.0):
+    def f(x, w, b):
+        return (x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)).astype(jnp.float32) + b
+
+    def bwd(saved, u):
+        x, w, d = (a.astype(jnp.bfloat16) for a in (*saved, u))
+        return (d @ w.T).astype(jnp.float32), factor * (x.T @ d).astype(jnp.float32), u.sum(0)
+
+    rule = jax.custom_vjp(f)
+    rule.defvjp(lambda x, w, b: (change_out(f(x, w, b), b), (x, w)), bwd)
+    rng = np.random.default_rng(0)
+    return bp.check_custom_vjp(rule, *(rng.normal(size=s).astype(np.float32) for s in ((128, 60), (60, 5), (5,))))
+
+
+def test_a_zero_line_is_not_within_rounding_in_bfloat16():
+    assert in_bfloat16()["dw"].verdict == "right"
+    assert in_bfloat16(factor=0.0)["dw"].verdict == "wrong"
+
+
+@pytest.mark.parametrize("change", [lambda out, b: out - b, lambda out, b: 1.1 * out])
+def test_another_output_shows_in_bfloat16(change):
+    assert in_bfloat16(change).lines[0].mistake == "another value"
+
+
+def test_a_factor_is_not_explained_by_a_kink():
+    def rule(factor):
+        relu = jax.custom_vjp(lambda x: jax.nn.relu(x.astype(jnp.bfloat16)).astype(jnp.float32))
+        relu.defvjp(lambda x: (relu(x), x), lambda x, u: (factor * u.astype(jnp.bfloat16).astype(x.dtype) * (x > 0),))
+        return bp.check_custom_vjp(relu, np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32))
+
+    assert [rule(factor).verdict for factor in (1, 1.5)] == ["right", "wrong"]
+
+
+def test_integers_do_not_show_a_narrow_dtype():
+    counts, w = np.random.default_rng(0).integers(0, 60, size=(12, 5)).astype(float), np.linspace(1, 2, 12) ** 2
+
+    def verdict(more):
+        return bp.check_gradients(lambda w, X: jnp.sum(w @ X), lambda w, X: X.sum(1) + more, w, counts).verdict
+
+    assert [verdict(more) for more in (0, 1)] == ["right", "wrong"]

@@ -91,17 +91,17 @@ class CutGraph:
 
     @functools.cached_property
     def _program_with_noise(self) -> Callable:
-        def lines(arrays: list, size: Any, draw: Any) -> dict:
-            return differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size, draw))[1]
+        def results(arrays: list, size: Any, draw: Any) -> Any:
+            return differentiate(self.graph, self.roots, arrays, {}, self._zeros, noisy_equations(size, draw))
 
-        return jax.jit(lines)
+        return jax.jit(results)
 
-    def with_noise(self, arrays: Sequence, size: float, draw: int) -> dict[str, np.ndarray]:
-        """Return autodiff's lines for a cost in which each equation has a relative error of this size."""
+    def with_noise(self, arrays: Sequence, size: float, draw: int) -> CutResult:
+        """Return autodiff's results for a cost in which each equation has a relative error of this size."""
 
-        def run() -> dict[str, np.ndarray]:
-            lines = self._program_with_noise(list(arrays), size, draw)
-            return {n: np.asarray(line, np.float64) for n, line in lines.items()}
+        def run() -> CutResult:
+            cost, *found = self._program_with_noise(list(arrays), size, draw)
+            return CutResult(float(cost), *({n: np.asarray(a, np.float64) for n, a in part.items()} for part in found))
 
         return self._kept(arrays, (size, draw), run)
 

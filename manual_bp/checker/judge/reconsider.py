@@ -42,8 +42,7 @@ def reconsider(
             break  # moved out of the domain
         if size == MOVES[-1] or not elsewhere.with_verdict("wrong"):
             unclear = {n: judgement.reasons[n] for n in judgement.with_verdict("cannot tell")}
-            is_coarse = max(_coarsest(traced, found), _coarsest(traced, again)) > 1e-10
-            reasons = unclear | _at_a_kink(traced, kinks, judgement, elsewhere, is_coarse)
+            reasons = unclear | _at_a_kink(kinks, judgement, elsewhere)
             # a mistake is looked for where no unit is at a kink
             errors = {"global_errors": judgement.global_errors, "local_errors": judgement.local_errors}
             arrays, judgement = moved, elsewhere._replace(cost=judgement.cost, **errors)
@@ -100,23 +99,16 @@ def kept_between_calls(
 
 def _coarsest(traced: TracedCost, lines: Arrays) -> float:
     """Return the eps of the coarsest dtype in which the cost or one of the lines was computed."""
-    own = (max(float(jnp.finfo(line.dtype).eps), eps_of_values(line)) for line in lines.values() if is_float(line))
-    return max(traced.eps, *own)
+    own = (float(jnp.finfo(line.dtype).eps) for line in lines.values() if is_float(line))
+    return max(traced.eps, *own, *eps_of_values(lines).values())
 
 
-def _at_a_kink(
-    traced: TracedCost, kinks: int, judgement: Judgement, elsewhere: Judgement, is_coarse: bool
-) -> dict[str, str]:
+def _at_a_kink(kinks: int, judgement: Judgement, elsewhere: Judgement) -> dict[str, str]:
     units = f"{kinks} unit{' is' if kinks == 1 else 's are'}"
     doubted = judgement.with_verdict("wrong", "inherited")
     moved = "moved a little, off the kink, the line is right"
     reason = f"{units} at a kink, where two correct passes can differ; {moved}"
-    reasons = {n: reason for n in doubted if elsewhere.verdicts[n] == "right"}
-    if is_coarse:
-        share = 4 * np.sqrt(kinks / max(1, sum(int(np.prod(node.shape)) for node in traced.graph.nodes.values())))
-        reason = f"{units} within rounding of a kink, which can cause an error of this size"
-        reasons |= {n: reason for n in doubted if (judgement.global_errors[n] or 0) <= share}
-    return reasons
+    return {n: reason for n in doubted if elsewhere.verdicts[n] == "right"}
 
 
 def without_empty(traced: TracedCost, judgement: Judgement) -> Judgement:

@@ -4,7 +4,7 @@ At a kink of the cost (max, abs, a comparison), rounding decides, and two correc
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +13,21 @@ from jax.extend import core
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, walk
-from manual_bp.checker.judge.cut_graph import CutGraph
+from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
 from manual_bp.checker.judge.noise import noisy_equations, with_noise
-from manual_bp.checker.judge.norms import norm
+from manual_bp.checker.judge.norms import norm, projection
 
 KINKED = frozenset({"max", "min", "gt", "ge", "lt", "le", "eq", "ne", "abs", "sign"})
 REDUCED = frozenset({"reduce_max", "reduce_min"})
 FAR = 1e4  # the size of an element among ordinary ones, as of a mask
+DRAWS = 8
+
+
+class Move(NamedTuple):
+    """How far a line moves, in norm, and how far the factor moves by which it is a multiple of itself unmoved."""
+
+    distance: float
+    factor: float
 
 
 def coarsest_eps(graph: CostGraph) -> float:
@@ -36,22 +44,31 @@ def coarsest_eps(graph: CostGraph) -> float:
     return max(found)
 
 
-def eps_of_values(line: np.ndarray) -> float:
-    """Return the eps of the narrowest dtype in which the values could have been computed: float32 in float64, say.
+def eps_of_values(lines: Arrays) -> dict[str, float]:
+    """Return the eps of the narrowest dtype to which the values of each line are rounded, such as float32 in float64.
 
-    They are exact there, and half of them need its last three bits, which small integers do not.
+    That all are exact there shows nothing, because small integers are. Multiples of one number, as integers are, are
+    not rounded up to 2**bits; those beyond are multiples of 2, 4 and so on only if they are. All lines of a pass count
+    together, since a number alone shows no rounding.
     """
-    values = np.asarray(line, np.float64)
-    mantissa, _ = np.frexp(values[np.isfinite(values) & (values != 0)])
+    found = dict.fromkeys(lines, float(np.finfo(np.float64).eps))
+    values = {n: np.asarray(line, np.float64) for n, line in lines.items()}
+    values = {n: v[np.isfinite(v) & (v != 0)] for n, v in values.items()}
+    for bits in (24, 11, 8):  # float32, float16, bfloat16
+        values = {n: v for n, v in values.items() if v.size and np.all(np.frexp(v)[0] * 2.0**bits % 1 == 0)}
+        rounded = [_rounded_bits(v, bits) for v in values.values()]
+        if rounded and np.sum(all_bits := np.concatenate(rounded)) >= 16 and np.mean(all_bits) >= 1:
+            found |= dict.fromkeys(values, 2.0 ** (1 - bits))
+    return found
 
-    def exact(bits: int) -> np.ndarray:
-        return np.mod(mantissa * 2.0**bits, 1) == 0
 
-    # what needs more bits than float32 has is not looked at further
-    for bits in (8, 11, 24) if mantissa.size and exact(24).all() else ():  # bfloat16, float16, float32
-        if exact(bits).all() and exact(bits - 3).mean() <= 0.5:
-            return 2.0 ** (1 - bits)
-    return float(np.finfo(np.float64).eps)
+def _rounded_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Count the bits that rounding took from each value, if all were multiples of the largest possible number."""
+    # what cancellation left has a last bit far below those of the others
+    mantissas, exponents = np.frexp(values[abs(values) >= 2.0**-16 * abs(values).max()])
+    whole = (abs(mantissas) * 2.0**53).astype(np.int64)
+    last = exponents - 53 + np.log2(whole & -whole).astype(int)
+    return np.maximum(exponents - last.min() - bits, 0)
 
 
 def coarsest_eps_inside(jaxpr: Any) -> float:
@@ -68,8 +85,7 @@ def rounding_bound(graph: CostGraph, name: str, eps: float) -> float:
 
     Rounding errors of a sum of n terms add up like a random walk, and every step back from the cost adds its own.
     """
-    longest = max(max(v.aval.shape, default=1) for v in graph.jaxpr.jaxpr.invars)
-    return 2 * eps * (1 + graph.depth(name)) * float(np.sqrt(longest))
+    return 2 * (1 + graph.depth(name)) * rounding_of_sums(graph, eps)
 
 
 def noise_size(eps: float) -> float:
@@ -77,7 +93,11 @@ def noise_size(eps: float) -> float:
     return 1e-7 if eps < 1e-10 else max(1e-3, 4 * eps)
 
 
-def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bool = False) -> dict[str, float]:
+def rounding_of_sums(graph: CostGraph, eps: float) -> float:
+    return eps * float(np.sqrt(max(max(v.aval.shape, default=1) for v in graph.jaxpr.jaxpr.invars)))
+
+
+def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bool = False) -> dict[str, Move]:
     """Measure how far each line moves, in norm, per unit of relative change in the arguments.
 
     A line that is small because large terms cancel moves far, under rounding as well. With `inside`, every result in
@@ -86,15 +106,43 @@ def rounding_sensitivity(cut: CutGraph, arrays: Sequence, eps: float, inside: bo
     delta, rng = noise_size(eps), np.random.default_rng(0)
     before = cut(arrays).lines
     if inside:
-        moved_lines = [cut.with_noise(arrays, delta, draw) for draw in range(4)]
+        moved_lines = [cut.with_noise(arrays, delta, draw).lines for draw in range(4)]
     else:
         signs = [rng.choice([-1.0, 1.0], a.shape) if is_float(a) else None for a in arrays]
         pairs = zip(arrays, signs, strict=True)
         moved = [a if s is None else moved_by(a, np.asarray(a, np.float64) * delta * s) for a, s in pairs]
         moved_lines = [cut(moved).lines]
+    found = _moves(before, moved_lines)
+    return {n: Move(*(np.nan_to_num(part, posinf=0.0) / delta for part in move)) for n, move in found.items()}
+
+
+def rounding_distances(cut: CutGraph, arrays: Sequence, eps: float, of_values: bool = False) -> dict[str, Move]:
+    """Measure how far each line, or value, moves, in norm, where the arguments and every result are off by eps.
+
+    That is twice what rounding to nearest does at most, so that a few times as much bounds a correct program.
+    """
+    results, rng = [cut(arrays)], np.random.default_rng(0)
+    for draw in range(DRAWS):
+        signs = [rng.choice([-1.0, 1.0], a.shape) if is_float(a) else None for a in arrays]
+        near = [
+            a if s is None else moved_by(a, np.asarray(a, np.float64) * eps * s)
+            for a, s in zip(arrays, signs, strict=True)
+        ]
+        results.append(cut.with_noise(near, eps, draw))
+    before, *moved = (r.node_values if of_values else r.lines for r in results)
+    return _moves(before, moved)
+
+
+def _moves(before: Arrays, moved: Sequence[Arrays]) -> dict[str, Move]:
+    """Return the farthest moves; one of which nothing is finite is infinite."""
     with np.errstate(all="ignore"):
-        distances = {n: max(np.nan_to_num(norm(m[n] - before[n])) for m in moved_lines) for n in moved_lines[0]}
-    return {n: float(d) / delta for n, d in distances.items()}
+        distances = {n: [norm(lines[n] - line) for lines in moved] for n, line in before.items()}
+        factors = {n: [abs(projection(lines[n], line) - 1) for lines in moved] for n, line in before.items()}
+    return {n: Move(_largest(distances[n]), _largest(factors[n])) for n in before}
+
+
+def _largest(found: Sequence[float]) -> float:
+    return max((d for d in found if not np.isnan(d)), default=np.inf)
 
 
 def moved_by(a: Any, step: np.ndarray) -> Any:

@@ -10,12 +10,12 @@ from manual_bp.checker._report_line import Verdict
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.zero_derivatives import reaches_cost
 from manual_bp.checker.judge import conventions
-from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
-from manual_bp.checker.judge.norms import is_underflow, norm, projection
-from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound, rounding_sensitivity
+from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.error_bounds import COARSE, Bounds, find_bounds
+from manual_bp.checker.judge.norms import is_underflow, norm
+from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost
 
-COARSE = 0.01  # rounding larger than this can hide a mistake
 TINY = 1e-10  # an error in float64 that is smaller than any mistake, as where the function is itself an approximation
 
 
@@ -41,23 +41,6 @@ class Judgement(NamedTuple):
 
     def well_shaped(self) -> dict[str, np.ndarray]:
         return {name: line for name, line in self.found.items() if self.local_errors[name] is not None}
-
-
-class _Bounds(NamedTuple):
-    """The error allowed in each line, relative and as an absolute norm due to rounding; and the lines that are zero.
-
-    `eps` is that of the dtype in which each line was computed.
-    """
-
-    relative: dict[str, float]
-    absolute: dict[str, float]
-    zero: set[str]
-    eps: dict[str, float]
-
-    def allow(self, name: str, line: np.ndarray, true: np.ndarray, error: float, share: float = 1.0) -> bool:
-        if error > COARSE and _is_multiple(line, true, self.eps[name]):
-            return False
-        return bool(error <= self.relative[name] or norm(line - true) <= share * self.absolute[name])
 
 
 class _Trial(NamedTuple):
@@ -102,10 +85,11 @@ def judge_lines(
         found |= {n: line * weights for n, line in shaped.items() if n in graph.nodes}
         shaped = {n: found[n] for n in shaped}
         errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
-    eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps), eps_of_values(returned[n])) for n in order}
+    own = eps_of_values(returned)
+    eps = {n: max(traced.eps, float(jnp.finfo(returned[n].dtype).eps), own[n]) for n in order}
     eps |= own_eps
-    relative = {n: tolerance or rounding_bound(graph, n, eps[n]) for n in order}
-    bounds = _find_bounds(cut, arrays, traced.eps, expected, relative, shaped, eps)
+    relative = {n: tolerance or min(rounding_bound(graph, n, eps[n]), COARSE) for n in order}
+    bounds = find_bounds(cut, arrays, traced.eps, expected, relative, shaped, eps)
 
     def at_scale(lines: Arrays, scale: float) -> dict[str, np.ndarray]:
         return {n: line / scale if scale != 1 and n in graph.nodes else line for n, line in lines.items()}
@@ -152,31 +136,8 @@ def judge_lines(
     )
 
 
-def _find_bounds(
-    cut: CutGraph, arrays: Sequence, eps: float, expected: Arrays, relative: dict, shaped: Arrays, own: dict
-) -> _Bounds:
-    """Bound the errors; the effect of rounding is measured only if a line is zero or exceeds its relative bound."""
-    errors = {n: relative_error(line, expected[n]) for n, line in shaped.items()}
-    zero = {n for n in expected if not expected[n].any()}
-    if not zero and all(n in errors and errors[n] <= relative[n] for n in relative):
-        return _Bounds(relative, dict.fromkeys(relative, 0.0), zero, own)
-    # a line that is zero, or left by terms that cancel, has no size of its own to compare an error with
-    whole = norm(np.array([norm(e[np.isfinite(e)]) for e in expected.values()]))
-    zero = {n for n in relative if norm(expected[n]) <= min(relative[n], 1e-3) * whole}
-    small = {n for n in relative if norm(expected[n]) <= 1e-6 * whole}
-    absolute = dict.fromkeys(relative, 0.0) | {n: relative[n] * whole for n in zero}
-    for inside in (False, True):
-        sensitivity = rounding_sensitivity(cut, arrays, eps, inside)
-        absolute = {n: max(absolute[n], relative[n] * sensitivity[n]) for n in relative}
-        bounds = _Bounds(relative, absolute, zero, own)
-        off = [n for n, line in shaped.items() if not bounds.allow(n, line, expected[n], errors[n])]
-        if not off or (max(relative.values()) < 1e-10 and any(errors[n] > 0.1 for n in off if n not in small)):
-            break  # all agree, or one differs by far more than rounding in float64 does
-    return bounds
-
-
 def _verdict(
-    graph: CostGraph, name: str, trial: _Trial, bounds: _Bounds, expected: np.ndarray, tiny: float
+    graph: CostGraph, name: str, trial: _Trial, bounds: Bounds, expected: np.ndarray, tiny: float
 ) -> tuple[Verdict, str]:
     if not reaches_cost(graph, name) and trial.global_errors.get(name) == 0:
         return "right", ""  # the cost does not depend on it
@@ -196,14 +157,6 @@ def _verdict(
         why = f"rounding in its dtype can change the line by {bounds.relative[name]:.0e} of its norm"
         return "cannot tell", f"below the resolution: {why}"
     return "right", ""
-
-
-def _is_multiple(line: np.ndarray, true: np.ndarray, eps: float) -> bool:
-    """Return whether it is a multiple of the true line, such as its double, which rounding does not make of it."""
-    if true.size < 8 or not (0 < norm(true) < np.inf):
-        return False
-    c = projection(line, true)
-    return abs(c) > 1e-3 and abs(c - 1) > 16 * eps and bool(norm(line - c * true) <= 2 * eps * norm(line))
 
 
 def _relative_size(line: np.ndarray, expected: np.ndarray) -> float:
