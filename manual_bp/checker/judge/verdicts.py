@@ -117,7 +117,8 @@ def judge_lines(
     tiny = 0.0 if tolerance or traced.eps > 1e-10 else TINY
     judged = {n: _verdict(graph, n, trial, bounds, expected[n], tiny) for n in order}
     lost = "autodiff's derivative is 0 or nearly so, and the line is so small that both may be left by an underflow"
-    small = [n for n in shaped if judged[n][0] == "wrong" and is_underflow(shaped[n], expected[n], traced.eps)]
+    at_last = at_scale(shaped, scale)
+    small = [n for n in shaped if judged[n][0] == "wrong" and is_underflow(at_last[n], expected[n], traced.eps)]
     judged |= {n: ("cannot tell", lost) for n in small}
     # nothing can be computed from a line of another shape: those below it are taken to follow from it
     below = set[str]().union(*(graph.descendants(n) for n in graph.nodes if n in order and n not in shaped))
