@@ -7,7 +7,7 @@ import numpy as np
 from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.constant_factors import constant_mistake
 from manual_bp.checker.graph.arguments import Arguments
-from manual_bp.checker.judge.norms import norm, projection
+from manual_bp.checker.judge.norms import norm, projection, relative_error
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE
 from manual_bp.checker.judge.random_directions import (
     EPS,
@@ -18,7 +18,6 @@ from manual_bp.checker.judge.random_directions import (
     size_of_jump,
     typical_size,
 )
-from manual_bp.checker.judge.rounding import relative_error
 
 DIRECTIONS, ELEMENTS = 6, 64
 TOLERANCE = 1e-6

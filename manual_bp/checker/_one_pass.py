@@ -3,24 +3,21 @@
 import functools
 from collections.abc import Callable, Iterator
 
-import jax.numpy as jnp
 import numpy as np
 
+from manual_bp.checker._remarks import conventions_of, join_lines, notes_of
 from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker.diagnose.blamed_lines import blame_lines
 from manual_bp.checker.diagnose.corrected_code import corrected_line, correction
 from manual_bp.checker.diagnose.evidence import UNKNOWN, Evidence, Finding
 from manual_bp.checker.diagnose.layout_advice import with_layout_advice
-from manual_bp.checker.graph.arguments import COTANGENT, is_float
-from manual_bp.checker.graph.cost_graph import rules_followed
 from manual_bp.checker.graph.zero_derivatives import roots_behind_steps
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.own_precision import lines_in_float32
 from manual_bp.checker.judge.random_directions import compare_autodiff
 from manual_bp.checker.judge.reconsider import kept_between_calls, overwritten_lines, reconsider, without_empty
 from manual_bp.checker.judge.returned_lines import ReturnedLines, call_backward
-from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.second_order import judge_second_order
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement, judge_lines
@@ -97,8 +94,10 @@ def report_on(
         for n, line in overwritten.items()
     ]
     if own_eps:
-        notes.append(f"{_join([*own_eps])}: computed with float32 inside, as its rounding shows, and judged as such")
-    notes += _notes(traced, returned, after, judgement)
+        notes.append(
+            f"{join_lines([*own_eps])}: computed with float32 inside, as its rounding shows, and judged as such"
+        )
+    notes += notes_of(traced, returned, after, judgement)
     if order == 2:
         lines += judge_second_order(traced, backward, judgement)
     if finite_differences:
@@ -107,7 +106,9 @@ def report_on(
         if not agrees:
             why = "autodiff itself may be wrong here: see the note on central differences"
             lines = [x._replace(verdict="cannot tell", mistake=None, diagnosis=why, suggestion="") for x in lines]
-    return Report(tuple(lines), tuple(_conventions(traced, judgement)), tuple(notes), traced.precision, judgement.cost)
+    return Report(
+        tuple(lines), tuple(conventions_of(traced, judgement)), tuple(notes), traced.precision, judgement.cost
+    )
 
 
 def _lines_of_integers(returned: ReturnedLines, found: dict[str, np.ndarray]) -> dict[str, str]:
@@ -121,11 +122,6 @@ def _lines_of_integers(returned: ReturnedLines, found: dict[str, np.ndarray]) ->
     }
 
 
-def _join(names: list[str]) -> str:
-    return ", ".join("d" + n for n in names)
-
-
-@np.errstate(all="ignore")  # a candidate may overflow
 def _diagnose(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, tuple[Finding, str]]:
     """Return a finding and the corrected code for each line to blame. An error in here must not cost the verdict."""
     try:
@@ -151,52 +147,3 @@ def _judged_lines(traced: TracedCost, judgement: Judgement, findings: dict[str, 
             # a wrong line without a finding follows from a line that was not returned
             verdict = "inherited" if judgement.verdicts[name] == "wrong" else judgement.verdicts[name]
             yield Line("d" + name, verdict, *errors, None, judgement.reasons.get(name, ""))
-
-
-def _conventions(traced: TracedCost, judgement: Judgement) -> Iterator[str]:
-    nodes = traced.graph.nodes.keys()
-    if deltas := sorted(judgement.transposed & nodes):
-        yield f"rows for columns: {_join(deltas)}, transposed relative to the cost's intermediates"
-    if gradients := sorted(judgement.transposed - nodes):
-        yield f"weights stored transposed: {_join(gradients)}, relative to the parameters"
-    if judgement.weights is not None:
-        yield "the examples' weights are taken at dW and db: dZ and dA are derivatives of each example's own loss"
-    if judgement.scale != 1:
-        text = f"m = {judgement.m}" if judgement.scale == judgement.m else f"{judgement.scale:.6g}"
-        yield f"the average is taken at dW and db: dZ and dA are {text} times the derivative of the cost"
-
-
-def _notes(traced: TracedCost, returned: ReturnedLines, after: list, judgement: Judgement) -> Iterator[str]:
-    graph, arguments = traced.graph, traced.arguments
-    if not np.isfinite(judgement.cost):
-        yield f"the cost is {judgement.cost} here"
-    if returned.raised:
-        yield "backward raised an error; only the lines computed before it are judged"
-    triples = zip(arguments.names, arguments.arrays, after, strict=True)
-    if changed := [n for n, a, b in triples if a is not b and not np.array_equal(a, b, equal_nan=is_float(a))]:
-        yield f"backward changed {', '.join(changed)} in place, so its later lines do not use the values of the cost"
-    narrow: dict[str, list[str]] = {}
-    for n in judgement.found:
-        if float(jnp.finfo(dtype := returned.found[n].dtype).eps) > traced.eps:
-            narrow.setdefault(str(dtype), []).append(n)
-    for dtype, names in narrow.items():
-        yield f"{_join(names)}: computed in {dtype}, and judged at that precision"
-    own = eps_of_values({n: returned.found[n] for n in judgement.found})
-    if coarse := [n for n, eps in own.items() if eps > traced.eps and returned.found[n].dtype == np.float64]:
-        yield f"{_join(coarse)}: all values are exact in a narrower dtype, so they are judged as computed in it"
-    missing = [n for n in graph.params if n not in returned.found and f"d{n}" not in returned.faults]
-    if missing and not returned.raised:
-        yield f"not returned, so not judged: {_join(missing)}"
-    pairs = zip(arguments.names, arguments.arrays, strict=True)
-    square = [n for n, a in pairs if _has_equal_sizes(a.shape) and not n.startswith(COTANGENT)]
-    if square and set(judgement.verdicts.values()) == {"right"}:
-        sizes = "a sum or a loop over the wrong one of them, or division by the wrong size, is not seen here"
-        yield f"{', '.join(square)}: axes of equal size; {sizes}, so check with sizes that differ too"
-    for kind in sorted(rules_followed(graph)):
-        kind = kind.removesuffix("_call")
-        yield f"the cost contains a {kind}, whose rule autodiff follows; check_custom_vjp checks the rule itself"
-
-
-def _has_equal_sizes(shape: tuple[int, ...]) -> bool:
-    long = [n for n in shape if n > 1]
-    return len(set(long)) < len(long)

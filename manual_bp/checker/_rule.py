@@ -12,8 +12,9 @@ from manual_bp.checker._report_line import Line
 from manual_bp.checker.graph.arguments import COTANGENT, Arguments, is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.graph.jaxpr_walk import CUSTOM_JVP, CUSTOM_VJP, primitives_inside
+from manual_bp.checker.judge.norms import relative_error
 from manual_bp.checker.judge.raised_error import NOT_DIFFERENTIABLE, UNTRACEABLE, lines_before_error
-from manual_bp.checker.judge.rounding import coarsest_eps_inside, relative_error
+from manual_bp.checker.judge.rounding import coarsest_eps_inside
 from manual_bp.checker.judge.traced_cost import TracedCost, has_narrow_floats, trace_at
 
 Shapes = dict[str, tuple[int, ...]]  # of the floating-point outputs, by name
@@ -121,14 +122,12 @@ def _with_cotangents(f: Callable, given: Arguments, rng: np.random.Generator) ->
     shapes = {name: o.shape for name, o in outputs.items()}
     arrays = [*given.arrays, *(rng.normal(size=shape) for shape in shapes.values())]
     names = (*given.names, *(COTANGENT + name for name in shapes))
+
+    def rebuild(arrays: Sequence) -> tuple:
+        return *given.rebuild(arrays[:number]), list(arrays[number:])
+
     # the arguments of a function with a rule are all alike
-    return Arguments(
-        arrays,
-        names,
-        given.names,
-        lambda arrays: (*given.rebuild(arrays[:number]), list(arrays[number:])),
-        given.numbers,
-    ), shapes
+    return Arguments(arrays, names, given.names, rebuild, given.numbers), shapes
 
 
 def _trace_without_rule(

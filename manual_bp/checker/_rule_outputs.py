@@ -8,7 +8,8 @@ from numpy.linalg import norm
 
 from manual_bp.checker._rule import Rule
 from manual_bp.checker.judge.error_bounds import SAFETY
-from manual_bp.checker.judge.rounding import relative_error, rounding_distances
+from manual_bp.checker.judge.norms import relative_error
+from manual_bp.checker.judge.rounding import rounding_distances
 
 WEIGHTED = "<u, f>"
 

@@ -8,7 +8,8 @@ import numpy as np
 from manual_bp.checker._report import Report
 from manual_bp.checker._report_line import Line
 from manual_bp.checker.graph.cost_graph import rules_followed
-from manual_bp.checker.judge.rounding import relative_error, rounding_bound
+from manual_bp.checker.judge.norms import relative_error
+from manual_bp.checker.judge.rounding import rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost, around_rules
 
 FAR = 1e-9  # JAX's own functions can be series, of which a rule gives the limit's derivative

@@ -14,8 +14,8 @@ from manual_bp.checker._one_pass import call_on, report_on
 from manual_bp.checker._report import Report
 from manual_bp.checker.graph.arguments import Arguments, is_float
 from manual_bp.checker.graph.jaxpr_walk import primitives_inside
+from manual_bp.checker.judge.kinks import KINKED, REDUCED, moved_off_kinks
 from manual_bp.checker.judge.returned_lines import ReturnedLines
-from manual_bp.checker.judge.rounding import KINKED, REDUCED, moved_off_kinks
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 EQUAL, FITTING, AT_KINKS = "equal values hide", "values that fit each other hide", "units at a kink hide"

@@ -10,7 +10,7 @@ from manual_bp.checker.diagnose.evidence import UNKNOWN, Finding
 from manual_bp.checker.diagnose.factor_products import EXTRA
 from manual_bp.checker.judge.conventions import constant_ratio
 from manual_bp.checker.judge.cut_graph import Arrays
-from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.norms import relative_error
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 IGNORED, MIXED, PART = "cotangent ignored", "another cotangent", "part of the cotangent"

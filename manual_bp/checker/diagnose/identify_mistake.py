@@ -18,8 +18,7 @@ from manual_bp.checker.diagnose.local_facts import find_local_mistake
 from manual_bp.checker.diagnose.where_it_differs import where_it_differs
 from manual_bp.checker.graph.cost_graph import COST
 from manual_bp.checker.judge.conventions import constant_ratio
-from manual_bp.checker.judge.norms import norm
-from manual_bp.checker.judge.rounding import relative_error
+from manual_bp.checker.judge.norms import norm, relative_error
 
 
 def identify_mistake(evidence: Evidence, line: str, found: np.ndarray) -> Finding:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_bp.checker.judge.cut_graph import Arrays, CutGraph
-from manual_bp.checker.judge.norms import norm, projection
-from manual_bp.checker.judge.rounding import relative_error, rounding_distances, rounding_of_sums, rounding_sensitivity
+from manual_bp.checker.judge.norms import norm, projection, relative_error
+from manual_bp.checker.judge.rounding import rounding_distances, rounding_of_sums, rounding_sensitivity
 
 COARSE = 0.01  # rounding larger than this can hide a mistake
 NARROW = 1e-4  # an eps, such as that of bfloat16, at which rounding is measured by itself

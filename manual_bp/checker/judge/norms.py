@@ -1,4 +1,4 @@
-"""Norms and projections whose squares neither underflow nor overflow: a line may have elements of 1e-200."""
+"""Norms, projections and relative errors in which no square underflows or overflows: elements may be of 1e-200."""
 
 import numpy as np
 
@@ -28,3 +28,18 @@ def is_underflow(found: np.ndarray, expected: np.ndarray, eps: float) -> bool:
     """Return whether the difference can come from numbers too small for the dtype with this eps, which become 0."""
     tiny = float(np.finfo(np.float64 if eps < 1e-10 else np.float32).tiny)
     return norm(found - expected) <= (1e3 * tiny if expected.any() else tiny**0.5)
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return |found - expected| / |expected|, skipping entries that are not finite; infinity if those differ."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = found - expected
+        sizes = norm(difference), norm(expected)
+        if not np.isfinite(sizes).all():
+            is_finite = np.isfinite(expected)
+            if (np.isfinite(found) != is_finite).any():
+                return float("inf")
+            sizes = norm(difference[is_finite]), norm(expected[is_finite])
+        if not sizes[1]:
+            return float("inf") if sizes[0] else 0.0
+        return float(np.divide(*sizes))

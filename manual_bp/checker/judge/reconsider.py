@@ -8,8 +8,10 @@ import numpy as np
 from manual_bp.checker.graph.arguments import is_float
 from manual_bp.checker.graph.cost_graph import CostGraph
 from manual_bp.checker.judge.cut_graph import Arrays
+from manual_bp.checker.judge.kinks import moved_off_kinks
+from manual_bp.checker.judge.norms import relative_error
 from manual_bp.checker.judge.returned_lines import call_backward
-from manual_bp.checker.judge.rounding import eps_of_values, moved_off_kinks, relative_error
+from manual_bp.checker.judge.rounding import eps_of_values
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import NOT_FINITE, Judgement
 

@@ -1,6 +1,5 @@
 """The lines that a backward pass returned, by name."""
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
@@ -12,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from manual_bp.checker.graph.arguments import ARRAYS, is_float, path_suffix
+from manual_bp.checker.judge.line_names import unknown_name
 from manual_bp.checker.judge.raised_error import lines_before_error
 
 OWN_ORDER = "the flat vector is in the order of the keys of params, which is not that of ravel_pytree"
@@ -75,7 +75,7 @@ def read_lines(raw: Any, params: Any, known: list[str]) -> ReturnedLines:
         if str(key).startswith("d") and inside:
             lines += inside
         else:
-            unknown[str(key)] = _unknown_name(str(key), known)
+            unknown[str(key)] = unknown_name(str(key), known)
     returned = _read_arrays(lines)
     return returned._replace(faults=returned.faults | unknown)
 
@@ -197,12 +197,3 @@ def as_arrays(lines: dict[str, Any]) -> dict[str, Any]:
     if any(a.dtype.kind in "cOSU" for a in arrays.values() if isinstance(a, np.ndarray)):
         raise TypeError
     return {n: a if is_float(a) else a.astype(np.float64) for n, a in arrays.items()}
-
-
-def _unknown_name(line: str, known: list[str]) -> str:
-    if line in known:
-        return f"a line is named after what it is the derivative by; did you mean d{line}?"
-    names = ["d" + name for name in known]
-    close = [name for name in names if name.lower() == line.lower()] or difflib.get_close_matches(line, names, 1, 0.5)
-    question = f"; did you mean {close[0]}?" if close else "."
-    return f"no tap, parameter or argument has this name{question} The lines are: {', '.join(names)}"

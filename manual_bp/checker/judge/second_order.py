@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from manual_bp.checker._report_line import Line
+from manual_bp.checker.judge.norms import relative_error
 from manual_bp.checker.judge.raised_error import UNTRACEABLE
 from manual_bp.checker.judge.returned_lines import read_lines
-from manual_bp.checker.judge.rounding import relative_error, rounding_bound
+from manual_bp.checker.judge.rounding import rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost
 from manual_bp.checker.judge.verdicts import Judgement
 

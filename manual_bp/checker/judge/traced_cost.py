@@ -12,7 +12,8 @@ from manual_bp.checker.graph.cost_graph import CostGraph, build_graph, trace_jax
 from manual_bp.checker.graph.jaxpr_walk import same_program
 from manual_bp.checker.graph.nodes import call_with_tap
 from manual_bp.checker.judge.cut_graph import CutGraph
-from manual_bp.checker.judge.rounding import coarsest_eps, kink_differences, units_at_a_kink
+from manual_bp.checker.judge.kinks import kink_differences, units_at_a_kink
+from manual_bp.checker.judge.rounding import coarsest_eps
 
 
 class TracedCost(NamedTuple):

@@ -12,8 +12,8 @@ from manual_bp.checker.graph.zero_derivatives import reaches_cost
 from manual_bp.checker.judge import conventions
 from manual_bp.checker.judge.cut_graph import Arrays
 from manual_bp.checker.judge.error_bounds import COARSE, Bounds, find_bounds
-from manual_bp.checker.judge.norms import is_underflow, norm
-from manual_bp.checker.judge.rounding import eps_of_values, relative_error, rounding_bound
+from manual_bp.checker.judge.norms import is_underflow, norm, relative_error
+from manual_bp.checker.judge.rounding import eps_of_values, rounding_bound
 from manual_bp.checker.judge.traced_cost import TracedCost
 
 TINY = 1e-10  # an error in float64 that is smaller than any mistake, as where the function is itself an approximation
