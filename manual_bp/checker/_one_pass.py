@@ -122,6 +122,7 @@ def _lines_of_integers(returned: ReturnedLines, found: dict[str, np.ndarray]) ->
     }
 
 
+@np.errstate(all="ignore")  # a candidate may overflow
 def _diagnose(evidence: Evidence, wrong: list[str], found: Arrays) -> dict[str, tuple[Finding, str]]:
     """Return a finding and the corrected code for each line to blame. An error in here must not cost the verdict."""
     try:

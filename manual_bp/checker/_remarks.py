@@ -17,7 +17,6 @@ def join_lines(names: list[str]) -> str:
     return ", ".join("d" + n for n in names)
 
 
-@np.errstate(all="ignore")  # a candidate may overflow
 def conventions_of(traced: TracedCost, judgement: Judgement) -> Iterator[str]:
     nodes = traced.graph.nodes.keys()
     if deltas := sorted(judgement.transposed & nodes):
