@@ -13,16 +13,19 @@ from manual_bp.checker.diagnose.evidence import Evidence
 def name_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
     """Write |c| as 1/sqrt(5), (m - 1)/m, 1/keep and so on, with the source of the number, or return "".
 
-    An argument comes first. Where a size and a number of the cost both explain it, neither is known to be the reason.
+    An argument comes first. Where a size and a number written in the cost both explain it, neither is known to be the
+    reason; a number with many digits, such as sqrt(5), was computed.
     """
-    sizes = {evidence.m, *_sizes(evidence)}  # a mean divides by one of them
-    written = _fitting((t for n in literals(evidence) if n not in sizes for t in _about_literal(n)), c, tolerance)
     if name := argument_constant(evidence, c, tolerance):
         return name
+    sizes = {evidence.m, *_sizes(evidence)}  # a mean divides by one of them
+    numbers = [n for n in literals(evidence) if n not in sizes]
+    written = _fitting((t for n in numbers if float(f"{n:.6g}") == n for t in _about_literal(n)), c, tolerance)
     by_size = _fitting(_about_sizes(evidence), c, tolerance)
     if by_size and written:
         return ""
-    return by_size or written or _fitting(_others(evidence), c, tolerance)
+    computed = (t for n in numbers for t in _about_literal(n))
+    return by_size or _fitting(computed, c, tolerance) or _fitting(_others(evidence), c, tolerance)
 
 
 def argument_constant(evidence: Evidence, c: float, tolerance: float = 1e-6) -> str:
