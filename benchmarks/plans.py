@@ -19,7 +19,7 @@ class Network(NamedTuple):
 
     @property
     def activations(self) -> dict[str, str]:
-        """Those that are not a plan's, ReLU and softmax."""
+        """The activations, or nothing if they are ReLU and softmax, which every plan has."""
         plain = self.hidden == "relu" and self.output == "softmax"
         return {} if plain else {"hidden": self.hidden, "output": self.output}
 

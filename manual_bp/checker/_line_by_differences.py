@@ -1,6 +1,7 @@
 """The verdict on one line by central differences, in steps of the size of the array."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,16 @@ COARSEST = 1e-2  # the largest error that is put down to a solver whose result j
 ITERATED = 1e-4  # an error that can come from a while_loop that stops early
 
 
+class _Function(NamedTuple):
+    """A function by its values, and how exact they are; `iterates` says that a loop in it decides when to stop."""
+
+    arguments: Arguments
+    cost_at: Callable[[list], float]
+    tolerance: float
+    eps: float
+    iterates: bool
+
+
 def judge_by_differences(
     arguments: Arguments,
     cost_at: Callable[[list], float],
@@ -41,19 +52,13 @@ def judge_by_differences(
     `reason` is the error of autodiff, which says whether there is a loop that decides when to stop.
     """
     tolerance, iterates = tolerance or max(TOLERANCE, eps**0.5), NOT_DIFFERENTIABLE[0] in reason
-    return [_judge(arguments, cost_at, n, line, tolerance, eps, iterates) for n, line in found.items()]
+    function = _Function(arguments, cost_at, tolerance, eps, iterates)
+    return [_judge(function, n, line) for n, line in found.items()]
 
 
-def _judge(
-    arguments: Arguments,
-    cost_at: Callable,
-    name: str,
-    line: np.ndarray,
-    tolerance: float,
-    eps: float,
-    iterates: bool,
-) -> Line:
+def _judge(function: _Function, name: str, line: np.ndarray) -> Line:
     """Judge a line with steps of the size of the array; where that does not show it right, with other steps too."""
+    arguments = function.arguments
     place = arguments.names.index(name)
     start = arguments.arrays[place]
     array, line = np.asarray(start, np.float64), np.asarray(line, np.float64)
@@ -67,12 +72,12 @@ def _judge(
         def cost_along(t: float) -> float:
             arrays = arguments.copied_arrays()
             arrays[place] = (array + t * v).astype(start.dtype)
-            return cost_at(arrays)
+            return function.cost_at(arrays)
 
         return cost_along
 
     def judged(steps: np.ndarray) -> Line:
-        return _judge_with(steps, arguments, along, "d" + name, line, tolerance, eps, iterates)
+        return _judge_with(function, steps, along, "d" + name, line)
 
     steps = np.full(array.shape, typical_size(array))
     first = judged(steps)
@@ -110,16 +115,9 @@ def _worst(whole: Line, groups: list[Line]) -> Line:
     return worst
 
 
-def _judge_with(
-    steps: np.ndarray,
-    arguments: Arguments,
-    along_steps: Callable,
-    name: str,
-    line: np.ndarray,
-    tolerance: float,
-    eps: float,
-    iterates: bool,
-) -> Line:
+def _judge_with(function: _Function, steps: np.ndarray, along_steps: Callable, name: str, line: np.ndarray) -> Line:
+    arguments, _, tolerance, eps, iterates = function
+
     def along(v: np.ndarray) -> Callable[[float], float]:
         return along_steps(steps * v)
 

@@ -15,11 +15,11 @@ from reference.checker_proof.beyond_dense.norms import with_rule
 
 
 def _evidence(values: dict[str, np.ndarray]) -> Any:
-    evidence = object.__new__(Evidence)
+    evidence: Any = object.__new__(Evidence)
     evidence.tolerance, evidence.rounding, evidence.m, evidence.numbers = 1e-7, 1e-12, 1, {}
     evidence.forward_values = values
     graph = SimpleNamespace(of_rule=True, inputs=(), params=(), roots={}, jaxpr=jax.make_jaxpr(lambda x: x)(1.0))
-    evidence.graph = graph  # type: ignore[assignment]
+    evidence.graph = graph
     return evidence
 
 

@@ -1,4 +1,4 @@
-"""What to do where a transposed line can be meant."""
+"""Advice on a transposed line that may be meant."""
 
 from manual_bp.checker.diagnose.evidence import Finding
 from manual_bp.checker.judge.cut_graph import Arrays
