@@ -86,6 +86,15 @@ def check_function(name: str, function: Any, arguments: str) -> None:
         pass
 
 
+def takes_Z(activation: Activation) -> bool:
+    """Whether g' is computed from Z, and not from A alone."""
+    if activation.g_prime is None:
+        return False
+    jaxpr = jax.make_jaxpr(activation.g_prime)(1.0, 1.0).jaxpr
+    Z, _ = jaxpr.invars
+    return any(Z is x for equation in jaxpr.eqns for x in equation.invars)
+
+
 def activation_backward(
     activation: Activation, dA: Float[Array, "n m"], Z: Float[Array, "n m"], A: Float[Array, "n m"]
 ) -> Float[Array, "n m"]:

@@ -11,6 +11,7 @@ from manual_bp import _output as output
 from manual_bp._checks import arguments
 from manual_bp._costs import is_index
 from manual_bp._jit import jit
+from manual_bp._machine import layout
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.products import weight_gradient
 from manual_bp._machine.sharding import as_cotangent
@@ -62,11 +63,14 @@ def _cost(network: Network, params: Params, X: Array, Y: Array, weights: Array |
     return cost_forward(network, params, X, Y, weights)[0]
 
 
-def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, tuple]:
-    """C, and the residuals that `cost_backward` needs."""
+def cost_forward(
+    network: Network, params: Params, X: Array, Y: Array, weights: Array | None, X_in_rows: bool = False
+) -> tuple[Array, tuple]:
+    """C, and the residuals that `cost_backward` needs; `X_in_rows` as in `layout.of_pass`."""
     # An absent example passes through the layers as a column of zeros: whatever it held meets no other example
     present = None if weights is None else weights != 0
-    A, Z = equations.forward(network.activations, params, output.select(X, present))
+    inside = layout.of_pass(network.sizes, X, X_in_rows)
+    A, Z = equations.forward(network.activations, inside.params(params), inside.inputs(output.select(X, present)))
     losses = output.losses_of(network, A, Z, output.select_targets(Y, present))
     c = output.mean_loss(losses, weights)
     return c.astype(X.dtype), (params, X, Y, weights, A, Z, c)
@@ -75,10 +79,7 @@ def cost_forward(network: Network, params: Params, X: Array, Y: Array, weights: 
 def cost_backward(
     network: Network, residuals: tuple, dC: Array | float, like: Params | None = None, X_in_rows: bool = False
 ) -> tuple:
-    """The derivatives of dC * C with respect to params, in the dtypes of `like`, and to X, Y and weights.
-
-    `X_in_rows` says that the examples lie in memory one after another, as those of a `bp.Dataset` do.
-    """
+    """The derivatives of dC * C with respect to params, in the dtypes of `like`, and to X, Y and weights."""
     params, X, Y, weights, A, Z, c = residuals
     present = None if weights is None else weights != 0
     Y_present = output.select_targets(Y, present)
@@ -95,10 +96,12 @@ def cost_backward(
         return weight_gradient(dZ, A_before, W, in_rows=X_in_rows and A_before is A[0])
 
     _, dZ_L = output.output_derivatives(network, A, Z, Y_present, w, present)
-    dA, dZ = equations.backward(output.without_absent(network.activations, present), params, A, Z, dZ_L)
-    sums = equations.gradient_sums(params, A, dZ, product)
+    inside = layout.of_pass(network.sizes, X, X_in_rows)
+    activations = output.without_absent(network.activations, inside.turn(present))
+    dA, dZ = equations.backward(activations, inside.params(params), A, Z, dZ_L)
+    sums = equations.gradient_sums(params, inside.columns(A), inside.columns(dZ), product)
     dparams = jax.tree.map(cotangent, sums, params if like is None else like)
-    dX = cotangent(dA[0], X)
+    dX = cotangent(inside.turn(dA[0]), X)
     dY = dweights = None
     if not is_index(Y):
         dY = cotangent(output.target_derivative(network, A, Z, Y_present, w, present), Y)

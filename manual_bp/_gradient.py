@@ -133,7 +133,7 @@ def cost_and_gradient(
     like = params if like is None else like
 
     def at_once(params: Params, like: Params, X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
-        c, residuals = cost_forward(network, params, X, Y, weights)
+        c, residuals = cost_forward(network, params, X, Y, weights, X_in_rows)
         return c, cost_backward(network, residuals, 1.0, like, X_in_rows)[0]
 
     def in_blocks(
@@ -142,7 +142,7 @@ def cost_and_gradient(
         c, sums = partial_sums(network, params, X, Y, weights, size, like, X_in_rows)
         return c.astype(X.dtype), jax.tree.map(lambda d, p: as_cotangent(d.astype(p.dtype), p), sums, like)
 
-    by_xla = blocks.in_blocks_or_at_once(block_size, network.sizes, X, in_blocks, at_once)
+    by_xla = blocks.in_blocks_or_at_once(block_size, network.kept, X, in_blocks, at_once)
     if kernel == "fused":
         return fused.cost_and_gradient(network, params, X, Y, weights, like, by_xla)
     return by_xla(params, like, X, Y, weights)
@@ -169,7 +169,7 @@ def partial_sums(
 
     def of_block(X: Array, Y: Array, weights: Array | None) -> tuple[Array, Params]:
         share = normalizer * (X.shape[1] if weights is None else jnp.sum(weights))
-        _, residuals = cost_forward(network, params, X, Y, weights)
+        _, residuals = cost_forward(network, params, X, Y, weights, X_in_rows)
         *_, c = residuals
         return share * c, cost_backward(network, residuals, share, like, X_in_rows)[0]
 
@@ -223,5 +223,5 @@ def _size_on_mesh(network: Network, params: Params, X: Array) -> int | None:
     m = np.shape(X)[1] if np.ndim(X) == 2 else 0
     if m == 0 or dtype is None:
         return None
-    size = blocks.auto(network.sizes, m, dtype.itemsize)
+    size = blocks.auto(network.kept, m, dtype.itemsize)
     return None if size == m else size

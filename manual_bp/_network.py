@@ -1,6 +1,7 @@
 """The description of a network: sizes, activations and a cost. The arrays are the parameters, a tuple of layers."""
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from manual_bp._activations import ACTIVATIONS, SOFTMAX, Activation
+from manual_bp._activations import ACTIVATIONS, SOFTMAX, Activation, takes_Z
 from manual_bp._costs import COSTS, CROSS_ENTROPIES, Cost
 
 
@@ -96,6 +97,12 @@ class Network:
     @property
     def activations(self) -> tuple[Activation, ...]:
         return (*self.hidden, self.output)
+
+    @functools.cached_property
+    def kept(self) -> tuple[int, ...]:
+        """The widths of the arrays that a pass holds for its way back: A[l], and Z[l] where g[l]' takes it."""
+        layers = tuple(zip(self.sizes[1:], self.activations, strict=True))
+        return tuple(n for n, _ in layers) + tuple(n for n, g in layers if takes_Z(g))
 
 
 def _resolve_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

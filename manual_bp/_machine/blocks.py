@@ -18,37 +18,39 @@ BlockSize = int | Literal["auto"] | None
 MiB = 2**20
 
 
-def auto(sizes: Sequence[int], m: int, itemsize: int) -> int:
-    """The block size that "auto" stands for on a CPU: m where blocks do not pay.
-
-    Measured on two cores at widths 64 to 1024 and 32,768 classes.
-    """
-    widths = sizes[1:]
-    kept, parameters = sum(widths) * itemsize, sum(n * (k + 1) for k, n in zip(sizes, widths, strict=False)) * itemsize
-    # A[1..L] and one dA. Up to 32 MiB the system's allocator has that memory at hand; above, it maps new pages at each
-    # call, which takes longer than the arithmetic of a narrow layer
-    if m * (kept + max(widths) * itemsize) <= 32 * MiB:
+def auto(widths: Sequence[int], m: int, itemsize: int) -> int:
+    """The block size that "auto" stands for on a CPU, for arrays of these widths: m where blocks do not pay."""
+    example = (sum(widths) + max(widths)) * itemsize  # these arrays and one dA
+    # Up to 32 MiB the system's allocator has that memory at hand. Above, it maps new pages at each call, which takes
+    # longer than the arithmetic of a narrow layer
+    if m * example <= 32 * MiB:
         return m
-    # The activations of a block fit a core's cache, unless adding to the gradient would take longer than forming it
-    least = 512 if parameters <= MiB else 1024
-    most = 32 * MiB // kept
-    return 2 ** (min(max(MiB // kept, least), max(most, 1)).bit_length() - 1)
+    # Half of that, so that it is reused and partly cached; but adding to the gradient must not take longer than forming
+    # it, and beyond 8,192 the cache counts. Measured on two cores, 27 networks: docs/speed.md
+    return _power_of_two(min(max(16 * MiB // example, 512), 32 * MiB // example, 8192))
 
 
-def auto_on_gpu(sizes: Sequence[int], m: int, itemsize: int) -> int:
+def auto_on_gpu(widths: Sequence[int], m: int, itemsize: int) -> int:
     """The block size that "auto" stands for on a GPU: m unless the activations outgrow their part of its memory."""
-    widths = sizes[1:]
-    example = (sum(widths) + max(widths)) * itemsize  # A[1..L] and one dA
+    example = (sum(widths) + max(widths)) * itemsize
     # Which GPU it is, and so its memory, is unknown while JAX traces, and the same call has to give the same bits on
     # all of them: this is an eighth of 80 GB. A block may take a 64th of it. Not measured on a GPU
     most = 10 * 10**9
-    return m if m * example <= most else 2 ** (max(most // 64 // example, 1).bit_length() - 1)
+    return m if m * example <= most else _power_of_two(most // 64 // example)
+
+
+def _power_of_two(most: int) -> int:
+    """The largest that is no more than `most`, or 1."""
+    return 2 ** (max(most, 1).bit_length() - 1)
 
 
 def in_blocks_or_at_once(
-    block_size: BlockSize, sizes: Sequence[int], X: Array, in_blocks: Callable[..., Any], at_once: Callable[..., Any]
+    block_size: BlockSize, widths: Sequence[int], X: Array, in_blocks: Callable[..., Any], at_once: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """The one of two functions, equal but for rounding, that is to be called; `in_blocks` takes a size first."""
+    """The one of two functions, equal but for rounding, that is to be called; `in_blocks` takes a size first.
+
+    `widths` are those of `Network.kept`, the arrays that a pass holds of each example.
+    """
     m = X.shape[1]
 
     def form(size: int) -> Callable[..., Any]:
@@ -57,7 +59,7 @@ def in_blocks_or_at_once(
     if block_size != "auto":
         return form(m if block_size is None else block_size)
     of_platform = ("cpu", auto), ("gpu", auto_on_gpu)
-    cpu, gpu = (m if is_spread(X, p) else choose(sizes, m, X.dtype.itemsize) for p, choose in of_platform)
+    cpu, gpu = (m if is_spread(X, p) else choose(widths, m, X.dtype.itemsize) for p, choose in of_platform)
     # two branches would be traced, each with the whole gradient
     return form(cpu) if cpu == gpu else lambda *args: on_cpu(form(cpu), form(gpu), *args)
 

@@ -7,7 +7,7 @@ dW[l] like W[l]. Without a mesh this has no effect.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -17,28 +17,35 @@ from jaxtyping import Array, Float
 from manual_bp._machine.precision import accumulator
 from manual_bp._machine.sharding import mesh_of, spec
 
+NO_MESH = (None, None)
 
-def weighted_input(W: Float[Array, "n k"], A: Float[Array, "k m"]) -> Float[Array, "n m"]:
-    """W A."""
+
+class ForRows(NamedTuple):
+    """W of a layer whose inputs are rows; its outputs are rows too, or columns."""
+
+    W: Float[Array, "n k"]
+    to_columns: bool
+
+
+def weighted_input(W: Float[Array, "n k"] | ForRows, A: Float[Array, "k m"] | Float[Array, "m k"]) -> Array:
+    """W A, shape (n, m); transposed for rows."""
+    if isinstance(W, ForRows):
+        return _dot(W.W, A, (1, 1), NO_MESH) if W.to_columns else _dot(A, W.W, (1, 1), NO_MESH)
     return _dot(W, A, (1, 0), (spec(W)[0], spec(A)[1]))
 
 
-def back_through_weights(
-    W: Float[Array, "n k"], dZ: Float[Array, "n m"], A: Float[Array, "k m"]
-) -> Float[Array, "k m"]:
-    """W^T dZ, sharded like A."""
+def back_through_weights(W: Float[Array, "n k"] | ForRows, dZ: Array, A: Array) -> Array:
+    """W^T dZ, shape (k, m), sharded like A; transposed for rows."""
+    if isinstance(W, ForRows):
+        return _dot(dZ, W.W, (0 if W.to_columns else 1, 0), NO_MESH)
     (n, k), m = W.shape, dZ.shape[1]
     as_it_is = partial(_dot, axes=(0, 0), out=spec(A))
-    # A CPU is slow at a product that contracts rows with rows, so one factor is transposed first. The barrier keeps XLA
-    # from folding the transpose back into the product. That factor is dZ if it has few examples, or no more elements
-    # than a W that outgrows the cache; otherwise it is W. Measured at widths 10 to 1024: up to 4 times as fast at 64
-    # examples of a wide layer, 1.3 times at many. One example, and many examples of a narrow layer, gain nothing.
-    is_large = n * k >= 2**19
-    if 1 < m and (m <= 32 or is_large and m * (n + k) <= n * k):
-        return on_cpu(partial(_dZ_transposed, out=spec(A)), as_it_is, W, dZ)
-    if m > 32 and k >= 128:
-        return on_cpu(partial(_W_transposed, out=spec(A)), as_it_is, W, dZ)
-    return as_it_is(W, dZ)
+    if m == 1:
+        return as_it_is(W, dZ)
+    # A CPU is slow at a product that contracts rows with rows, so the smaller factor is transposed first: W, or dZ and
+    # with it the result. The barrier keeps XLA from folding the transpose back into the product
+    form = _dZ_transposed if m * (n + k) < n * k else _W_transposed
+    return on_cpu(partial(form, out=spec(A)), as_it_is, W, dZ)
 
 
 def _dZ_transposed(W: Array, dZ: Array, out: tuple) -> Array:

@@ -76,7 +76,7 @@ def accumulate(
         m = X.shape[1]
         axes = _example_axes(of_examples, m, X, Y, w)
         at_once = functools.partial(in_blocks, m)
-        return blocks.in_blocks_or_at_once(block_size, network.sizes, X, in_blocks, at_once)(X, Y, w)
+        return blocks.in_blocks_or_at_once(block_size, network.kept, X, in_blocks, at_once)(X, Y, w)
 
     return accumulated
 

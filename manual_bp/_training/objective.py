@@ -12,6 +12,7 @@ from jaxtyping import Array
 from manual_bp._checks import arguments, numbers
 from manual_bp._gradient import cost_and_gradient
 from manual_bp._kernel.takes import TAKEN, Kernel, check_option
+from manual_bp._machine import layout
 from manual_bp._network import Layer, Network, Params
 from manual_bp._training.dropout import with_dropout
 
@@ -76,7 +77,8 @@ def value_and_grad(
     args = arguments.checked(network, low, X, Y, weights)
     if any(objective.dropout):
         # the units that are absent are drawn for all examples at once
-        network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype)
+        in_rows = layout.of_pass(network.sizes, args[1], X_in_rows).in_rows
+        network = with_dropout(network, objective.dropout, key, X.shape[1], low[0].W.dtype, in_rows)
         block_size = None
     c, dparams = cost_and_gradient(network, *args, block_size, params, X_in_rows, objective.kernel)
     c = c.astype(params[0].W.dtype)
