@@ -90,7 +90,8 @@ def takes_Z(activation: Activation) -> bool:
     """Whether g' is computed from Z, and not from A alone."""
     if activation.g_prime is None:
         return False
-    jaxpr = jax.make_jaxpr(activation.g_prime)(1.0, 1.0).jaxpr
+    of_one = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+    jaxpr = jax.make_jaxpr(activation.g_prime)(of_one, of_one).jaxpr
     Z, _ = jaxpr.invars
     return any(Z is x for equation in jaxpr.eqns for x in equation.invars)
 

@@ -43,7 +43,7 @@ def value_and_grad(
         network: the description.
         block_size: the examples in a block, 1 or more; the last block holds the rest. None takes all examples at once.
             "auto" takes all at once while the activations, A of all layers and one dA, need at most 32 MiB on a CPU and
-            10 GB on a GPU. Above that, it takes blocks that fit the cache of the CPU, or 156 MB of the GPU's memory.
+            10 GB on a GPU. Above that, it takes blocks of up to 16 MiB on a CPU, or 156 MB on a GPU.
             With several devices of that kind and no mesh, it takes all at once. The choice depends only on shapes and
             the kind of device, so the same call gives the same bits.
         mesh: a mesh with an axis "data", such as that of `bp.use_cpu_devices`. Its devices share out the examples. The

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from manual_bp._activations import ACTIVATIONS, activation_backward
+import manual_bp as bp
+from manual_bp._activations import ACTIVATIONS, activation_backward, takes_Z
 from reference import autodiff
 
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
@@ -84,3 +85,16 @@ def test_dtype_is_kept(name, dtype):
     with jax.numpy_dtype_promotion("strict"):
         found = jax.eval_shape(lambda Z: (g.g(Z), prime(g, Z, g.g(Z)), second(g, Z, g.g(Z))), Z)
     assert {x.dtype for x in found} == {jnp.dtype(dtype)}
+
+
+def test_z_is_kept_where_the_derivative_takes_it():
+    """Of one A, g' differs between two Z if and only if it is said to take Z."""
+    A = jnp.full((1, 1), 0.3)
+    for name in ELEMENTWISE:
+        g = ACTIVATIONS[name]
+        assert takes_Z(g) == bool(prime(g, -A, A) != prime(g, 2 * A, A)), name
+    assert not takes_Z(ACTIVATIONS["softmax"])
+    assert bp.Network((9, 7, 5, 4, 3), ("silu", "relu", bp.Activation(jnp.sin, lambda Z, A: jnp.cos(Z)))).kept == (
+        *(7, 5, 4, 3),
+        *(7, 4),
+    )

@@ -44,11 +44,13 @@ class Layout(NamedTuple):
 def of_pass(sizes: Sequence[int], X: Array, X_in_rows: bool = False) -> Layout:
     """The layout for examples X, given as columns; `X_in_rows` says that they lie in memory one after another.
 
-    In columns, W[l]^T dZ[l] contracts rows with rows, for which W[l] is copied transposed. In rows that is dW[l], and
-    the activations are copied. So it is rows if they are fewer than the weights that dA[l] passes. From X in rows it
-    pays up to four times as many. One example is a vector, the same in both.
+    The slow product is the one that contracts the first axes of both factors. In columns that is W[l]^T dZ[l], and what
+    it costs beyond its arithmetic grows with the weights from the second layer on. In rows it is dW[l], and there that
+    grows with the activations, as does turning X if it does not lie in rows. So the hidden layers are in rows if these
+    are fewer than twice those weights. One example is a vector, equal in both. docs/speed.md has the measurements.
     """
     m = X.shape[1]
-    activations, weights = m * sum(sizes[1:]), sum(n * k for k, n in zip(sizes[1:], sizes[2:], strict=False))
+    turned = m * sum(sizes[1:] if X_in_rows else sizes)
+    weights = sum(n * k for k, n in zip(sizes[1:], sizes[2:], strict=False))
     # a mesh states the sharding of columns
-    return Layout(m > 1 and activations < (4 if X_in_rows else 1) * weights and mesh_of(X).empty)
+    return Layout(m > 1 and turned < 2 * weights and mesh_of(X).empty)

@@ -149,8 +149,8 @@ def test_products_of_blocks_where_the_gradient_takes_blocks(monkeypatch, at_once
     [
         ((64, 64, 64, 10), 1024, (1024, 1)),  # at once, as the gradient
         ((64, 64, 64, 64, 64, 10), 16384, (8192, 1)),  # a half: Z and dA of all are 34 MB
-        ((64, 64, 64, 64, 64, 10), 65536, (512, 16)),
-        ((784, 512, 512, 10), 65536, (1024, 3)),  # 8.4 MB a block
+        ((64, 64, 64, 64, 64, 10), 65536, (8192, 1)),
+        ((784, 128, 10), 65536, (8192, 3)),  # 8.7 MB a block
         ((4, 2**24, 2), 3, (1, 1)),  # one example is more than is at hand
     ],
 )

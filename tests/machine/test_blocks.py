@@ -129,7 +129,7 @@ CHOICES = [
     ((784, 512, 512, 10), 4096, 4, 4096),
     ((784, 512, 512, 10), 8192, 4, 2048),
     ((1024, 1024, 1024, 1024), 65536, 4, 1024),
-    ((256, 256, 32768), 4096, 4, 128),  # 32 MiB of logits at the most
+    ((256, 256, 32768), 4096, 4, 64),  # logits and their derivative in 32 MiB at the most
     ((8, 10**7), 2, 4, 1),
 ]
 
@@ -182,7 +182,7 @@ def test_auto_takes_the_blocks_of_the_platform(spread, monkeypatch):
     monkeypatch.setattr(blocks, "is_spread", lambda X, platform: spread)
     X = jnp.zeros((3, 10**5), jnp.float32)
     taken = blocks.in_blocks_or_at_once("auto", (700, 2), X, lambda size, x: x + size, lambda x: x)
-    assert taken(jnp.zeros((), int)) == (0 if spread else 512)
+    assert taken(jnp.zeros((), int)) == (0 if spread else 2048)
 
 
 def test_the_same_function():

