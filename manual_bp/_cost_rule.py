@@ -107,7 +107,8 @@ def cost_backward(
         dY = cotangent(output.target_derivative(network, A, Z, Y_present, w, present), Y)
     if weights is not None:
         # C = sum(w loss) / sum(w); an absent example's loss counts here, so it is computed from what it held
-        losses = output.losses_of(network, *equations.forward(network.activations, params, X), Y)
+        as_given = equations.forward(network.activations, inside.params(params), inside.inputs(X))
+        losses = output.losses_of(network, *as_given, Y)
         dweights = dC / jnp.sum(weights) * (losses[None, :] - c)
         dweights = as_cotangent(dweights.astype(weights.dtype), weights)
     return dparams, dX, dY, dweights

@@ -16,6 +16,7 @@ from problems import BY_NAME, CLASSES, DEEP, FLOAT64, arrays, by_autodiff, float
 
 import manual_bp as bp
 from manual_bp._machine import layout
+from reference.autodiff import Model
 from reference.compare import largest_error
 
 SEVERAL = ["two layers, soft binary", "softmax under absolute error", "many neurons, squared error"]
@@ -91,7 +92,7 @@ def test_ensembles_and_epochs_take_rows():
     epoch = bp.train_epoch(network, optimizer, batch_size=6, shuffle=False)
     found, _ = jax.vmap(epoch, in_axes=(0, None))(states, bp.Dataset.from_columns(X, Y))
     one = jax.tree.map(lambda x: x[1], states)
-    _, grads = by_autodiff(((4, 40, 39, 3), ("tanh", "tanh")), one.params, jnp.asarray(X), jnp.asarray(Y))
+    _, grads = by_autodiff(Model((4, 40, 39, 3), "tanh"), one.params, jnp.asarray(X), jnp.asarray(Y))
     expected = jax.tree.map(lambda p, d: p - 0.1 * d, one.params, grads)
     assert largest_error(jax.tree.map(lambda x: x[1], found.params), expected) <= FLOAT64
 

@@ -139,8 +139,8 @@ def test_dropout_is_the_gradient_of_the_masked_network(hidden, widths):
     network, rates, m, key = bp.Network((4, *widths, 3), hidden), (0.25, 0.5), 9, jax.random.key(3)
     params, (X, Y) = drawn(network), (np.random.default_rng(0).normal(size=(4, m)), np.arange(m) % 3)
     assert layout.of_pass(network.sizes, X).in_rows == (widths == (40, 39))
-    ones = with_dropout(bp.Network((4, *widths, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
-    D = [np.asarray(g.g(jnp.ones((n, m)))) for g, n in zip(ones, widths, strict=True)]
+    masks = with_dropout(bp.Network((4, *widths, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
+    D = [np.asarray(g.g(jnp.ones((n, m)))) for g, n in zip(masks, widths, strict=True)]
     assert set(np.unique(np.round(D[0], 12))) == {0, np.round(1 / 0.75, 12)} and set(np.unique(D[1])) == {0, 2}
 
     def cost(params):
@@ -150,8 +150,8 @@ def test_dropout_is_the_gradient_of_the_masked_network(hidden, widths):
         Z = params[-1].W @ A + params[-1].b
         return optax.softmax_cross_entropy_with_integer_labels(Z.T, Y).mean()
 
-    goal = objective(network, 0.0, rates, None)
-    found = jax.jit(lambda params: value_and_grad(goal, params, jnp.asarray(X), jnp.asarray(Y), None, key))(params)
+    goal, ones = objective(network, 0.0, rates, None), jnp.ones(m)
+    found = jax.jit(lambda params: value_and_grad(goal, params, jnp.asarray(X), jnp.asarray(Y), ones, key))(params)
     assert largest_error(found, jax.jit(jax.value_and_grad(cost))(params)) <= 1e-12
 
 
