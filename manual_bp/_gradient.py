@@ -223,5 +223,5 @@ def _size_on_mesh(network: Network, params: Params, X: Array) -> int | None:
     m = np.shape(X)[1] if np.ndim(X) == 2 else 0
     if m == 0 or dtype is None:
         return None
-    size = blocks.auto(network.kept, m, dtype.itemsize)
+    size = blocks.auto(np.shape(X), network.kept, dtype.itemsize)
     return None if size == m else size

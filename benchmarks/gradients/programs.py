@@ -101,10 +101,10 @@ def flops(sizes: tuple[int, ...], batch_size: int) -> int:
 
 
 def _block(problem: Problem) -> int:
-    cell = problem.network.kept, problem.X.shape[1], problem.X.dtype.itemsize
+    cell = problem.X.shape, problem.network.kept, problem.X.dtype.itemsize
     if jax.default_backend() == "cpu":
         return blocks.auto(*cell)
-    return cell[1] if is_spread(problem.X, "gpu") else blocks.auto_on_gpu(*cell)
+    return problem.X.shape[1] if is_spread(problem.X, "gpu") else blocks.auto_on_gpu(*cell)
 
 
 def _on_one_device(problem: Problem) -> Compiled:

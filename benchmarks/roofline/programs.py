@@ -103,7 +103,7 @@ def in_a_call(sizes: tuple[int, ...], m: int, itemsize: int) -> tuple[int, int]:
     A block has as many examples as the gradient takes at a time, halved until Z and dA take at most `WRITTEN` bytes.
     """
     written = itemsize * (sum(sizes[1:]) + sum(sizes[1:-1]))  # for each example
-    block = blocks.auto(sizes[1:], m, itemsize)
+    block = blocks.auto((sizes[0], m), sizes[1:], itemsize)
     while block > 1 and block * written > WRITTEN:
         block //= 2
     return block, max(1, min(m // block, BLOCKS, WRITTEN // (block * written)))

@@ -18,21 +18,23 @@ BlockSize = int | Literal["auto"] | None
 MiB = 2**20
 
 
-def auto(widths: Sequence[int], m: int, itemsize: int) -> int:
-    """The block size that "auto" stands for on a CPU, for arrays of these widths: m where blocks do not pay."""
+def auto(shape: tuple[int, int], widths: Sequence[int], itemsize: int) -> int:
+    """The block size that "auto" stands for on a CPU, for X of this shape: m where blocks do not pay."""
+    n_0, m = shape
     example = (sum(widths) + max(widths)) * itemsize  # these arrays and one dA
     # Up to 32 MiB the system's allocator has that memory at hand. Above, it maps new pages at each call, which takes
     # longer than the arithmetic of a narrow layer
     if m * example <= 32 * MiB:
         return m
     # Half of that, so that it is reused and partly cached; but adding to the gradient must not take longer than forming
-    # it, and beyond 8,192 the cache counts. Measured on two cores, 27 networks: docs/speed.md
-    return _power_of_two(min(max(16 * MiB // example, 512), 32 * MiB // example, 8192))
+    # it, and beyond 8,192 the cache counts. A block of X is a copy. Measured on two cores, 27 networks: docs/speed.md
+    example += n_0 * itemsize
+    return _power_of_two(min(max(16 * MiB // example, 1024), 32 * MiB // example, 8192))
 
 
-def auto_on_gpu(widths: Sequence[int], m: int, itemsize: int) -> int:
+def auto_on_gpu(shape: tuple[int, int], widths: Sequence[int], itemsize: int) -> int:
     """The block size that "auto" stands for on a GPU: m unless the activations outgrow their part of its memory."""
-    example = (sum(widths) + max(widths)) * itemsize
+    m, example = shape[1], (sum(widths) + max(widths)) * itemsize
     # Which GPU it is, and so its memory, is unknown while JAX traces, and the same call has to give the same bits on
     # all of them: this is an eighth of 80 GB. A block may take a 64th of it. Not measured on a GPU
     most = 10 * 10**9
@@ -59,7 +61,7 @@ def in_blocks_or_at_once(
     if block_size != "auto":
         return form(m if block_size is None else block_size)
     of_platform = ("cpu", auto), ("gpu", auto_on_gpu)
-    cpu, gpu = (m if is_spread(X, p) else choose(widths, m, X.dtype.itemsize) for p, choose in of_platform)
+    cpu, gpu = (m if is_spread(X, p) else choose(X.shape, widths, X.dtype.itemsize) for p, choose in of_platform)
     # two branches would be traced, each with the whole gradient
     return form(cpu) if cpu == gpu else lambda *args: on_cpu(form(cpu), form(gpu), *args)
 

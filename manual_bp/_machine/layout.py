@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jax import lax
 from jaxtyping import Array
 
-from manual_bp._machine.products import ForRows, on_cpu
+from manual_bp._machine.products import ForRows, turned
 from manual_bp._machine.sharding import mesh_of
 
 
@@ -29,8 +28,7 @@ class Layout(NamedTuple):
 
     def inputs(self, X: Array) -> Array:
         """X, given in columns, as the first layer takes it."""
-        # From columns to rows in one product would be a third slower than a copy and a product from rows
-        return on_cpu(lax.optimization_barrier, lambda X: X, X.T) if self.in_rows else X
+        return turned(X) if self.in_rows else X
 
     def turn(self, x: Any) -> Any:
         """An array or None from columns to this layout, and back."""
@@ -47,10 +45,13 @@ def of_pass(sizes: Sequence[int], X: Array, X_in_rows: bool = False) -> Layout:
     The slow product is the one that contracts the first axes of both factors. In columns that is W[l]^T dZ[l], and what
     it costs beyond its arithmetic grows with the weights from the second layer on. In rows it is dW[l], and there that
     grows with the activations, as does turning X if it does not lie in rows. So the hidden layers are in rows if these
-    are fewer than twice those weights. One example is a vector, equal in both. docs/speed.md has the measurements.
+    are fewer than twice those weights; and if a layer is more than four times as wide as there are examples, since its
+    columns would be many short pieces of memory. One example is a vector, equal in both. docs/speed.md has the
+    measurements.
     """
     m = X.shape[1]
-    turned = m * sum(sizes[1:] if X_in_rows else sizes)
+    moved = m * sum(sizes[1:] if X_in_rows else sizes)
     weights = sum(n * k for k, n in zip(sizes[1:], sizes[2:], strict=False))
     # a mesh states the sharding of columns
-    return Layout(m > 1 and turned < 2 * weights and mesh_of(X).empty)
+    few = moved < 2 * weights or 4 * m < max(sizes[1:-1], default=0)
+    return Layout(m > 1 and few and mesh_of(X).empty)

@@ -37,7 +37,7 @@ def weighted_input(W: Float[Array, "n k"] | ForRows, A: Float[Array, "k m"] | Fl
 def back_through_weights(W: Float[Array, "n k"] | ForRows, dZ: Array, A: Array) -> Array:
     """W^T dZ, shape (k, m), sharded like A; transposed for rows."""
     if isinstance(W, ForRows):
-        return _dot(dZ, W.W, (0 if W.to_columns else 1, 0), NO_MESH)
+        return _dot(turned(dZ) if W.to_columns else dZ, W.W, (1, 0), NO_MESH)
     (n, k), m = W.shape, dZ.shape[1]
     as_it_is = partial(_dot, axes=(0, 0), out=spec(A))
     if m == 1:
@@ -46,6 +46,11 @@ def back_through_weights(W: Float[Array, "n k"] | ForRows, dZ: Array, A: Array) 
     # with it the result. The barrier keeps XLA from folding the transpose back into the product
     form = _dZ_transposed if m * (n + k) < n * k else _W_transposed
     return on_cpu(partial(form, out=spec(A)), as_it_is, W, dZ)
+
+
+def turned(X: Float[Array, "n m"]) -> Float[Array, "m n"]:
+    """X^T, on a CPU in memory: a copy and a product of rows are faster there than a product that turns its factor."""
+    return on_cpu(lax.optimization_barrier, lambda X: X, X.T)
 
 
 def _dZ_transposed(W: Array, dZ: Array, out: tuple) -> Array:

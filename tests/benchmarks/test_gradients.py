@@ -106,12 +106,12 @@ def test_options_that_do_not_go_together(capsys):
 def test_on_a_gpu(monkeypatch):
     """There is a word on the kernel; blocks are those that a GPU takes; TF32 has a bound of its own."""
     right = CACHED((7, 5, 3), 8, "float32")
-    monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
+    monkeypatch.setattr(programs.blocks, "auto", lambda shape, widths, itemsize: 2)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     made = programs.of_cell((7, 5, 3), 8, "float32")
     assert made.keys() == right.keys() | {"fused"}
     assert made["autodiff_blocks"] == "manual takes all examples at once, as autodiff does"
-    monkeypatch.setattr(programs.blocks, "auto_on_gpu", lambda sizes, m, itemsize: 2)
+    monkeypatch.setattr(programs.blocks, "auto_on_gpu", lambda shape, widths, itemsize: 2)
     in_blocks = programs.of_cell((7, 5, 3), 8, "float32")["autodiff_blocks"]
     assert isinstance(in_blocks, Compiled) and "scan[" in str(jax.make_jaxpr(in_blocks.function)(*in_blocks.args))
     monkeypatch.setattr(programs, "is_spread", lambda X, platform: platform == "gpu")
@@ -173,7 +173,7 @@ def test_over_the_cores(tmp_path, monkeypatch, capsys):
     mesh = cpu_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     monkeypatch.setattr(command.bp, "use_cpu_devices", lambda: mesh)
     monkeypatch.setattr(environment, "matmul_flops", lambda dtype: 1e11)
-    monkeypatch.setattr(programs.blocks, "auto", lambda sizes, m, itemsize: 2)
+    monkeypatch.setattr(programs.blocks, "auto", lambda shape, widths, itemsize: 2)
     assert run(tmp_path / "r.jsonl", "--batch-sizes", "8", "--cores") == 0
     (even,), _ = records.read(tmp_path / "r.jsonl")
     odd = programs.of_cell((7, 5, 3), 7, "float32", mesh=mesh)["autodiff_blocks"]

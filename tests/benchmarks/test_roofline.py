@@ -150,7 +150,7 @@ def test_products_of_blocks_where_the_gradient_takes_blocks(monkeypatch, at_once
         ((64, 64, 64, 10), 1024, (1024, 1)),  # at once, as the gradient
         ((64, 64, 64, 64, 64, 10), 16384, (8192, 1)),  # a half: Z and dA of all are 34 MB
         ((64, 64, 64, 64, 64, 10), 65536, (8192, 1)),
-        ((784, 128, 10), 65536, (8192, 3)),  # 8.7 MB a block
+        ((784, 128, 10), 65536, (2048, 15)),  # 2.2 MB a block
         ((4, 2**24, 2), 3, (1, 1)),  # one example is more than is at hand
     ],
 )

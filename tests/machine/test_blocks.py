@@ -125,9 +125,9 @@ CHOICES = [
     ((64, 64, 64, 64, 64, 10), 16384, 4, 16384),  # 20.6 MiB of activations
     ((64, 64, 64, 64, 64, 10), 65536, 4, 8192),
     ((64, 64, 64, 64, 64, 10), 16384, 8, 4096),
-    ((784, 128, 10), 32768, 4, 8192),
+    ((784, 128, 10), 32768, 4, 2048),
     ((784, 512, 512, 10), 4096, 4, 4096),
-    ((784, 512, 512, 10), 8192, 4, 2048),
+    ((784, 512, 512, 10), 8192, 4, 1024),
     ((1024, 1024, 1024, 1024), 65536, 4, 1024),
     ((256, 256, 32768), 4096, 4, 64),  # logits and their derivative in 32 MiB at the most
     ((8, 10**7), 2, 4, 1),
@@ -136,7 +136,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("sizes", "m", "itemsize", "expected"), CHOICES)
 def test_auto(sizes, m, itemsize, expected):
-    assert blocks.auto(sizes[1:], m, itemsize) == expected
+    assert blocks.auto((sizes[0], m), sizes[1:], itemsize) == expected
 
 
 ON_A_GPU = [
@@ -150,7 +150,7 @@ ON_A_GPU = [
 
 @pytest.mark.parametrize(("sizes", "m", "itemsize", "expected"), ON_A_GPU)
 def test_auto_on_a_gpu(sizes, m, itemsize, expected):
-    assert blocks.auto_on_gpu(sizes[1:], m, itemsize) == expected
+    assert blocks.auto_on_gpu((sizes[0], m), sizes[1:], itemsize) == expected
 
 
 def test_auto_takes_all_at_once_of_what_may_be_spread(monkeypatch):

@@ -51,8 +51,8 @@ MISTAKES = [
     ("many, with far more inputs than units", "dW", "_dot(A, dZ, (1, 1)", "_dot(A, dZ - 1, (1, 1)"),
     ("many", "rows of Z", "_dot(A, W.W, (1, 1)", "_dot(A, 2 * W.W, (1, 1)"),
     ("many", "Z from rows", "_dot(W.W, A, (1, 1)", "_dot(W.W, A + 1, (1, 1)"),
-    ("many", "rows of dA", "_dot(dZ, W.W, (", "_dot(dZ, abs(W.W), ("),
-    ("many", "rows of dA from dZ", "_dot(dZ, W.W, (", "_dot(abs(dZ), W.W, ("),
+    ("many", "rows of dA", "W.to_columns else dZ, W.W", "W.to_columns else dZ, abs(W.W)"),
+    ("many", "rows of dA from dZ", "lambda X: X, X.T)", "lambda X: X, -X.T)"),
 ]
 
 

@@ -138,7 +138,7 @@ def test_dropout_is_the_gradient_of_the_masked_network(hidden, widths):
     """From columns, and from rows inside in the wide network."""
     network, rates, m, key = bp.Network((4, *widths, 3), hidden), (0.25, 0.5), 9, jax.random.key(3)
     params, (X, Y) = drawn(network), (np.random.default_rng(0).normal(size=(4, m)), np.arange(m) % 3)
-    assert layout.of_pass(network.sizes, X).in_rows == (widths == (40, 39))
+    assert layout.of_pass(network.sizes, jnp.asarray(X)).in_rows == (widths == (40, 39))
     masks = with_dropout(bp.Network((4, *widths, 3), "identity"), rates, key, m, jnp.dtype(float)).hidden
     D = [np.asarray(g.g(jnp.ones((n, m)))) for g, n in zip(masks, widths, strict=True)]
     assert set(np.unique(np.round(D[0], 12))) == {0, np.round(1 / 0.75, 12)} and set(np.unique(D[1])) == {0, 2}
