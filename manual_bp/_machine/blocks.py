@@ -18,7 +18,7 @@ BlockSize = int | Literal["auto"] | None
 MiB = 2**20
 
 
-def auto(shape: tuple[int, int], widths: Sequence[int], itemsize: int) -> int:
+def auto(shape: Sequence[int], widths: Sequence[int], itemsize: int) -> int:
     """The block size that "auto" stands for on a CPU, for X of this shape: m where blocks do not pay."""
     n_0, m = shape
     example = (sum(widths) + max(widths)) * itemsize  # these arrays and one dA
@@ -32,7 +32,7 @@ def auto(shape: tuple[int, int], widths: Sequence[int], itemsize: int) -> int:
     return _power_of_two(min(max(16 * MiB // example, 1024), 32 * MiB // example, 8192))
 
 
-def auto_on_gpu(shape: tuple[int, int], widths: Sequence[int], itemsize: int) -> int:
+def auto_on_gpu(shape: Sequence[int], widths: Sequence[int], itemsize: int) -> int:
     """The block size that "auto" stands for on a GPU: m unless the activations outgrow their part of its memory."""
     m, example = shape[1], (sum(widths) + max(widths)) * itemsize
     # Which GPU it is, and so its memory, is unknown while JAX traces, and the same call has to give the same bits on
