@@ -88,7 +88,7 @@ def test_dtype_is_kept(name, dtype):
 
 
 def test_z_is_kept_where_the_derivative_takes_it():
-    """Of one A, g' differs between two Z if and only if it is said to take Z."""
+    """A derivative that is said to take Z differs between two Z of one A, and the others do not."""
     A = jnp.full((1, 1), 0.3)
     for name in ELEMENTWISE:
         g = ACTIVATIONS[name]
