@@ -45,8 +45,8 @@ def of_pass(sizes: Sequence[int], X: Array, X_in_rows: bool = False) -> Layout:
     The slow product is the one that contracts the first axes of both factors. In columns that is W[l]^T dZ[l], and what
     it costs beyond its arithmetic grows with the weights from the second layer on. In rows it is dW[l], and there that
     grows with the activations, as does turning X if it does not lie in rows. So the hidden layers are in rows if these
-    are fewer than twice those weights; and if a layer is more than four times as wide as there are examples, since its
-    columns would be many short pieces of memory. One example is a vector, equal in both. docs/speed.md has the
+    are fewer than twice those weights; and if a layer is more than four times as wide as there are examples, since in
+    columns its array is many short rows of memory. One example is a vector, equal in both. docs/speed.md has the
     measurements.
     """
     m = X.shape[1]
